@@ -1,0 +1,1 @@
+"""Facts every room shares: errors, configuration, schemas; no pixels, no torch."""

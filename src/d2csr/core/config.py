@@ -1,0 +1,89 @@
+"""The configuration of a D2C-SR network: sizes and choices, checked on creation."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from d2csr.core.errors import D2csrError
+
+Base = Literal["none", "bicubic"]
+Mean = Literal["fixed", "convolution"]
+Tail = Literal["expanded", "collapsed"]
+TailBorder = Literal["features", "each"]
+
+SCALES = (2, 3, 4, 8)
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "base": get_args(Base),
+    "mean": get_args(Mean),
+    "tail": get_args(Tail),
+    "tail_border": get_args(TailBorder),
+}
+_POSITIVE = ("channels", "depth", "children", "groups", "blocks", "convergence_channels")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes and choices of one network; docs/method.md tells what each departs from.
+
+    Attributes:
+        scale: SR pixels per LR pixel: 2, 3, 4 or 8.
+        channels: width of every feature map of the divergence network (paper: 64).
+        depth: levels of the tree (L).
+        children: branches of every node (C); `children ** depth` leaves predict.
+        groups: residual groups of a branch (G).
+        blocks: channel attention blocks of a group (B).
+        convergence_channels: width of the convergence network (paper: 64).
+        deep_residual: one convolution and sum per ancestor before the tail.
+        base: what every prediction is added to: nothing, or the bicubic enlargement.
+        mean: RGB mean subtracted as a constant, or trained 1x1 maps as in the authors' code.
+        tail: convolutions and shuffles, or the single 5x5 convolution they amount to.
+        tail_border: zero-pad the tail's features (one convolution everywhere), or each of its
+            stages (the authors' border).
+        pooling_px: window of the channel attention's mean, odd; None takes the whole picture.
+        convergence_last_relu: ReLU also before the softmax, as in the authors' code.
+    """
+
+    scale: int
+    channels: int = 64
+    depth: int = 2
+    children: int = 2
+    groups: int = 2
+    blocks: int = 4
+    convergence_channels: int = 64
+    deep_residual: bool = True
+    base: Base = "none"
+    mean: Mean = "fixed"
+    tail: Tail = "expanded"
+    tail_border: TailBorder = "features"
+    pooling_px: int | None = None
+    convergence_last_relu: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and choices that no network can have, all of them in one message."""
+        faults = [f"{name} {getattr(self, name)} is below 1" for name in _POSITIVE if getattr(self, name) < 1]
+        if self.scale not in SCALES:
+            faults.append(f"scale {self.scale} is none of {SCALES}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                faults.append(f"{name} {getattr(self, name)!r} is none of {choices}")
+        if self.pooling_px is not None and (self.pooling_px < 3 or self.pooling_px % 2 == 0):
+            faults.append(f"pooling_px {self.pooling_px} is not an odd number from 3 on")
+        if faults:
+            raise D2csrError("model", "; ".join(faults), remedy="Mend the model's configuration.")
+
+    @property
+    def leaves(self) -> int:
+        """Return how many predictions the tree makes (P)."""
+        return self.children**self.depth
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Return the configuration that `to_dict` wrote; unknown names are an error."""
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - names):
+            remedy = f"Known are: {', '.join(sorted(names))}."
+            raise D2csrError("model", f"unknown settings {unknown}", remedy=remedy)
+        return cls(**values)

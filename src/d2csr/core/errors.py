@@ -1,0 +1,56 @@
+"""Faults the user can mend: where, what, and what to do about it."""
+
+
+class D2csrError(Exception):
+    """A fault in what the user gave; printed as one line, exit code 2."""
+
+    def __init__(self, where: object, problem: str, *, remedy: str) -> None:
+        """Keep the place, the fault and the cure apart, so that reports can list them."""
+        super().__init__(where, problem, remedy)
+        self.where = str(where)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return `where: problem. remedy` as one line."""
+        return f"{self.where}: {self.problem}. {self.remedy}"
+
+
+class ImageError(D2csrError):
+    """A picture that can't be read or written."""
+
+
+class PairError(D2csrError):
+    """An LR and an HR picture that don't belong together."""
+
+
+class DataError(D2csrError):
+    """A folder or list of pairs that can't be used."""
+
+
+class ManifestError(D2csrError):
+    """A manifest file that doesn't follow its schema."""
+
+
+class RecipeError(D2csrError):
+    """A training recipe with faults."""
+
+
+class BundleError(D2csrError):
+    """A model folder that is incomplete, damaged or of another format version."""
+
+
+class CheckpointError(D2csrError):
+    """Weights that can't be read or don't fit."""
+
+
+class ModelNameError(D2csrError):
+    """A model name that nothing answers to."""
+
+
+class TrainingError(D2csrError):
+    """A training run that can't go on."""
+
+
+class UsageError(D2csrError):
+    """Options that contradict each other."""

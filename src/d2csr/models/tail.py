@@ -1,0 +1,152 @@
+"""Tails: leaf features to one picture, as convolutions and shuffles or as the one 5x5 they are.
+
+Convolution, shuffle, convolution has no non-linearity, so for every scale a tail is one 5x5
+convolution to 3 s^2 channels and a shuffle; only zero padding between the stages departs from
+that, within one LR pixel of the frame.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from d2csr.core.config import ModelConfig
+from d2csr.models.blocks import conv3x3
+
+_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+_REACH = 2  # LR pixels that a tail sees to each side
+_PROBE_PX = 5  # smallest picture whose frame, corners and centre differ in nothing but position
+_SPOTS = (0, 2, 4)  # first, inner and last row or column of the probe
+CENTRE = 4  # of the nine kernels, row-major over _SPOTS
+
+
+class ExpandedTail(nn.Module):
+    """Convolutions to more channels, each with its shuffle, then a convolution to RGB."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the stages of the configuration's scale."""
+        super().__init__()
+        self.scale = config.scale
+        self.pad_features = config.tail_border == "features"
+        factors = _STAGES[config.scale]
+        width = config.channels
+        self.up = nn.ModuleList(conv3x3(width, width * factor**2) for factor in factors)
+        self.out = conv3x3(width, 3)
+        self.factors = factors
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return the picture before its mean or base is added."""
+        if not self.pad_features:
+            return self.stages(features)
+        cut = _REACH * self.scale
+        return self.stages(F.pad(features, (_REACH,) * 4))[..., cut:-cut, cut:-cut]
+
+    def stages(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return the picture with every stage zero-padded, as the authors' code does."""
+        for conv, factor in zip(self.up, self.factors, strict=True):
+            features = F.pixel_shuffle(conv(features), factor)
+        return self.out(features)
+
+
+class CollapsedTail(nn.Module):
+    """One zero-padded 5x5 convolution and a shuffle."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the convolution for the configuration's scale."""
+        super().__init__()
+        self.scale = config.scale
+        self.conv = nn.Conv2d(config.channels, 3 * config.scale**2, 5, padding=_REACH)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return the picture before its mean or base is added."""
+        return F.pixel_shuffle(self.conv(features), self.scale)
+
+
+class FramedTail(nn.Module):
+    """The collapsed tail with the authors' border: nine kernels, one per edge, corner and centre.
+
+    Below 3x3 LR pixels opposite edges meet, so such pictures run the expanded tail kept inside.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build empty kernels and the expanded tail for tiny pictures."""
+        super().__init__()
+        self.scale = config.scale
+        outputs = 3 * config.scale**2
+        self.weight = nn.Parameter(torch.zeros(9, outputs, config.channels, 5, 5))
+        self.bias = nn.Parameter(torch.zeros(9, outputs))
+        self.expanded = ExpandedTail(config)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return the picture before its mean or base is added."""
+        if min(features.shape[-2:]) < 3:
+            return self.expanded(features)
+        padded = F.pad(features, (_REACH,) * 4)
+        rows = [self._row(padded, row) for row in range(3)]
+        return F.pixel_shuffle(torch.cat(rows, dim=2), self.scale)
+
+    def _row(self, padded: Float[Tensor, "b c ph pw"], row: int) -> Float[Tensor, "b o rh w"]:
+        """Return the first, the inner or the last LR rows of the output."""
+        strip = padded[:, :, _window(row)]
+        parts = [
+            F.conv2d(strip[..., _window(column)], self.weight[k], self.bias[k])
+            for column, k in enumerate(range(3 * row, 3 * row + 3))
+        ]
+        return torch.cat(parts, dim=3)
+
+
+def _window(part: int) -> slice:
+    """Return the padded rows or columns under the first, the inner or the last output ones."""
+    return (slice(0, 5), slice(1, -1), slice(-5, None))[part]
+
+
+def make_tail(config: ModelConfig) -> ExpandedTail | CollapsedTail | FramedTail:
+    """Return the tail that the configuration names."""
+    if config.tail == "expanded":
+        return ExpandedTail(config)
+    return CollapsedTail(config) if config.tail_border == "features" else FramedTail(config)
+
+
+@torch.no_grad()
+def collapse_tail(
+    tail: ExpandedTail, config: ModelConfig
+) -> CollapsedTail | FramedTail:
+    """Return the tail as one 5x5 convolution (nine with the authors' border), exact to rounding.
+
+    Read off the Jacobian on a 5x5 LR picture in float64: the tail is affine, so a unit impulse at
+    each place and channel tells every kernel.
+    """
+    kernels, biases = _jacobian_kernels(tail.double(), config)
+    tail.float()
+    if config.tail_border == "features":
+        collapsed = CollapsedTail(config)
+        collapsed.conv.weight.copy_(kernels[CENTRE])
+        collapsed.conv.bias.copy_(biases[CENTRE])  # ty: bias exists, Conv2d has it by default
+        return collapsed
+    framed = FramedTail(config)
+    framed.weight.copy_(kernels)
+    framed.bias.copy_(biases)
+    framed.expanded.load_state_dict(tail.state_dict())
+    return framed
+
+
+def _jacobian_kernels(
+    tail: ExpandedTail, config: ModelConfig
+) -> tuple[Float[Tensor, "9 o c 5 5"], Float[Tensor, "9 o"]]:
+    """Return the nine kernels and biases of an affine tail, float64."""
+    channels, size, scale = config.channels, _PROBE_PX, config.scale
+    still = F.pixel_unshuffle(tail(torch.zeros(1, channels, size, size).double()), scale)[0]
+    impulses = torch.eye(channels * size * size).double().view(-1, channels, size, size)
+    answers = torch.cat([F.pixel_unshuffle(tail(part), scale) for part in impulses.split(256)])
+    answers = (answers - still).view(channels, size, size, -1, size, size)
+    outputs = answers.shape[3]
+    kernels = torch.zeros(9, outputs, channels, 5, 5).double()
+    biases = torch.zeros(9, outputs).double()
+    for k in range(9):
+        y, x = _SPOTS[k // 3], _SPOTS[k % 3]
+        biases[k] = still[:, y, x]
+        for tap in range(25):
+            from_y, from_x = y + tap // 5 - _REACH, x + tap % 5 - _REACH
+            if 0 <= from_y < size and 0 <= from_x < size:
+                kernels[k, :, :, tap // 5, tap % 5] = answers[:, from_y, from_x, :, y, x].T
+    return kernels, biases
