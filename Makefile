@@ -1,0 +1,65 @@
+# One word each, and each does its own set-up: a virtual environment in .venv, pinned packages.
+# A stamp file in .venv remembers what is installed, so that doing it again costs nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+REQUIREMENTS := pyproject.toml constraints.txt
+EXAMPLE := examples/city100_nikon_001_lr3.png
+DEMO_MODEL := city100-nikon-x3
+DEMO_FOLDER := demo-output
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo test check format bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.installed-core ## the package without torch: enlarge and score photographs
+
+dev: .venv/.installed-dev ## everything: torch, to train; the tools, to change the code
+
+demo: .venv/.installed-core ## enlarge the example photograph with a shipped model
+	@$(BIN)/d2csr upscale -i $(EXAMPLE) -o $(DEMO_FOLDER) -n $(DEMO_MODEL) --predictions --weight-maps --disagreement
+	@$(BIN)/d2csr upscale -i $(EXAMPLE) -o $(DEMO_FOLDER) -n bicubic -s 3
+	@echo "Pictures are in $(CURDIR)/$(DEMO_FOLDER):"
+	@ls $(DEMO_FOLDER)
+
+test: .venv/.installed-dev ## every test
+	@$(BIN)/python -m pytest
+
+check: .venv/.installed-dev ## format, lint, types, direction of imports
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/basedpyright --level error
+	@$(BIN)/lint-imports
+
+format: .venv/.installed-dev ## lay out the code as `make check` wants it
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/.installed-dev ## measure again what benchmarks/ answers
+	@for question in benchmarks/*.py; do $(BIN)/python $$question || exit 1; done
+
+docs: .venv/.installed-dev ## write docs/architecture.md anew from the opening docstrings
+	@$(BIN)/python docs/architecture.py
+
+clean: ## remove what the other targets made
+	rm -rf .venv $(DEMO_FOLDER) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than 3.11; name another: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv \
+		|| { echo "$(PYTHON) can't make virtual environments; on Debian install python3-venv."; exit 1; }
+
+.venv/.installed-core: $(REQUIREMENTS) | .venv/bin/python
+	@echo "Setting up .venv (core, no torch) ..."
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.installed-dev: $(REQUIREMENTS) | .venv/bin/python
+	@echo "Setting up .venv (torch and the tools; some minutes the first time) ..."
+	@$(INSTALL) torch==2.13.0
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@ .venv/.installed-core

@@ -1,0 +1,7 @@
+"""Entry point of `python -m d2csr`."""
+
+import sys
+
+from d2csr.cli.app import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Command line: one thin file a command, imported when the command is called."""

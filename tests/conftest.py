@@ -1,0 +1,46 @@
+"""What every test runs under: checked shapes, fixed seeds, two threads, the data folder."""
+
+import os
+import random
+import sys
+from pathlib import Path
+
+# Before numpy, torch and OpenVINO are imported: the time limits are meant for two cores, and a
+# machine with many would spend more on waking threads than on these small pictures.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+TYPED_ROOMS = (
+    "core images data models systems losses metrics checkpoint train evaluate export engine upscale"
+    " figures align simulate"
+).split()
+
+install_import_hook([f"d2csr.{room}" for room in TYPED_ROOMS], "beartype.beartype")
+
+settings.register_profile("d2csr", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("d2csr")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Make what draws from the global generators repeat itself, whatever ran before."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - libraries under test may draw from it
+    if torch := sys.modules.get("torch"):  # not imported for the sake of tests without it
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Return the folder that D2CSR_DATA names; unset skips the test, set but missing fails it."""
+    value = os.environ.get("D2CSR_DATA")
+    if not value:
+        pytest.skip("D2CSR_DATA is not set: the photographs this test measures on are not here")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"D2CSR_DATA is set to {folder}, which is not a folder")
+    return folder
