@@ -1,0 +1,56 @@
+"""Files written whole or not at all, and the hashes that name their contents."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a fresh sibling of `path`, which takes its place if the block succeeds.
+
+    The sibling keeps the suffix, because image and weight writers choose their format by it. It is
+    flushed to the disk before it is renamed, so a kill leaves the old file or the new one, never
+    half a one; if the block fails, the sibling is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        yield beside
+        flush_to_disk(beside)
+        beside.replace(path)
+        flush_to_disk(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, contents: bytes) -> None:
+    """Write `contents` to `path`, creating its folder; readers see the old file or the new."""
+    with atomic_path(path) as beside:
+        beside.write_bytes(contents)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file's contents, or a folder's list of names, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders, and orders renames itself
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's contents as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return where derived files may lie: `$D2CSR_CACHE`, or `~/.cache/d2csr`."""
+    chosen = os.environ.get("D2CSR_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "d2csr"

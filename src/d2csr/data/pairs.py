@@ -1,0 +1,66 @@
+"""Pairs read from their files, and every fault that would spoil a training run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from d2csr.core.errors import PairError
+from d2csr.core.grid import Size, surplus_px
+from d2csr.core.manifest import Pair
+from d2csr.images.read import read_rgb8
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def load_pair(
+    pair: Pair, *, scale: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "sh sw 3"]]:
+    """Return a pair's LR and HR pixels, HR cut to `hr_size` from the top left corner.
+
+    Raises:
+        ImageError: a file is missing, damaged or no picture.
+        PairError: the sizes don't fit the scale.
+    """
+    lr, hr = read_rgb8(pair.lr), read_rgb8(pair.hr)
+    if problem := size_problem(pair, scale, lr=_size(lr), hr=_size(hr)):
+        raise PairError(pair.hr, problem, remedy=SIZE_REMEDY)
+    height, width = lr.shape[0] * scale, lr.shape[1] * scale
+    return lr, hr[:height, :width]
+
+
+def load_mask(pair: Pair) -> UInt8[np.ndarray, "h w"] | None:
+    """Return a pair's mask on the LR grid, 0 = avoid; None where it has none."""
+    if pair.mask is None:
+        return None
+    mask = read_rgb8(pair.mask)[..., 0]
+    if _size(mask) != pair.lr_size:
+        problem = f"is {_size(mask)} px where the LR picture {pair.lr.name} is {pair.lr_size} px"
+        raise PairError(pair.mask, problem, remedy="Give a mask on the LR grid.")
+    return np.ascontiguousarray(mask)
+
+
+SIZE_REMEDY = "Cut or replace the pictures, or choose another scale."
+
+
+def size_problem(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str:
+    """Return what is wrong with the sizes two files have; empty where they fit.
+
+    HR may exceed `scale` times LR by less than one LR pixel where the manifest says that this part
+    goes unused (its `hr_size` is the smaller one).
+    """
+    expected = lr.times(scale)
+    if expected == hr:
+        return ""
+    unused = surplus_px(expected, hr)
+    if pair.hr_size == expected and all(0 <= side < scale for side in unused):
+        return ""
+    if hr.width < lr.width and hr.height < lr.height:
+        return f"HR is {hr} px, smaller than LR {pair.lr.name} ({lr} px): the two look swapped"
+    told = f"LR {pair.lr.name} is {lr} px"
+    return f"HR is {hr} px; {told}, so that scale {scale} expects {expected} px"
+
+
+def _size(image: Bytes) -> Size:
+    return Size(image.shape[1], image.shape[0])
