@@ -15,9 +15,9 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 TYPED_ROOMS = (
-    "core images data models systems losses metrics checkpoint train evaluate export engine upscale"
-    " figures align simulate"
-).split()
+    *("core", "images", "align", "simulate", "data", "models", "systems", "losses", "metrics"),
+    *("checkpoint", "train", "evaluate", "export", "engine", "upscale", "figures"),
+)
 
 install_import_hook([f"d2csr.{room}" for room in TYPED_ROOMS], "beartype.beartype")
 

@@ -21,40 +21,50 @@ _DATA_COMMANDS = {
     "bicubic": ("d2csr.cli.data:bicubic", "Make bicubic pairs from a folder of photographs."),
 }
 _IMPORT_COMMANDS = {
-    "city100": ("d2csr.cli.data:city100", "Take the pairs from a clone of the authors' repository."),
+    "city100": ("d2csr.cli.data:city100", "Take the pairs from a clone of CameraSR."),
 }
 _CONVERT_COMMANDS = {
     "official": ("d2csr.cli.convert:official", "Convert a checkpoint of the paper's authors."),
 }
 
 
-def build_app() -> App:
-    """Return the command line with every command named and none imported."""
-    app = _with_commands(
-        App(
-            name="d2csr",
-            help="Super-resolution of real photographs by divergence and convergence.",
-            help_format="plaintext",  # markdown would cost a fifth of the 0.3 s that --help may take
-            version=__version__,
-            error_formatter=lambda fault: f"error: {fault}",
-            suppress_keyboard_interrupt=False,
-        ),
-        _COMMANDS,
+def build_app(words: Sequence[str] = ()) -> App:
+    """Return the command line with every command named and none imported.
+
+    Args:
+        words: what the user typed; a command among them explains itself by its own docstring.
+    """
+    app = App(
+        name="d2csr",
+        help="Super-resolution of real photographs by divergence and convergence.",
+        help_format="plaintext",  # markdown takes 60 of the 300 ms that --help may
+        version=__version__,
+        error_formatter=lambda fault: f"error: {fault}",
+        suppress_keyboard_interrupt=False,
     )
-    data = _with_commands(App(name="data", help="Check, import and make pairs."), _DATA_COMMANDS)
-    data.command(_with_commands(App(name="import", help="Take in a public set."), _IMPORT_COMMANDS))
+    data = App(name="data", help="Check, import and make pairs.")
+    imports = App(name="import", help="Take in a public set.")
+    convert = App(name="convert", help="Convert foreign weights.")
+    for parent, commands in (
+        (app, _COMMANDS),
+        (data, _DATA_COMMANDS),
+        (imports, _IMPORT_COMMANDS),
+        (convert, _CONVERT_COMMANDS),
+    ):
+        for name, (path, summary) in commands.items():
+            parent.command(path, name=name, help=None if name in words else summary)
+    data.command(imports)
     app.command(data)
-    app.command(
-        _with_commands(App(name="convert", help="Convert foreign weights."), _CONVERT_COMMANDS)
-    )
+    app.command(convert)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 done in part, 2 the user can mend it."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = build_app()(
-            arguments, result_action="return_value", exit_on_error=False, print_error=True
+        code = build_app(words)(
+            words, result_action="return_value", exit_on_error=False, print_error=True
         )
     except CycloptsError:  # already printed
         return 2
@@ -65,10 +75,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
-
-
-def _with_commands(app: App, commands: dict[str, tuple[str, str]]) -> App:
-    """Return `app` after naming `commands` in it: name -> (where to import it from, help)."""
-    for name, (path, summary) in commands.items():
-        app.command(path, name=name, help=summary)
-    return app

@@ -1,0 +1,158 @@
+"""The `doctor` command: what works on this machine, and what would mend the rest."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from d2csr import __version__
+from d2csr.core.errors import D2csrError
+
+State = Literal["works", "absent", "partly", "broken"]
+
+# Instructions that decide how fast the engine runs, as Linux names them in /proc/cpuinfo.
+_PROCESSOR_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+_FORMATS = {
+    "JPEG": ("jpegload", "jpegsave"),
+    "PNG": ("pngload", "pngsave"),
+    "WebP": ("webpload", "webpsave"),
+    "TIFF": ("tiffload", "tiffsave"),
+    "HEIF/AVIF": ("heifload", "heifsave"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `absent` is fine, `partly` and `broken` set the exit code."""
+
+    topic: str
+    state: State
+    text: str
+
+
+def doctor() -> int:
+    """Say what works on this machine.
+
+    Exit code: 0 all is well (what is optional may be absent), 1 something optional is broken,
+    2 enlarging photographs can't work.
+    """
+    worst = 0
+    for topic, check in _CHECKS.items():
+        for finding in _findings(topic, check):
+            worst = max(worst, {"partly": 1, "broken": 2}.get(finding.state, 0))
+            print(f"{finding.state:7} {finding.topic:11} {finding.text}", flush=True)
+    return worst
+
+
+def _findings(topic: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what `check` finds; a check that fails is itself a finding."""
+    try:
+        yield from check()
+    except D2csrError as fault:
+        yield Finding(topic, "broken", str(fault))
+    except Exception as fault:  # noqa: BLE001 - a broken installation can raise anything
+        yield Finding(topic, "broken", f"{type(fault).__name__}: {fault}".splitlines()[0])
+
+
+def _python() -> Iterator[Finding]:
+    """Find out which Python runs which d2csr."""
+    text = f"d2csr {__version__}, Python {platform.python_version()}, {sys.executable}"
+    yield Finding("python", "works", text)
+
+
+def _processor() -> Iterator[Finding]:
+    """Find the instructions that make bf16 and int8 fast."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    flags = _processor_flags()
+    found = [name for name in _PROCESSOR_FEATURES if name in flags]
+    missing = [name for name in _PROCESSOR_FEATURES if name not in flags]
+    text = f"{platform.machine()}, {cores} cores; has {', '.join(found) or 'none known'}"
+    yield Finding("processor", "works", f"{text}; lacks {', '.join(missing) or 'none'}")
+
+
+def _processor_flags() -> set[str]:
+    """Return the processor's features by their Linux names; none where there is no such list."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
+
+
+def _engine() -> Iterator[Finding]:
+    """Find the engine's version, devices and the precisions that they are fast in."""
+    import openvino
+
+    devices = openvino.Core().available_devices
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precisions = ", ".join(name for name in ("FP32", "BF16", "FP16", "INT8") if name in able)
+    text = f"OpenVINO {openvino.__version__.split('-')[0]} on {', '.join(devices)}; {precisions}"
+    yield Finding("engine", "works", text)
+
+
+def _pictures() -> Iterator[Finding]:
+    """Find the picture formats that can be read and written."""
+    import pyvips
+
+    version = ".".join(str(pyvips.version(part)) for part in range(3))
+    can = {
+        name: [bool(pyvips.type_find("VipsOperation", operation)) for operation in operations]
+        for name, operations in _FORMATS.items()
+    }
+    reads = ", ".join(name for name, (read, _) in can.items() if read)
+    writes = ", ".join(name for name, (_, write) in can.items() if write)
+    needed = all(can["PNG"]) and all(can["JPEG"])
+    text = f"libvips {version} reads {reads}; writes {writes}"
+    yield Finding("pictures", "works" if needed else "broken", text)
+
+
+def _models() -> Iterator[Finding]:
+    """Verify the hash of every file of every model that ships."""
+    from d2csr.core.bundle import read_bundle, verify_bundle
+    from d2csr.engine.shipped import resolve, shipped_names
+
+    for name in shipped_names():
+        verify_bundle(read_bundle(resolve(name)))
+        yield Finding("models", "works", f"{name}: all files match their hashes")
+    if not shipped_names():
+        yield Finding("models", "absent", "none ship with this installation")
+
+
+def _training() -> Iterator[Finding]:
+    """Find torch and its accelerators, which only training needs."""
+    if find_spec("torch") is None:
+        yield Finding("training", "absent", "no torch; to train: pip install 'd2csr[train]'")
+        return
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [torch.cuda.get_device_name(index) for index in range(count)]
+    text = f"torch {torch.__version__}; CUDA: {', '.join(names) or 'none'}"
+    yield Finding("training", "works", text)
+
+
+def _data() -> Iterator[Finding]:
+    """Find the photographs that recipes and measurements point to."""
+    folder = os.environ.get("D2CSR_DATA")
+    if not folder:
+        yield Finding("data", "absent", "D2CSR_DATA is not set; tests on real pairs are skipped")
+    elif not Path(folder).is_dir():
+        yield Finding("data", "partly", f"D2CSR_DATA is {folder}, which is not a folder; mend it")
+    else:
+        sets = sorted(entry.name for entry in Path(folder).iterdir() if entry.is_dir())
+        yield Finding("data", "works", f"D2CSR_DATA is {folder}: {', '.join(sets) or 'empty'}")
+
+
+_CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "python": _python,
+    "processor": _processor,
+    "engine": _engine,
+    "pictures": _pictures,
+    "models": _models,
+    "training": _training,
+    "data": _data,
+}

@@ -1,0 +1,111 @@
+"""The command line as a whole: help, exit codes, and where faults are printed."""
+
+import importlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from d2csr import __version__
+from d2csr.cli import app
+from d2csr.core.errors import D2csrError
+
+HEAVY = ("numpy", "openvino", "pydantic", "pyvips", "torch")
+TABLES = (app._COMMANDS, app._DATA_COMMANDS, app._IMPORT_COMMANDS, app._CONVERT_COMMANDS)
+PATHS = [path for table in TABLES for path, _ in table.values()]
+
+
+def _broken(fault: BaseException):
+    """Return a command that fails with `fault`."""
+
+    def command() -> int:
+        raise fault
+
+    return command
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return a function that puts a failing command in the place of `doctor`."""
+    module = importlib.import_module("d2csr.cli.doctor")
+    return lambda fault: monkeypatch.setattr(module, "doctor", _broken(fault))
+
+
+def test_help_names_every_command(d2csr):
+    answer = d2csr("--help")
+    assert answer.code == 0
+    assert [name for name in (*app._COMMANDS, "data", "convert") if name not in answer.out] == []
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys; from d2csr.cli.app import main; main(['--help']); "
+    code += f"sys.exit(' '.join(name for name in {HEAVY!r} if name in sys.modules) or None)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_help_is_quick():
+    """0.14 s when measured on an idle core; the best of three, with room for a busy machine."""
+    assert min(_seconds("--help") for _ in range(3)) < 0.6
+
+
+def test_version_is_printed(d2csr):
+    assert d2csr("--version") == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_command_is_where_the_table_says(path):
+    module, _, name = path.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize(
+    "words", [[name, "--help"] for name in app._COMMANDS] + [["data", "check", "--help"]], ids=str
+)
+def test_every_command_explains_itself(d2csr, words):
+    answer = d2csr(*words)
+    assert answer.code == 0
+    assert f"Usage: d2csr {words[0]}" in answer.out
+
+
+def test_a_command_is_explained_by_its_whole_docstring(d2csr):
+    assert "Exit code: 0 all is well" in d2csr("doctor", "--help").out
+
+
+def test_a_fault_of_the_user_is_one_line_and_exit_2(d2csr, failing):
+    failing(D2csrError("photo.png", "is empty", remedy="Copy it again."))
+    answer = d2csr("doctor")
+    assert answer == (2, "", "error: photo.png: is empty. Copy it again.\n")
+
+
+def test_an_interrupt_is_exit_130(d2csr, failing):
+    failing(KeyboardInterrupt())
+    assert d2csr("doctor") == (130, "", "interrupted\n")
+
+
+def test_a_bug_of_ours_keeps_its_traceback(d2csr, failing):
+    failing(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        d2csr("doctor")
+
+
+@pytest.mark.parametrize("words", [["doktor"], ["doctor", "--nonsense"]], ids=" ".join)
+def test_wrong_words_are_one_line_and_exit_2(d2csr, words):
+    answer = d2csr(*words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("error: ")
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_python_m_runs_the_same_command_line():
+    command = [sys.executable, "-m", "d2csr", "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (0, f"{__version__}\n")
+
+
+def _seconds(*words: str) -> float:
+    """Return how long a fresh process takes to run a command."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "d2csr", *words], capture_output=True, check=True)
+    return time.perf_counter() - start

@@ -1,0 +1,91 @@
+"""The `doctor` command: its report and its exit code on sound and on broken machines."""
+
+import sys
+
+import pytest
+
+from d2csr.cli import doctor as module
+from d2csr.cli.doctor import Finding
+from d2csr.core.errors import BundleError
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """Return a function that leaves the doctor one check: `(state)` found, or an error raised."""
+
+    def put(outcome: str | Exception) -> None:
+        def check():
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield Finding("thing", outcome, "text")
+
+        monkeypatch.setattr(module, "_CHECKS", {"thing": check})
+
+    return put
+
+
+def test_the_machine_that_runs_the_tests_is_sound(d2csr):
+    answer = d2csr("doctor")
+    assert answer.code == 0, answer.out
+    topics = [line.split()[1] for line in answer.out.splitlines()]
+    assert list(dict.fromkeys(topics)) == list(module._CHECKS)
+
+
+def test_all_core_formats_are_read_and_written(d2csr):
+    (line,) = [line for line in d2csr("doctor").out.splitlines() if " pictures " in line]
+    assert line.count("JPEG, PNG, WebP, TIFF") == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("works", 0), ("absent", 0), ("partly", 1), ("broken", 2)]
+)
+def test_the_worst_finding_sets_the_exit_code(d2csr, checks, state, code):
+    checks(state)
+    assert d2csr("doctor") == (code, f"{state:7} thing       text\n", "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (
+            BundleError("m", "hash differs", remedy="Install again."),
+            "m: hash differs. Install again.",
+        ),
+        (ImportError("libfoo.so\nmore"), "ImportError: libfoo.so"),
+    ],
+    ids=["user", "library"],
+)
+def test_a_check_that_fails_is_a_finding(d2csr, checks, fault, text):
+    checks(fault)
+    answer = d2csr("doctor")
+    assert (answer.code, answer.err) == (2, "")
+    assert answer.out == f"broken  thing       {text}\n"
+
+
+def test_a_data_folder_that_is_not_there_is_told(d2csr, monkeypatch, tmp_path):
+    monkeypatch.setenv("D2CSR_DATA", str(tmp_path / "gone"))
+    answer = d2csr("doctor")
+    assert answer.code == 1
+    assert (
+        f"partly  data        D2CSR_DATA is {tmp_path / 'gone'}, which is not a folder"
+        in answer.out
+    )
+
+
+def test_torch_may_be_absent(d2csr, monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    answer = d2csr("doctor")
+    assert answer.code == 0
+    assert "absent  training" in answer.out
+
+
+def test_a_machine_without_a_list_of_features_has_none_known(d2csr, monkeypatch):
+    monkeypatch.setattr(module, "_processor_flags", set)
+    assert "has none known" in d2csr("doctor").out
+
+
+def test_a_broken_engine_is_broken(d2csr, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    answer = d2csr("doctor")
+    assert answer.code == 2
+    assert "broken  engine" in answer.out
