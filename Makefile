@@ -29,10 +29,12 @@ test: .venv/.installed-dev ## every test
 	@$(BIN)/python -m pytest
 
 check: .venv/.installed-dev ## format, lint, types, direction of imports
-	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/basedpyright --level error
-	@$(BIN)/lint-imports
+	@faults=0; \
+	$(BIN)/ruff format --check --quiet . || faults=1; \
+	$(BIN)/ruff check --quiet . || faults=1; \
+	$(BIN)/basedpyright --level error || faults=1; \
+	$(BIN)/lint-imports --no-logo || faults=1; \
+	exit $$faults
 
 format: .venv/.installed-dev ## lay out the code as `make check` wants it
 	@$(BIN)/ruff format .
