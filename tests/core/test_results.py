@@ -1,0 +1,91 @@
+"""The results file: its keys, its infinities, its faults."""
+
+import json
+import math
+
+import pytest
+
+from d2csr.core.errors import DataError
+from d2csr.core.results import (
+    ImageScore,
+    MeanScore,
+    PairedResult,
+    Results,
+    ScoreInterval,
+    SystemResult,
+    read_results,
+    write_results,
+)
+
+
+def results(psnr_db: float = 30.5) -> Results:
+    image = ImageScore(name="one", psnr_db=psnr_db, ssim=0.9, psnr_registered_db=psnr_db + 1)
+    system = SystemResult(
+        model="m",
+        protocol="y",
+        images=[image],
+        mean=MeanScore(psnr_db=psnr_db, ssim=0.9),
+        interval95=ScoreInterval(psnr_db=(psnr_db, psnr_db), ssim=(0.9, 0.9)),
+        mean_psnr_registered_db=psnr_db + 1,
+        weights_sha256="0" * 64,
+    )
+    paired = PairedResult(a="m", b="n", protocol="y", diff_psnr_db=1.5, interval95=(1.0, 2.0))
+    return Results(
+        version="1",
+        command="d2csr evaluate -n m",
+        data="pairs",
+        split=None,
+        scale=3,
+        protocols={"y": "luma"},
+        registration="one shift",
+        results=[system],
+        paired=[paired],
+    )
+
+
+def parsed(path):
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_the_file_has_the_keys_that_other_programs_rely_on(tmp_path):
+    write_results(results(), tmp_path / "out" / "r.json")
+    values = parsed(tmp_path / "out" / "r.json")
+    (row,) = values["results"]
+    assert {"model", "protocol", "images", "mean", "interval95"} <= row.keys()
+    assert row["images"] == [
+        {"name": "one", "psnr_db": 30.5, "ssim": 0.9, "psnr_registered_db": 31.5}
+    ]
+    assert row["mean"] == {"psnr_db": 30.5, "ssim": 0.9}
+    assert row["interval95"] == {"psnr_db": [30.5, 30.5], "ssim": [0.9, 0.9]}
+    assert values["paired"] == [
+        {"a": "m", "b": "n", "protocol": "y", "diff_psnr_db": 1.5, "interval95": [1.0, 2.0]}
+    ]
+    assert (values["command"], values["version"]) == ("d2csr evaluate -n m", "1")
+
+
+@pytest.mark.parametrize("psnr_db", [30.5, math.inf])
+def test_what_is_written_is_read_back(tmp_path, psnr_db):
+    write_results(results(psnr_db), tmp_path / "r.json")
+    assert read_results(tmp_path / "r.json") == results(psnr_db)
+
+
+def test_infinity_is_written_as_null(tmp_path):
+    write_results(results(math.inf), tmp_path / "r.json")
+    (row,) = parsed(tmp_path / "r.json")["results"]
+    assert row["mean"]["psnr_db"] is None
+    assert row["interval95"]["psnr_db"] == [None, None]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format_version": 2}', "[1]"])
+def test_what_is_no_results_file_is_refused(tmp_path, text):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(DataError, match=r"r\.json"):
+        read_results(tmp_path / "r.json")
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(DataError, match="can't be read"):
+        read_results(tmp_path / "none.json")
