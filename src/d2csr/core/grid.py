@@ -23,12 +23,6 @@ class Size(NamedTuple):
 UNKNOWN_SIZE = Size(0, 0)
 
 
-def common_scale(lr: Size, hr: Size) -> int | None:
-    """Return the integer by which both sides of `lr` give `hr`, or None where there is none."""
-    scale = hr.width // lr.width if lr.width else 0
-    return scale if scale >= 1 and lr.times(scale) == hr else None
-
-
 def surplus_px(used: Size, whole: Size) -> tuple[int, int]:
     """Return how many columns and rows of `whole` lie outside `used`; below 0: too few."""
     return whole.width - used.width, whole.height - used.height

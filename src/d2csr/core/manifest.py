@@ -163,10 +163,20 @@ def _parsed(path: Path) -> _File:
 
 
 def _pair(row: _Row, folder: Path) -> Pair:
-    values = row.model_dump()
-    values |= {"lr": folder / row.lr, "hr": folder / row.hr}
-    values |= {"lr_size": Size(*row.lr_size), "hr_size": Size(*row.hr_size)}
-    return Pair(**values | {"mask": None if row.mask is None else folder / row.mask})
+    return Pair(
+        name=row.name,
+        split=row.split,
+        lr=folder / row.lr,
+        hr=folder / row.hr,
+        lr_size=Size(*row.lr_size),
+        hr_size=Size(*row.hr_size),
+        sha256_lr=row.sha256_lr,
+        sha256_hr=row.sha256_hr,
+        mask=None if row.mask is None else folder / row.mask,
+        scores=row.scores,
+        transform=row.transform,
+        camera=row.camera,
+    )
 
 
 def _row(pair: Pair, folder: Path) -> _Row:

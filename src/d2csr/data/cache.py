@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ class PairCache:
         if present != index["bytes"]:
             problem = f"holds {present} bytes of pixels where its index tells {index['bytes']}"
             raise DataError(folder, problem, remedy="Remove this folder; it is built anew.")
-        self._pixels: Bytes = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")
+        # as a plain array: slicing the subclass costs ten times as much
+        self._pixels: Bytes = np.asarray(np.memmap(folder / PIXELS, dtype=np.uint8, mode="r"))
 
     def __len__(self) -> int:
         """Return how many pairs there are."""
@@ -59,7 +61,7 @@ class PairCache:
 
     def _view(self, place: dict[str, Any]) -> Bytes:
         shape, start = tuple(place["shape"]), place["start"]
-        return self._pixels[start : start + int(np.prod(shape))].reshape(shape)
+        return self._pixels[start : start + math.prod(shape)].reshape(shape)
 
 
 def open_cache(manifest: Manifest, folder: Path) -> PairCache:

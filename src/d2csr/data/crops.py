@@ -1,10 +1,10 @@
 """Training crops: a pure function of seed, step and index, so that a resumed run sees the same."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Int, UInt8
 
 from d2csr.core.errors import DataError, UsageError
 from d2csr.core.grid import TURNS, turned
@@ -63,7 +63,8 @@ class CropSampler:
         self.cache, self.patch_px, self.scale = cache, patch_px, scale
         self.batch_size, self.seed = batch, seed
         self._positions = [
-            _positions(cache, pair, patch_px, mask_limit) for pair in range(len(cache))
+            _positions(cache, pair, patch_px=patch_px, mask_limit=mask_limit)
+            for pair in range(len(cache))
         ]
 
     def crop(self, step: int, index: int) -> Crop:
@@ -99,13 +100,13 @@ class CropSampler:
         hr_crops = np.empty((len(crops), side * scale, side * scale, 3), np.uint8)
         for place, crop in enumerate(crops):
             lr, hr, _ = self.cache[crop.pair]
-            lr_crops[place] = turned(_window(lr, crop, side, scale=1), crop.turn)
-            hr_crops[place] = turned(_window(hr, crop, side, scale=scale), crop.turn)
+            lr_crops[place] = turned(_window(lr, crop, side=side, scale=1), crop.turn)
+            hr_crops[place] = turned(_window(hr, crop, side=side, scale=scale), crop.turn)
         return CropBatch(lr_crops, hr_crops, tuple(self.cache.names[crop.pair] for crop in crops))
 
 
 def _window(
-    image: UInt8[np.ndarray, "h w 3"], crop: Crop, side: int, *, scale: int
+    image: UInt8[np.ndarray, "h w 3"], crop: Crop, *, side: int, scale: int
 ) -> UInt8[np.ndarray, "p p 3"]:
     rows = slice(crop.row * scale, (crop.row + side) * scale)
     return image[rows, crop.column * scale : (crop.column + side) * scale]
@@ -117,29 +118,34 @@ def _below(word: int, count: int) -> int:
 
 
 def _positions(
-    cache: PairCache, pair: int, patch_px: int, mask_limit: float
-) -> int | np.ndarray[Any, np.dtype[np.int64]]:
+    cache: PairCache, pair: int, *, patch_px: int, mask_limit: float
+) -> int | Int[np.ndarray, " allowed"]:
     """Return how many positions an unmasked pair has, or the allowed ones of a masked pair."""
-    rows, columns = (side - patch_px + 1 for side in cache.lr_shape(pair))
+    height, width = cache.lr_shape(pair)
+    rows, columns = height - patch_px + 1, width - patch_px + 1
     if min(rows, columns) < 1:
-        height, width = cache.lr_shape(pair)
         problem = f"LR picture of {width}x{height} px is smaller than the {patch_px} px crop"
         raise DataError(cache.names[pair], problem, remedy="Choose smaller crops, or drop it.")
     mask = cache[pair][2]
     if mask is None:
         return rows * columns
-    allowed = np.flatnonzero(masked_counts(mask, patch_px) <= mask_limit * patch_px**2)
+    allowed = allowed_positions(mask, patch_px, mask_limit=mask_limit)
     if not len(allowed):
-        problem = f"its mask allows no {patch_px} px crop (limit {mask_limit:g} of the crop masked)"
+        problem = f"its mask allows no {patch_px} px crop (limit: {mask_limit:g} of it masked)"
         raise DataError(cache.names[pair], problem, remedy="Raise the limit, or drop the pair.")
     return allowed
 
 
-def masked_counts(
-    mask: UInt8[np.ndarray, "h w"], patch_px: int
-) -> Integer[np.ndarray, "rows columns"]:
+def allowed_positions(
+    mask: UInt8[np.ndarray, "h w"], patch_px: int, *, mask_limit: float
+) -> Int[np.ndarray, " allowed"]:
+    """Return the places, counted row by row, of the crops with no more than `mask_limit` masked."""
+    return np.flatnonzero(masked_counts(mask, patch_px) <= mask_limit * patch_px**2)
+
+
+def masked_counts(mask: UInt8[np.ndarray, "h w"], patch_px: int) -> Int[np.ndarray, "rows columns"]:
     """Return how many masked pixels (value 0) the crop at each position holds."""
     sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
     sums[1:, 1:] = (mask == 0).cumsum(0).cumsum(1)
-    far, near = slice(patch_px, None), slice(None, -patch_px)
+    far, near = slice(patch_px, None), slice(None, -patch_px)  # sums over rectangles from a corner
     return sums[far, far] - sums[far, near] - sums[near, far] + sums[near, near]

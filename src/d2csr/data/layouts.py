@@ -30,32 +30,36 @@ class Found:
     hr: Path
     cut: bool = False
 
+    @property
+    def complete(self) -> bool:
+        """Return whether both files are there."""
+        return self.lr.is_file() and self.hr.is_file()
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_CAMERAS = {"canon": "Canon", "nikon": "Nikon"}
-_HR_NAME = re.compile(r"(?P<name>.+)_HR$", re.IGNORECASE)
-_LR_NAME = re.compile(r"(?P<name>.+)_LR(?P<scale>\d+)$", re.IGNORECASE)
+
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_CAMERAS = {"canon": "Canon", "nikon": "Nikon", "iphonex": "iPhoneX"}
+_SCALE_FOLDER = re.compile(r"(?:.*_)?x(?P<scale>\d)|(?P<bare>\d)", re.IGNORECASE)
+_HR_NAME = re.compile(r"(?P<name>.+)_HR", re.IGNORECASE)
+_LR_NAME = re.compile(r"(?P<name>.+)_LR(?P<scale>\d)", re.IGNORECASE)
 
 
-def split_of(folder: Path) -> str:
+def split_of(path: Path, top: Path) -> str:
     """Return the split that the nearest folder name tells (`Train_x4`, `test_HR`), or nothing."""
-    for part in reversed(folder.parts):
-        word = re.split(r"[_\-. ]", part.lower())[0]
-        if word in SPLITS:
-            return SPLITS[word]
-    return ""
+    return _first_known(_told(path.parent, top), _SPLITS) or ""
 
 
-def camera_of(path: Path) -> str | None:
-    """Return the camera that a file or folder name begins with, or None."""
-    for part in reversed(path.parts):
-        word = re.split(r"[_\-. ]", part.lower())[0]
-        if word in _CAMERAS:
-            return _CAMERAS[word]
-    return None
+def camera_of(path: Path, top: Path) -> str | None:
+    """Return the camera that the file's name, or a folder's, begins with; None where none does."""
+    return _first_known(_told(path, top), _CAMERAS)
 
 
-def named_side_by_side(files: Iterable[Path]) -> Iterator[Found]:
+def folder_scale(folder: Path) -> int | None:
+    """Return the scale a folder's name tells: `X4`, `Train_x4`, `4`; None where it tells none."""
+    told = _SCALE_FOLDER.fullmatch(folder.name)
+    return int(told["scale"] or told["bare"]) if told else None
+
+
+def named_side_by_side(files: Iterable[Path], top: Path) -> Iterator[Found]:
     """Yield the pairs of RealSR V3's names: `NAME_HR.png` beside `NAME_LR3.png`, at any depth.
 
     One HR file may serve several scales. A file without its partner yields a pair whose missing
@@ -64,31 +68,45 @@ def named_side_by_side(files: Iterable[Path]) -> Iterator[Found]:
     hr_files: dict[tuple[Path, str], Path] = {}
     lr_files: list[tuple[Path, str, int]] = []
     for path in files:
-        if told := _LR_NAME.match(path.stem):
+        if told := _LR_NAME.fullmatch(path.stem):
             lr_files.append((path, told["name"], int(told["scale"])))
-        elif told := _HR_NAME.match(path.stem):
+        elif told := _HR_NAME.fullmatch(path.stem):
             hr_files[path.parent, told["name"]] = path
-    used: set[Path] = set()
-    scales = {scale for _, _, scale in lr_files}
+    partners = dict(hr_files)
     for lr, name, scale in lr_files:
         hr = hr_files.get((lr.parent, name), lr.with_name(f"{name}_HR{lr.suffix}"))
-        used.add(hr)
-        yield _side_by_side(name, scale, lr=lr, hr=hr)
-    for (folder, name), hr in hr_files.items():
-        if hr not in used:
-            scale = min(scales) if len(scales) == 1 else None
-            expected = folder / f"{name}_LR{'' if scale is None else scale}{hr.suffix}"
-            yield _side_by_side(name, scale, lr=expected, hr=hr)
+        partners.pop((lr.parent, name), None)
+        yield _found(name, scale, top=top, lr=lr, hr=hr)
+    for (folder, name), hr in partners.items():
+        scales = {scale for lr, _, scale in lr_files if lr.parent == folder}
+        scale = scales.pop() if len(scales) == 1 else folder_scale(folder)
+        expected = folder / f"{name}_LR{scale or ''}{hr.suffix}"
+        yield _found(name, scale, top=top, lr=expected, hr=hr)
 
 
-def _side_by_side(name: str, scale: int | None, *, lr: Path, hr: Path) -> Found:
-    return Found(name, split_of(lr.parent), camera_of(lr), scale, lr, hr)
+def _found(name: str, scale: int | None, *, top: Path, lr: Path, hr: Path) -> Found:
+    return Found(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr)
 
 
 def image_files(folder: Path) -> list[Path]:
     """Return the picture files of a folder and all below it, sorted, hidden folders left out."""
     inside = (path for path in sorted(folder.rglob("*")) if is_image_name(path))
     return [path for path in inside if not _is_hidden(path.relative_to(folder)) and path.is_file()]
+
+
+def _told(path: Path, top: Path) -> list[str]:
+    """Return the names from a path up to `top`, nearest first.
+
+    Names above stay out (somebody's home may be called test), save that of `top`'s parent where
+    `top` is a mere scale folder: `Canon/Train/3`.
+    """
+    last = top.parent if folder_scale(top) is not None else top
+    return [path.name, *(parent.name for parent in path.parents if parent.is_relative_to(last))]
+
+
+def _first_known(names: Iterable[str], known: dict[str, str]) -> str | None:
+    words = (re.split(r"[_\-. ()]", name.lower())[0] for name in names)
+    return next((known[word] for word in words if word in known), None)
 
 
 def _is_hidden(path: Path) -> bool:

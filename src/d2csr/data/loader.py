@@ -34,7 +34,7 @@ class Loader:
         self.rank, self.world = rank, world
 
     def starting_at(self, step: int) -> Iterator[tuple[int, CropBatch]]:
-        """Yield (step, batch) from a step on, without end; closing the iterator ends the threads."""
+        """Yield (step, batch) from a step on, without end; closing it ends the threads."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="crops")
         coming: deque[tuple[int, Future[CropBatch]]] = deque()
         try:

@@ -1,6 +1,5 @@
-"""Pairs read from their files, and every fault that would spoil a training run."""
+"""Pairs read from their files, cut to sizes that fit."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np

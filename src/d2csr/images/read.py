@@ -18,10 +18,11 @@ _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a picture as 8-bit RGB, upright: EXIF orientation applied, gray repeated, alpha dropped.
+    """Return a picture as 8-bit RGB, turned upright by its EXIF orientation.
 
-    16 bit become 8 by rounding. Pixel values stay as stored: an embedded profile is not applied.
-    Of several pages or frames the first is read. The content decides the format, not the suffix.
+    Gray is repeated, alpha dropped; 16 bit become 8 by rounding. Pixel values stay as stored: an
+    embedded profile is not applied. Of several pages or frames the first is read. The content
+    decides the format, not the suffix.
 
     Raises:
         ImageError: the file is missing, empty, damaged, cut short, or no picture.

@@ -1,0 +1,86 @@
+"""The `data` commands: check a set of pairs, import a public one, make synthetic pairs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+
+
+def check(
+    folder: Path,
+    /,
+    *,
+    scale: PositiveInt | None = None,
+    patch: Annotated[PositiveInt | None, Parameter(name="--patch")] = None,
+) -> int:
+    """Find every fault in a set of pairs: missing, damaged, mislabelled, of the wrong size.
+
+    Args:
+        folder: A manifest, a list of pairs, or a folder in any layout that training takes.
+        scale: Which scale to check, where several lie there.
+        patch: Side of the LR crops training is to cut; smaller pictures are then faults.
+    """
+    from d2csr.data.check import check_pairs
+    from d2csr.data.sources import open_pairs
+
+    manifest = open_pairs(folder, scale=scale)
+    faults = check_pairs(manifest, patch_px=patch)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    splits = sorted({pair.split or "no split" for pair in manifest})
+    found = f"{len(manifest)} pairs of scale {manifest.scale} ({', '.join(splits)})"
+    print(f"{folder}: {found}, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+    return 2 if faults else 0
+
+
+def city100(
+    clone: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    scenes: Path | None = None,
+) -> int:
+    """Write City100's pairs on an integer grid, with a manifest for each camera.
+
+    Args:
+        clone: A clone of github.com/ngchc/CameraSR; the camera folders are found at any depth.
+        out: Folder that gets `nikon_d5500_x3` and `iphone_x_x2`.
+        scenes: Text file of the scene numbers to take; all without it.
+    """
+    from d2csr.core.log import console
+    from d2csr.data.city100 import import_city100, read_scenes
+
+    wanted = None if scenes is None else read_scenes(scenes)
+    with console().status("Importing; all 200 pairs take minutes"):
+        manifests = import_city100(clone, out, scenes=wanted)
+    for manifest in manifests:
+        splits = [f"{len(manifest.of_split(name))} {name}" for name in ("train", "val", "test")]
+        print(f"{manifest.folder}: {', '.join(splits)}")
+    return 0
+
+
+def bicubic(
+    photos: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    scale: Annotated[PositiveInt, Parameter(name=["--scale", "-s"])],
+    split: str = "",
+    licence: str = "",
+) -> int:
+    """Make pairs from photos and their bicubic reductions, as MATLAB's imresize reduces.
+
+    Args:
+        photos: Folder of sharp pictures, searched at any depth.
+        out: Folder that gets the pairs and their manifest.
+        scale: How many times smaller the LR pictures are.
+        split: What the manifest calls the split: train, val or test.
+        licence: What the manifest says about the photos' licence.
+    """
+    from d2csr.data.synthetic import make_bicubic_pairs
+
+    manifest = make_bicubic_pairs(photos, out, scale=scale, split=split, licence=licence)
+    print(f"{out}: {len(manifest)} pairs of scale {scale}")
+    return 0

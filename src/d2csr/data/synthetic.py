@@ -1,0 +1,88 @@
+"""Synthetic pairs: photographs and their bicubic reductions."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from d2csr.core.errors import DataError, ImageError
+from d2csr.core.grid import Size
+from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
+from d2csr.data.layouts import image_files
+from d2csr.images.read import read_rgb8
+from d2csr.images.resize import resize_bicubic
+from d2csr.images.write import write_rgb8
+
+
+def make_bicubic_pairs(
+    photos: Path, out: Path, *, scale: int, split: str = "", licence: str = ""
+) -> Manifest:
+    """Write each photo, cut to a multiple of the scale, beside its reduction; return the manifest.
+
+    Args:
+        photos: folder of pictures, searched at any depth.
+        out: gets `NAME_HR.png`, `NAME_LRs.png` and manifest.json.
+        scale: HR pixels per LR pixel.
+        split: what the manifest calls the split.
+        licence: what the manifest says about the photos' licence.
+
+    Raises:
+        DataError: there are no photos, photos are smaller than a pixel of the LR grid, or can't be
+            read; all are named. No manifest is written then.
+    """
+    files = _photos(photos, out, scale=scale)
+    pairs, faults = [], []
+    for path, name in zip(files, _names(files, photos), strict=True):
+        try:
+            pairs.append(_write_pair(path, out / name, scale=scale, split=split))
+        except ImageError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise DataError(photos, "; ".join(faults), remedy="Mend or remove these photos.")
+    manifest = Manifest(scale, licence, tuple(pairs), out)
+    write_manifest(manifest, out / MANIFEST_NAME)
+    return manifest
+
+
+def cut_to_multiple(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "ch cw 3"]:
+    """Return the largest part from the top left corner whose sides are multiples of the scale."""
+    height, width = (side // scale * scale for side in image.shape[:2])
+    return image[:height, :width]
+
+
+def _photos(photos: Path, out: Path, *, scale: int) -> list[Path]:
+    if scale < 2:
+        raise DataError("scale", f"{scale} reduces nothing", remedy="Choose 2 or more.")
+    if not photos.is_dir():
+        raise DataError(photos, "is no folder", remedy="Give the folder of the photos.")
+    if out.resolve().is_relative_to(photos.resolve()):
+        remedy = "Choose a folder outside; a second run would take its pictures for photos."
+        raise DataError(out, "lies among the photos", remedy=remedy)
+    files = image_files(photos)
+    if not files:
+        raise DataError(photos, "holds no pictures", remedy="Give the folder of the photos.")
+    return files
+
+
+def _names(files: list[Path], photos: Path) -> list[str]:
+    """Return names of one part: folders joined by `-`, suffixes kept where they tell apart."""
+    names = ["-".join(path.relative_to(photos).with_suffix("").parts) for path in files]
+    return [
+        name if names.count(name) == 1 else f"{name}-{path.suffix[1:].lower()}"
+        for name, path in zip(names, files, strict=True)
+    ]
+
+
+def _write_pair(path: Path, target: Path, *, scale: int, split: str) -> Pair:
+    hr = cut_to_multiple(read_rgb8(path), scale)
+    if not hr.size:
+        problem = f"has a side of less than {scale} px"
+        raise ImageError(path, problem, remedy="Take it out.")
+    lr = resize_bicubic(hr, scale=Fraction(1, scale))
+    lr_path = target.with_name(f"{target.name}_LR{scale}.png")
+    hr_path = target.with_name(f"{target.name}_HR.png")
+    write_rgb8(lr_path, lr)
+    write_rgb8(hr_path, hr)
+    sizes = Size(lr.shape[1], lr.shape[0]), Size(hr.shape[1], hr.shape[0])
+    return Pair(target.name, split, lr_path, hr_path, *sizes)
