@@ -1,7 +1,7 @@
 """The configuration of a D2C-SR network: sizes and choices, checked on creation."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from d2csr.core.errors import D2csrError
 
@@ -59,7 +59,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes and choices that no network can have, all of them in one message."""
-        faults = [f"{name} {getattr(self, name)} is below 1" for name in _POSITIVE if getattr(self, name) < 1]
+        faults = [
+            f"{name} {getattr(self, name)} is below 1"
+            for name in _POSITIVE
+            if getattr(self, name) < 1
+        ]
         if self.scale not in SCALES:
             faults.append(f"scale {self.scale} is none of {SCALES}")
         for name, choices in _CHOICES.items():
@@ -80,7 +84,7 @@ class ModelConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Return the configuration that `to_dict` wrote; unknown names are an error."""
         names = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - names):

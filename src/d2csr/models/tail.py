@@ -5,6 +5,8 @@ convolution to 3 s^2 channels and a shuffle; only zero padding between the stage
 that, within one LR pixel of the frame.
 """
 
+from copy import deepcopy
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -108,20 +110,16 @@ def make_tail(config: ModelConfig) -> ExpandedTail | CollapsedTail | FramedTail:
 
 
 @torch.no_grad()
-def collapse_tail(
-    tail: ExpandedTail, config: ModelConfig
-) -> CollapsedTail | FramedTail:
+def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | FramedTail:
     """Return the tail as one 5x5 convolution (nine with the authors' border), exact to rounding.
 
-    Read off the Jacobian on a 5x5 LR picture in float64: the tail is affine, so a unit impulse at
-    each place and channel tells every kernel.
+    Read off the Jacobian on a 5x5 LR picture in float64, on the processor: the tail is affine, so a
+    unit impulse at each place and channel tells every kernel. `tail` itself stays as it is.
     """
-    kernels, biases = _jacobian_kernels(tail.double(), config)
-    tail.float()
+    kernels, biases = _jacobian_kernels(deepcopy(tail).cpu().double(), config)
     if config.tail_border == "features":
         collapsed = CollapsedTail(config)
-        collapsed.conv.weight.copy_(kernels[CENTRE])
-        collapsed.conv.bias.copy_(biases[CENTRE])  # ty: bias exists, Conv2d has it by default
+        collapsed.conv.load_state_dict({"weight": kernels[CENTRE], "bias": biases[CENTRE]})
         return collapsed
     framed = FramedTail(config)
     framed.weight.copy_(kernels)
