@@ -41,7 +41,7 @@ format: .venv/.installed-dev ## lay out the code as `make check` wants it
 	@$(BIN)/ruff check --fix .
 
 bench: .venv/.installed-dev ## measure again what benchmarks/ answers
-	@for question in benchmarks/*.py; do $(BIN)/python $$question || exit 1; done
+	@for question in $(sort $(wildcard benchmarks/*.py)); do $(BIN)/python $$question || exit 1; done
 
 docs: .venv/.installed-dev ## write docs/architecture.md anew from the opening docstrings
 	@$(BIN)/python docs/architecture.py

@@ -89,3 +89,10 @@ def test_a_broken_engine_is_broken(d2csr, monkeypatch):
     answer = d2csr("doctor")
     assert answer.code == 2
     assert "broken  engine" in answer.out
+
+
+def test_a_damaged_model_does_not_hide_the_others(d2csr, monkeypatch):
+    monkeypatch.setattr("d2csr.engine.shipped.shipped_names", lambda: ["gone", "lost"])
+    answer = d2csr("doctor")
+    assert answer.code == 2
+    assert answer.out.count("broken  models") == 2

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from d2csr import __version__
 from d2csr.core.errors import D2csrError
@@ -39,6 +39,7 @@ def build_app(words: Sequence[str] = ()) -> App:
         help="Super-resolution of real photographs by divergence and convergence.",
         help_format="plaintext",  # markdown takes 60 of the 300 ms that --help may
         version=__version__,
+        default_parameter=Parameter(negative=""),  # no --no-resume beside --resume
         error_formatter=lambda fault: f"error: {fault}",
         suppress_keyboard_interrupt=False,
     )

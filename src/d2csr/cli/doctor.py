@@ -116,8 +116,12 @@ def _models() -> Iterator[Finding]:
     from d2csr.engine.shipped import resolve, shipped_names
 
     for name in shipped_names():
-        verify_bundle(read_bundle(resolve(name)))
-        yield Finding("models", "works", f"{name}: all files match their hashes")
+        try:
+            verify_bundle(read_bundle(resolve(name)))
+        except D2csrError as fault:  # the other models may be sound
+            yield Finding("models", "broken", str(fault))
+        else:
+            yield Finding("models", "works", f"{name}: all files match their hashes")
     if not shipped_names():
         yield Finding("models", "absent", "none ship with this installation")
 
