@@ -23,6 +23,9 @@ class BicubicBase(nn.Module):
 
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
         """Return the enlargement, in the units of `lr`, overshoots not clipped."""
+        if torch.is_autocast_enabled(lr.device.type):  # bf16 would round the picture to 8 bits
+            with torch.autocast(lr.device.type, enabled=False):
+                return self(lr)
         padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
         return F.pixel_shuffle(F.conv2d(padded, self.kernel.to(lr.dtype), groups=3), self.scale)
 

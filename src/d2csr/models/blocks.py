@@ -62,7 +62,7 @@ class AttentionBlock(nn.Module):
 class ResidualGroup(nn.Module):
     """Blocks, one convolution, and the input added."""
 
-    def __init__(self, channels: int, blocks: int, pooling_px: int | None) -> None:
+    def __init__(self, channels: int, blocks: int, *, pooling_px: int | None) -> None:
         """Build a group of `blocks` attention blocks."""
         super().__init__()
         self.blocks = nn.Sequential(*(AttentionBlock(channels, pooling_px) for _ in range(blocks)))
@@ -80,7 +80,7 @@ class Branch(nn.Module):
         """Build a branch of `groups` groups with `blocks` blocks each."""
         super().__init__()
         self.groups = nn.Sequential(
-            *(ResidualGroup(channels, blocks, pooling_px) for _ in range(groups))
+            *(ResidualGroup(channels, blocks, pooling_px=pooling_px) for _ in range(groups))
         )
         self.conv = conv3x3(channels, channels)
 

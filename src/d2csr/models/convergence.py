@@ -3,6 +3,8 @@
 Source: D2C-SR section 3.3; layers as in the authors' code, docs/method.md.
 """
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ class ConvergenceNet(nn.Module):
         widths = (3 * config.leaves, width, width, config.leaves)
         self.convs = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            for inputs, outputs in pairwise(widths)
         )
         self.last_relu = config.convergence_last_relu
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -53,7 +52,9 @@ class D2CSR(nn.Module):
         kept = {name: value for name, value in self.state_dict().items() if ".tails." not in name}
         collapsed.load_state_dict(kept, strict=False)
         tails = [tail for tail in self.divergence.tails if isinstance(tail, ExpandedTail)]
-        collapsed.divergence.tails = nn.ModuleList(collapse_tail(tail, self.config) for tail in tails)
+        collapsed.divergence.tails = nn.ModuleList(
+            collapse_tail(tail, self.config) for tail in tails
+        )
         return collapsed.train(self.training)
 
     def parameter_count(self) -> int:
@@ -64,5 +65,9 @@ class D2CSR(nn.Module):
 def fuse(
     predictions: Float[Tensor, "b p 3 sh sw"], weights: Float[Tensor, "b p sh sw"]
 ) -> Float[Tensor, "b 3 sh sw"]:
-    """Return the weighted sum of the predictions (Eq. 8)."""
-    return torch.einsum("bpchw,bphw->bchw", predictions, weights)
+    """Return the weighted sum of the predictions (Eq. 8).
+
+    A plain product and sum: `einsum` turns it into a batched matrix product per pixel, which took
+    a sixth of a training step.
+    """
+    return (predictions * weights.unsqueeze(2)).sum(dim=1)

@@ -52,7 +52,7 @@ class DivergenceNet(nn.Module):
         for path in tree(self.config):
             nodes[path] = self.branches[path_name(path)](nodes[path[:-1]])
         leaves = product(range(self.config.children), repeat=self.config.depth)
-        return [self._deep_residual(nodes, path, leaf) for leaf, path in enumerate(leaves)]
+        return [self._deep_residual(nodes, path, leaf=leaf) for leaf, path in enumerate(leaves)]
 
     def rest(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"] | None:
         """Return what every prediction is added to, or None where the base is `none`."""
@@ -65,19 +65,21 @@ class DivergenceNet(nn.Module):
 
         The bicubic base carries the mean already; trained 1x1 maps apply with either base.
         """
+        if raw.dtype == torch.bfloat16:  # of 8 significant bits, as few as a picture has
+            raw = raw.float()
         if rest is None:
             return self.add_mean(raw)
         return rest + (self.add_mean(raw) if self.config.mean == "convolution" else raw)
 
     def _deep_residual(
-        self, nodes: dict[tuple[int, ...], Tensor], path: tuple[int, ...], leaf: int
+        self, nodes: dict[tuple[int, ...], Tensor], path: tuple[int, ...], *, leaf: int
     ) -> Tensor:
         """Return the leaf's features with its ancestors added, nearest first, head last."""
         ancestors = [path[:length] for length in reversed(range(len(path)))]
         if not self.config.deep_residual:
             ancestors = [()]  # the residual from the input to the end branches always stays
         features = nodes[path]
-        for conv, ancestor in zip(self.residuals[leaf], ancestors, strict=True):
+        for conv, ancestor in zip(self.residuals[leaf].children(), ancestors, strict=True):
             features = conv(features) + nodes[ancestor]
         return features
 

@@ -18,8 +18,7 @@ from d2csr.models.blocks import conv3x3
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 _REACH = 2  # LR pixels that a tail sees to each side
 _PROBE_PX = 5  # smallest picture whose frame, corners and centre differ in nothing but position
-_SPOTS = (0, 2, 4)  # first, inner and last row or column of the probe
-CENTRE = 4  # of the nine kernels, row-major over _SPOTS
+_SPOTS = (0, 2, 4)  # first, inner and last row or column of the probe; nine kernels, row-major
 
 
 class ExpandedTail(nn.Module):
@@ -113,19 +112,36 @@ def make_tail(config: ModelConfig) -> ExpandedTail | CollapsedTail | FramedTail:
 def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | FramedTail:
     """Return the tail as one 5x5 convolution (nine with the authors' border), exact to rounding.
 
-    Read off the Jacobian on a 5x5 LR picture in float64, on the processor: the tail is affine, so a
-    unit impulse at each place and channel tells every kernel. `tail` itself stays as it is.
+    Read off a 5x5 LR picture in float64, on the processor: the tail is affine, so its answers to
+    unit impulses tell every kernel. `tail` itself stays as it is.
     """
-    kernels, biases = _jacobian_kernels(deepcopy(tail).cpu().double(), config)
+    exact = deepcopy(tail).cpu().double()
     if config.tail_border == "features":
         collapsed = CollapsedTail(config)
-        collapsed.conv.load_state_dict({"weight": kernels[CENTRE], "bias": biases[CENTRE]})
+        kernel, bias = _impulse_kernel(exact, config)
+        collapsed.conv.load_state_dict({"weight": kernel, "bias": bias})
         return collapsed
+    kernels, biases = _jacobian_kernels(exact, config)
     framed = FramedTail(config)
     framed.weight.copy_(kernels)
     framed.bias.copy_(biases)
     framed.expanded.load_state_dict(tail.state_dict())
     return framed
+
+
+def _impulse_kernel(
+    tail: ExpandedTail, config: ModelConfig
+) -> tuple[Float[Tensor, "o c 5 5"], Float[Tensor, " o"]]:
+    """Return the kernel and bias of a tail that is one convolution, float64.
+
+    An impulse in the middle reaches every output through another tap: the kernel, mirrored.
+    """
+    channels, middle = config.channels, _PROBE_PX // 2
+    impulses = torch.zeros(channels + 1, channels, _PROBE_PX, _PROBE_PX).double()
+    impulses[range(channels), range(channels), middle, middle] = 1.0  # the last one stays empty
+    answers = F.pixel_unshuffle(tail(impulses), config.scale)
+    kernel = (answers[:-1] - answers[-1]).flip(2, 3).transpose(0, 1)
+    return kernel, answers[-1, :, middle, middle]
 
 
 def _jacobian_kernels(

@@ -1,0 +1,1 @@
+"""The paper's losses, Eq. 1 to 7 and 9, as pure functions."""

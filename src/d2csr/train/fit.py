@@ -1,0 +1,107 @@
+"""The training loop: one step after the other, from wherever the run stopped."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import numpy as np
+import torch
+
+from d2csr.core.errors import TrainingError
+from d2csr.data.crops import CropBatch
+from d2csr.data.loader import Loader
+from d2csr.losses.total import total
+from d2csr.train.devices import autocast
+from d2csr.train.optimizer import learning_rate, set_learning_rate
+from d2csr.train.run import Run
+from d2csr.train.stages import KINDS, Lesson
+from d2csr.train.watch import Watch
+
+
+def fit(run: Run, loader: Loader, *, watch: Watch | None) -> bool:
+    """Train until the recipe's last step; return False if asked to stop before.
+
+    Args:
+        run: stands where training begins; `watch` and checkpoints follow it.
+        loader: the crops.
+        watch: tells what happens; None on all processes but the first.
+
+    Raises:
+        TrainingError: a loss is not finite; step and files are named.
+    """
+    with _asked_to_stop() as asked:
+        batches = loader.starting_at(run.step)
+        while run.step < run.recipe.steps:
+            _, batch = next(batches)
+            row = update(run, batch)
+            run.step += 1
+            if watch is not None:
+                watch.after_step(row)
+            boundary = run.stage_ends()
+            if boundary and run.step < run.recipe.steps:
+                run.next_stage()
+            stop = run.devices.any(bool(asked))
+            if run.devices.is_first and (stop or boundary or run.step % run.recipe.pace.save == 0):
+                run.save()
+            if stop:
+                return run.step == run.recipe.steps
+    return True
+
+
+def update(run: Run, batch: CropBatch) -> dict[str, float]:
+    """Do one step: forward, loss, backward, optimizer, average; return its figures."""
+    stage, settings = run.stage, run.recipe.optimizer
+    rate = learning_rate(stage, run.stage_step)
+    set_learning_rate(run.optimizer, rate)
+    lesson = Lesson(
+        _tensor(batch.lr, run),
+        _tensor(batch.hr, run),
+        run.recipe.loss,
+        run.recipe.loss.alpha.schedule().at(run.step),
+    )
+    with autocast(run.precision, run.devices.device):
+        terms = KINDS[stage.kind].terms(run.network, lesson)
+    loss = total(terms)
+    _check_finite(run, batch, loss=loss)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    run.devices.share_gradients(run.parameters)
+    if settings.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(run.parameters, settings.clip_norm)
+    run.optimizer.step()
+    run.average.update(run.network, run.step)
+    return {"loss": loss.item(), **{t.name: t.value.item() for t in terms}, "learning_rate": rate}
+
+
+def _tensor(images: np.ndarray, run: Run) -> torch.Tensor:
+    """Return 8-bit crops as RGB in 0..1 on the run's device."""
+    dtype = torch.float64 if run.precision == "fp64" else torch.float32
+    tensor = torch.from_numpy(images).to(run.devices.device, non_blocking=True)
+    tensor = tensor.permute(0, 3, 1, 2).to(dtype) / 255
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _check_finite(run: Run, batch: CropBatch, *, loss: torch.Tensor) -> None:
+    """Stop before a loss that is no number spoils the weights, on all processes at once."""
+    own = not bool(loss.isfinite())
+    if run.devices.any(own):
+        problem = f"the loss of step {run.step} is {loss.item()}, batch: {', '.join(batch.names)}"
+        remedy = "Lower the learning rate or look at these pairs; --resume goes on before it."
+        raise TrainingError(run.folder, problem, remedy=remedy)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Yield a list that SIGTERM or SIGINT fills; the run then saves and ends its step."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

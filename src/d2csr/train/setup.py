@@ -1,0 +1,149 @@
+"""A run set up: recipe and pairs checked, network built or resumed, before any training starts."""
+
+import os
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+from rich.console import Console
+
+from d2csr.checkpoint.load import last_checkpoint, load_network
+from d2csr.core.config import ModelConfig
+from d2csr.core.errors import CheckpointError, DataError, RecipeError, UsageError
+from d2csr.core.files import cache_folder, write_atomically
+from d2csr.core.manifest import Manifest
+from d2csr.data.cache import open_cache
+from d2csr.data.check import check_pairs
+from d2csr.data.crops import CropSampler
+from d2csr.data.loader import Loader
+from d2csr.data.sources import open_pairs
+from d2csr.models.d2csr import D2CSR
+from d2csr.train.devices import Devices, resolved_precision
+from d2csr.train.recipe import Recipe
+from d2csr.train.recipe_file import read_recipe
+from d2csr.train.run import Run
+
+RECIPE = "recipe.yaml"
+
+
+def check_place(recipe: Recipe, folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that another run holds, or a resume with another recipe.
+
+    Raises:
+        UsageError: the folder holds a run, and `resume` is off.
+        RecipeError: it holds the run of another recipe; the keys that differ are named.
+    """
+    kept = folder / RECIPE
+    if not kept.is_file():
+        return
+    if not resume:
+        remedy = "Give --resume to go on with it, or another --out."
+        raise UsageError(folder, "holds a run already", remedy=remedy)
+    before = read_recipe(kept).plain()
+    now = recipe.plain()
+    if differing := [key for key in now if now[key] != before[key]]:
+        problem = f"was begun with another recipe; these differ: {', '.join(differing)}"
+        raise RecipeError(folder, problem, remedy="Resume with the same, or begin a new run.")
+
+
+def keep_recipe(recipe: Recipe, folder: Path) -> None:
+    """Write the recipe, defaults and all, into the run's folder."""
+    text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / RECIPE, text.encode())
+
+
+def checked_pairs(place: str, *, scale: int, patch_px: int | None, split: str) -> Manifest:
+    """Return the pairs at a place, of a split where the place has splits, all of them sound.
+
+    Raises:
+        DataError: nothing there, or faults; every faulty file is named.
+    """
+    path = expanded(place)
+    manifest = open_pairs(path, scale=scale)
+    if any(pair.split == split for pair in manifest.pairs):
+        manifest = replace(manifest, pairs=tuple(p for p in manifest.pairs if p.split == split))
+    if faults := check_pairs(manifest, patch_px=patch_px):
+        problem = "\n  ".join([f"{len(faults)} faults", *map(str, faults)])
+        raise DataError(path, problem, remedy="Mend these files; `d2csr data check` tells again.")
+    return manifest
+
+
+def expanded(place: str) -> Path:
+    """Return a recipe's path with `$NAME` and `~` filled in.
+
+    Raises:
+        DataError: it names a variable that is not set.
+    """
+    path = os.path.expandvars(place)
+    if "$" in path:
+        remedy = "Set it; pairs may also be given with --data and --validate-on."
+        raise DataError(place, "names a variable that is not set", remedy=remedy)
+    return Path(path).expanduser()
+
+
+def make_loader(recipe: Recipe, pairs: Manifest, *, devices: Devices) -> Loader:
+    """Return the crops that this process trains on."""
+    sampler = CropSampler(
+        open_cache(pairs, cache_folder()),
+        patch_px=recipe.data.patch_px,
+        scale=recipe.model.scale,
+        batch=recipe.data.batch,
+        seed=recipe.seed,
+        mask_limit=recipe.data.mask_limit,
+    )
+    return Loader(sampler, rank=devices.rank, world=devices.world)
+
+
+def make_run(recipe: Recipe, folder: Path, *, devices: Devices, console: Console) -> Run:
+    """Return the run, where it stands: at its newest checkpoint, or at the start."""
+    precision = resolved_precision(recipe.precision, devices.device)
+    network = initial_network(recipe).to(devices.device)
+    network.to(torch.float64 if precision == "fp64" else torch.float32)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
+    run = Run(recipe, folder, network=network, devices=devices, precision=precision)
+    if last_checkpoint(folder) is not None:
+        run.resume()
+        console.print(f"going on at step {run.step} of {recipe.steps}")
+    return run
+
+
+def initial_network(recipe: Recipe) -> D2CSR:
+    """Return the network at step 0: random by the seed, or the weights the recipe names.
+
+    Raises:
+        CheckpointError: these weights are of another network.
+    """
+    config = recipe.model.config()
+    random.seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    if recipe.initial is None:
+        return D2CSR(config).train()
+    path = expanded(recipe.initial)
+    network = load_network(path)
+    if network.config != config:
+        problem = f"is another network: {_differences(network.config, config)}"
+        raise CheckpointError(path, problem, remedy="Name the same model in the recipe.")
+    return network.train()
+
+
+def _differences(there: ModelConfig, here: ModelConfig) -> str:
+    one, other = there.to_dict(), here.to_dict()
+    return ", ".join(f"{k} {one[k]} for {other[k]}" for k in one if one[k] != other[k])
+
+
+def check_devices(recipe: Recipe, devices: int) -> None:
+    """Refuse what several processes can't compute as one does.
+
+    Raises:
+        RecipeError: statistics over the batch with several devices, or a batch they can't share.
+    """
+    if devices == 1:
+        return
+    if recipe.loss.triplet.statistics == "batch":
+        problem = "statistics: batch spans the whole batch, which several devices never see"
+        raise RecipeError("loss.triplet", problem, remedy="Use statistics: image, or one device.")
+    if recipe.data.batch % devices:
+        problem = f"batch {recipe.data.batch} can't be shared by {devices} devices"
+        raise RecipeError("data.batch", problem, remedy=f"Choose a multiple of {devices}.")
