@@ -12,20 +12,20 @@ class AlphaSchedule:
     Attributes:
         alpha: weight of the triplet term, >= 0.
         start: first step it is on.
-        on: steps it stays on in every period; None keeps it on.
+        active: steps it stays on in every period; None keeps it on.
         period: steps from one start to the next; None has a single period.
         halve_every: steps after which alpha halves; None keeps it.
     """
 
     alpha: float = 0.0
     start: int = 0
-    on: int | None = None
+    active: int | None = None
     period: int | None = None
     halve_every: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse negative weights and periods that hold no step."""
-        lengths = [self.on, self.period, self.halve_every]
+        lengths = [self.active, self.period, self.halve_every]
         if self.alpha < 0 or self.start < 0 or any(n is not None and n < 1 for n in lengths):
             problem = f"{self} has a negative weight or start, or a length below 1"
             raise D2csrError("alpha schedule", problem, remedy="Mend the recipe.")
@@ -37,7 +37,7 @@ class AlphaSchedule:
         place = step - self.start
         if self.period is not None:
             place %= self.period
-        if self.on is not None and place >= self.on:
+        if self.active is not None and place >= self.active:
             return 0.0
         halvings = 0 if self.halve_every is None else step // self.halve_every
         return self.alpha * 0.5**halvings

@@ -92,7 +92,7 @@ class AlphaPart(Part):
 
     alpha: float = 0.0
     start: int = 0
-    on: Count | None = None
+    active: Count | None = None
     period: Count | None = None
     halve_every: Count | None = None
 
