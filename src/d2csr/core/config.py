@@ -59,20 +59,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes and choices that no network can have, all of them in one message."""
-        faults = [
-            f"{name} {getattr(self, name)} is below 1"
-            for name in _POSITIVE
-            if getattr(self, name) < 1
-        ]
-        if self.scale not in SCALES:
-            faults.append(f"scale {self.scale} is none of {SCALES}")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                faults.append(f"{name} {getattr(self, name)!r} is none of {choices}")
-        if self.pooling_px is not None and (self.pooling_px < 3 or self.pooling_px % 2 == 0):
-            faults.append(f"pooling_px {self.pooling_px} is not an odd number from 3 on")
-        if faults:
-            raise D2csrError("model", "; ".join(faults), remedy="Mend the model's configuration.")
+        _refuse_faults(vars(self))
 
     @property
     def leaves(self) -> int:
@@ -90,4 +77,24 @@ class ModelConfig:
         if unknown := sorted(set(values) - names):
             remedy = f"Known are: {', '.join(sorted(names))}."
             raise D2csrError("model", f"unknown settings {unknown}", remedy=remedy)
+        _refuse_faults({field.name: field.default for field in fields(cls)} | values)
         return cls(**values)
+
+
+def _refuse_faults(values: dict[str, Any]) -> None:
+    """Raise an error that names every size and choice that no network can have."""
+    faults = [
+        f"{name} {values[name]!r} is not a whole number from 1 on"
+        for name in _POSITIVE
+        if not isinstance(values[name], int) or values[name] < 1
+    ]
+    if values["scale"] not in SCALES:
+        faults.append(f"scale {values['scale']!r} is none of {SCALES}")
+    for name, choices in _CHOICES.items():
+        if values[name] not in choices:
+            faults.append(f"{name} {values[name]!r} is none of {choices}")
+    window = values["pooling_px"]
+    if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
+        faults.append(f"pooling_px {window!r} is not an odd number from 3 on")
+    if faults:
+        raise D2csrError("model", "; ".join(faults), remedy="Mend the model's configuration.")

@@ -18,7 +18,8 @@ from d2csr.models.blocks import conv3x3
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 _REACH = 2  # LR pixels that a tail sees to each side
 _PROBE_PX = 5  # smallest picture whose frame, corners and centre differ in nothing but position
-_SPOTS = (0, 2, 4)  # first, inner and last row or column of the probe; nine kernels, row-major
+_SPOTS = (0, 2, 4)  # first, inner and last row or column of the probe
+CENTRE = 4  # of the nine kernels, row-major over _SPOTS
 
 
 class ExpandedTail(nn.Module):
