@@ -1,6 +1,6 @@
 """Integer geometry: how LR and HR sizes fit, and the eight flips and turns."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def surplus_px(used: Size, whole: Size) -> tuple[int, int]:
 TURNS = 8
 
 
-def turned(image: np.ndarray[Any, Any], turn: int) -> np.ndarray[Any, Any]:
+def turned(image: np.ndarray, turn: int) -> np.ndarray:
     """Return a view of an image (h, w, ...) under one of its 8 flips and turns; 0 changes nothing.
 
     Args:

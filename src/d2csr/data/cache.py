@@ -83,6 +83,14 @@ def open_cache(manifest: Manifest, folder: Path) -> PairCache:
     return PairCache(ready)
 
 
+def is_cached(manifest: Manifest, folder: Path) -> bool:
+    """Return whether `open_cache` would find these very pixels decoded below `folder`."""
+    try:
+        return (folder / _key(manifest) / INDEX).is_file()
+    except OSError:
+        return False  # a picture is missing
+
+
 def _key(manifest: Manifest) -> str:
     contents = [
         [pair.name, *pair.lr_size, *pair.hr_size, *(_hash(path) for path in _files(pair))]

@@ -71,7 +71,8 @@ class CropSampler:
         """Return where crop `index` of a step lies; depends on seed, step and index alone."""
         # Philox counts through 2^256 blocks: each (step, index) owns 2^64 of them. Raw words, for
         # numpy may change how its Generator turns them into numbers.
-        counter, key = [0, index, step, 0], [self.seed % 2**64, 0]
+        key = np.array([self.seed % 2**64, 0], np.uint64)  # a list of it would pass through floats
+        counter = np.array([0, index, step, 0], np.uint64)
         words = np.random.Philox(key=key, counter=counter).random_raw(3).tolist()
         pair = _below(words[0], len(self.cache))
         columns = self.cache.lr_shape(pair)[1] - self.patch_px + 1

@@ -59,11 +59,13 @@ def folder_scale(folder: Path) -> int | None:
     return int(told["scale"] or told["bare"]) if told else None
 
 
-def named_side_by_side(files: Iterable[Path], top: Path) -> Iterator[Found]:
+def named_side_by_side(
+    files: Iterable[Path], top: Path, *, scale: int | None = None
+) -> Iterator[Found]:
     """Yield the pairs of RealSR V3's names: `NAME_HR.png` beside `NAME_LR3.png`, at any depth.
 
     One HR file may serve several scales. A file without its partner yields a pair whose missing
-    side is the name expected.
+    side is the name expected; `scale` fills that name in where nothing else tells it.
     """
     hr_files: dict[tuple[Path, str], Path] = {}
     lr_files: list[tuple[Path, str, int]] = []
@@ -73,15 +75,15 @@ def named_side_by_side(files: Iterable[Path], top: Path) -> Iterator[Found]:
         elif told := _HR_NAME.fullmatch(path.stem):
             hr_files[path.parent, told["name"]] = path
     partners = dict(hr_files)
-    for lr, name, scale in lr_files:
+    for lr, name, own in lr_files:
         hr = hr_files.get((lr.parent, name), lr.with_name(f"{name}_HR{lr.suffix}"))
         partners.pop((lr.parent, name), None)
-        yield _found(name, scale, top=top, lr=lr, hr=hr)
+        yield _found(name, own, top=top, lr=lr, hr=hr)
     for (folder, name), hr in partners.items():
-        scales = {scale for lr, _, scale in lr_files if lr.parent == folder}
-        scale = scales.pop() if len(scales) == 1 else folder_scale(folder)
-        expected = folder / f"{name}_LR{scale or ''}{hr.suffix}"
-        yield _found(name, scale, top=top, lr=expected, hr=hr)
+        beside = {own for lr, _, own in lr_files if lr.parent == folder}
+        told = beside.pop() if len(beside) == 1 else folder_scale(folder) or scale
+        expected = folder / f"{name}_LR{told or ''}{hr.suffix}"
+        yield _found(name, told, top=top, lr=expected, hr=hr)
 
 
 def _found(name: str, scale: int | None, *, top: Path, lr: Path, hr: Path) -> Found:

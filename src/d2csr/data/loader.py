@@ -1,7 +1,7 @@
 """The loader: crops of the coming steps, prepared while the current one is trained on."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import final
 
@@ -33,7 +33,7 @@ class Loader:
         self.sampler, self.workers, self.prefetch = sampler, workers, max(prefetch, 1)
         self.rank, self.world = rank, world
 
-    def starting_at(self, step: int) -> Iterator[tuple[int, CropBatch]]:
+    def starting_at(self, step: int) -> Generator[tuple[int, CropBatch], None, None]:
         """Yield (step, batch) from a step on, without end; closing it ends the threads."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="crops")
         coming: deque[tuple[int, Future[CropBatch]]] = deque()

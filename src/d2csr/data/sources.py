@@ -59,7 +59,7 @@ def _opened(path: Path, scale: int | None) -> Manifest:
     if path.is_dir() and cameras_in(path):
         return _city100(path, scale)
     if path.is_dir():
-        return _manifest(_found_in(path.absolute()), path, scale=scale)
+        return _manifest(_found_in(path.absolute(), scale), path, scale=scale)
     if not path.is_file():
         raise DataError(path, "does not exist", remedy="Check the path.")
     return read_manifest(path) if path.suffix.lower() == ".json" else _listed(path, scale)
@@ -72,14 +72,17 @@ def _listed(path: Path, scale: int | None) -> Manifest:
     return _manifest(found, path, scale=scale)
 
 
-def _found_in(folder: Path) -> list[Found]:
+def _found_in(folder: Path, scale: int | None) -> list[Found]:
     """Return the pairs of the first layout that makes at least one whole pair.
 
     Else those of the first that any name fits, so that what is missing can be told.
     """
     files = image_files(folder)
-    fitting = [list(named_side_by_side(files, folder)), named_in_parallel(files, folder)]
-    fitting.append(alike_in_parallel(files, folder))
+    fitting = [
+        list(named_side_by_side(files, folder, scale=scale)),
+        named_in_parallel(files, folder),
+        alike_in_parallel(files, folder),
+    ]
     for found in fitting:
         if any(one.complete for one in found):
             return found
@@ -138,9 +141,10 @@ def _size(path: Path) -> Size:
 
 def _measured_scale(pairs: list[Pair], path: Path) -> int:
     """Return the scale that most pairs' sizes tell, HR rounded down to whole LR pixels."""
-    ratios = [
-        pair.hr_size.width // pair.lr_size.width for pair in pairs if min(pair.lr_size, default=0)
-    ]
+    if not any(min(pair.lr_size) and min(pair.hr_size) for pair in pairs):
+        problem = f"in no pair can both pictures be read ({pairs[0].lr.name}, {pairs[0].hr.name})"
+        raise DataError(path, problem, remedy="Put the missing ones there, or say the scale.")
+    ratios = [pair.hr_size.width // pair.lr_size.width for pair in pairs if min(pair.lr_size)]
     counts = Counter(ratio for ratio in ratios if ratio >= 1)
     if not counts:
         problem = "in no pair is HR as large as LR or larger"

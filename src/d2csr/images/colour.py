@@ -1,6 +1,5 @@
 """Luma of RGB pictures, as the field's figures are measured on it."""
 
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -19,7 +18,7 @@ def weighted(
     image: Float[np.ndarray, "*b h w 3"], weights: tuple[float, float, float]
 ) -> Float[np.ndarray, "*b h w"]:
     """Return the weighted sum of the three channels."""
-    total: np.ndarray[Any, Any] = image @ np.asarray(weights, image.dtype)
+    total: np.ndarray = image @ np.asarray(weights, image.dtype)
     return total
 
 

@@ -95,14 +95,14 @@ def _orientation(image: Any) -> int:
 def _upright_rgb(image: Any) -> Any:
     """Return three bands, or one of gray, upright, in the bit depth of the file."""
     image = image.autorot()
-    if image.interpretation in ("cmyk", "lab", "labs", "labq", "xyz"):
+    if image.interpretation == "cmyk":
         image = image.colourspace("srgb")
     if image.hasalpha():
         image = image[: image.bands - 1]
     return image
 
 
-def _eight_bit(path: Path, pixels: np.ndarray[Any, Any]) -> UInt8[np.ndarray, "h w 3"]:
+def _eight_bit(path: Path, pixels: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 * 255
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # libvips drops the axis of a single band

@@ -12,7 +12,7 @@ Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def resize_bicubic(
-    image: UInt8[np.ndarray, "h w 3"], *, scale: Fraction | float | tuple[int, int]
+    image: UInt8[np.ndarray, "h w 3"], *, scale: Fraction | int | float | tuple[int, int]
 ) -> UInt8[np.ndarray, "sh sw 3"]:
     """Return a picture resized with the cubic kernel (a = -0.5), widened where it shrinks.
 

@@ -1,0 +1,51 @@
+"""Files written whole or not at all."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from d2csr.core.files import atomic_path, cache_folder, sha256_file, write_atomically
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "weights.bin"
+    write_atomically(path, b"old")
+    with pytest.raises(RuntimeError, match="power"):
+        _fail_while_writing(path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _fail_while_writing(path):
+    with atomic_path(path) as beside:
+        beside.write_bytes(b"half of the new")
+        raise RuntimeError("power")
+
+
+def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "c.json"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_sibling_keeps_the_suffix_that_writers_choose_formats_by(tmp_path):
+    with atomic_path(tmp_path / "picture.webp") as beside:
+        assert beside.suffix == ".webp"
+        assert beside.parent == tmp_path
+        beside.write_bytes(b"")
+
+
+def test_the_hash_is_that_of_the_contents(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc" * 100_000)
+    assert sha256_file(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_the_cache_folder_is_the_one_the_environment_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("D2CSR_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("D2CSR_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "d2csr"

@@ -1,0 +1,95 @@
+"""Bicubic resizing against MATLAB's published pictures, a loop, and known figures."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2csr.images.colour import luma_of_rgb8
+from d2csr.images.read import read_rgb8
+from d2csr.images.resize import cubic, cubic_taps, enlarge_bicubic, resize_bicubic
+
+RGB = np.random.default_rng(0).integers(0, 256, (11, 14, 3), np.uint8)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_set5_is_reduced_as_matlab_reduced_it(data_folder, scale):
+    """One grey level off on less than 1% of pixels is allowed; no pixel is."""
+    for path in sorted((data_folder / "benchmarks/Set5/HR").iterdir()):
+        hr = read_rgb8(path)
+        height, width = (side // scale * scale for side in hr.shape[:2])
+        published = path.parents[1] / f"LR_bicubic/X{scale}/{path.stem}x{scale}.png"
+        reduced = resize_bicubic(hr[:height, :width], scale=Fraction(1, scale))
+        assert np.array_equal(reduced, read_rgb8(published)), path.stem
+
+
+@pytest.mark.parametrize(
+    ("folder", "scale", "psnr_db"),
+    [
+        ("nikon_d5500_x3/test", 3, [28.29, 29.80, 26.10, 30.21, 24.21]),
+        ("iphone_x_x2/test", 2, [25.04, 27.01, 22.21, 26.61, 21.65]),
+    ],
+)
+def test_the_baseline_scores_what_was_measured_on_city100(data_folder, folder, scale, psnr_db):
+    scored = []
+    for path in sorted((data_folder / "city100" / folder).glob("*_HR.webp")):
+        hr = read_rgb8(path)
+        lr = read_rgb8(path.with_name(path.name.replace("_HR", f"_LR{scale}")))
+        inner = slice(scale, -scale)
+        error = (luma_of_rgb8(enlarge_bicubic(lr, scale)) - luma_of_rgb8(hr))[inner, inner]
+        scored.append(10 * np.log10(255**2 / np.mean(error**2)))
+    assert scored == pytest.approx(psnr_db, abs=0.0051)
+
+
+def looped(row, out_length, factor):
+    """One row of imresize, sample by sample, in doubles."""
+    stretch, result = min(factor, 1.0), []
+    for place in range(out_length):
+        centre = (place + 0.5) / factor - 0.5
+        total = weights = 0.0
+        for tap in range(int(centre - 3 / stretch) - 1, int(centre + 3 / stretch) + 2):
+            x = abs(centre - tap) * stretch
+            near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+            weight = near if x <= 1 else far if x < 2 else 0.0
+            mirrored = tap
+            while not 0 <= mirrored < len(row):
+                mirrored = -1 - mirrored if mirrored < 0 else 2 * len(row) - 1 - mirrored
+            total += weight * row[mirrored]
+            weights += weight
+        result.append(total / weights)
+    return result
+
+
+@given(st.integers(1, 9), st.fractions(Fraction(1, 5), 5, max_denominator=6))
+def test_taps_and_weights_are_those_of_the_loop(length, factor):
+    row = RGB[0, :length, 0].astype(float)
+    out_length = int(np.ceil(length * factor))
+    places, weights = cubic_taps(length, out_length, factor=float(factor))
+    assert (row[places] * weights).sum(axis=1) == pytest.approx(
+        looped(row, out_length, float(factor)), abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("scale", [Fraction(1, 8), Fraction(1, 3), 0.5, 2.5, 8, (5, 20)])
+def test_an_even_picture_stays_even(scale):
+    assert np.unique(resize_bicubic(np.full((16, 24, 3), 77, np.uint8), scale=scale)) == [77]
+
+
+def test_the_result_has_the_size_asked_for():
+    assert resize_bicubic(RGB, scale=Fraction(1, 3)).shape == (4, 5, 3)
+    assert resize_bicubic(RGB, scale=(7, 9)).shape == (7, 9, 3)
+    assert enlarge_bicubic(RGB, 3).shape == (33, 42, 3)
+    assert np.array_equal(resize_bicubic(RGB, scale=1), RGB)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_enlarging_does_not_shift(scale):
+    assert np.array_equal(
+        enlarge_bicubic(RGB[::-1, ::-1], scale), enlarge_bicubic(RGB, scale)[::-1, ::-1]
+    )
+
+
+def test_the_kernel_passes_through_the_samples():
+    assert cubic(np.arange(-3.0, 4.0)).tolist() == [0, 0, 0, 1, 0, 0, 0]
