@@ -1,0 +1,148 @@
+"""The whole network against numpy, its shapes for any tree, and its fusion."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d2csr.core.config import ModelConfig
+from d2csr.core.errors import D2csrError
+from d2csr.models.d2csr import D2CSR, fuse
+from d2csr.models.divergence import path_name, tree
+from tests.oracles import network as oracle
+
+TINY = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 5}
+CONFIGS = st.builds(
+    ModelConfig,
+    scale=st.sampled_from([2, 3, 4, 8]),
+    channels=st.integers(1, 6),
+    depth=st.integers(1, 2),
+    children=st.integers(1, 3),
+    groups=st.integers(1, 2),
+    blocks=st.integers(1, 2),
+    convergence_channels=st.integers(1, 5),
+    deep_residual=st.booleans(),
+    base=st.sampled_from(["none", "bicubic"]),
+    mean=st.sampled_from(["fixed", "convolution"]),
+    tail_border=st.sampled_from(["features", "each"]),
+    pooling_px=st.sampled_from([None, 3, 5]),
+    convergence_last_relu=st.booleans(),
+)
+
+
+@given(config=CONFIGS, size=st.tuples(st.integers(1, 5), st.integers(1, 5)))
+@settings(max_examples=12)
+def test_network_is_the_one_written_in_numpy(config, size):
+    network = D2CSR(config).double()
+    lr = torch.rand(1, 3, *size).double()
+    with torch.no_grad():
+        found = network(lr)
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    expected = oracle.forward(lr[0].numpy(), weights, config.to_dict())
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one[0].numpy(), other, rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_a_picture_of_one_pixel_is_enlarged(scale):
+    output = D2CSR(ModelConfig(scale=scale, **TINY))(torch.rand(2, 3, 1, 1))
+    assert output.sr.shape == (2, 3, scale, scale)
+    assert output.predictions.shape == (2, 4, 3, scale, scale)
+    assert output.weights.shape == (2, 4, scale, scale)
+
+
+def test_weights_of_a_pixel_sum_to_one_and_sr_lies_between_its_predictions():
+    output = D2CSR(ModelConfig(scale=2, **TINY))(torch.rand(1, 3, 5, 4))
+    torch.testing.assert_close(output.weights.sum(1), torch.ones(1, 10, 8))
+    assert (output.sr <= output.predictions.amax(1) + 1e-6).all()
+    assert (output.sr >= output.predictions.amin(1) - 1e-6).all()
+
+
+def test_fusion_is_equation_8_in_loops():
+    predictions, weights = torch.rand(1, 3, 3, 2, 2), torch.rand(1, 3, 2, 2)
+    expected = torch.zeros(1, 3, 2, 2)
+    for leaf in range(3):
+        for colour in range(3):
+            for y in range(2):
+                for x in range(2):
+                    weight = weights[0, leaf, y, x]
+                    expected[0, colour, y, x] += weight * predictions[0, leaf, colour, y, x]
+    torch.testing.assert_close(fuse(predictions, weights), expected)
+
+
+def test_output_is_not_clipped():
+    network = D2CSR(ModelConfig(scale=2, **TINY))
+    with torch.no_grad():
+        for tail in network.divergence.tails:
+            tail.out.bias.fill_(3.0)
+        assert network(torch.rand(1, 3, 4, 4)).sr.min() > 1
+
+
+@given(depth=st.integers(1, 4), children=st.integers(1, 4))
+def test_tree_has_every_path_once_parents_first(depth, children):
+    paths = tree(ModelConfig(scale=2, depth=depth, children=children))
+    assert len(set(paths)) == len(paths) == sum(children**level for level in range(1, depth + 1))
+    assert all(path[:-1] in [(), *paths[:place]] for place, path in enumerate(paths))
+    assert path_name((0, 1)) == "0-1"
+
+
+@torch.no_grad()
+def test_a_deep_narrow_tree_is_the_one_written_in_numpy():
+    config = ModelConfig(scale=2, depth=3, children=2, base="bicubic", **TINY)
+    network, lr = D2CSR(config).double(), torch.rand(1, 3, 3, 4).double()
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    expected = oracle.forward(lr[0].numpy(), weights, config.to_dict())
+    for one, other in zip(network(lr), expected, strict=True):
+        np.testing.assert_allclose(one[0].numpy(), other, rtol=1e-9, atol=1e-6)
+
+
+def test_siblings_share_all_but_their_own_branch():
+    """Changing the first child of a node moves its own leaves and no other."""
+    network = D2CSR(ModelConfig(scale=2, depth=2, children=2, **TINY))
+    lr = torch.rand(1, 3, 5, 5)
+    with torch.no_grad():
+        before = network(lr).predictions
+        network.divergence.branches["1-0"].conv.bias.add_(1.0)
+        leaf_changed = (network(lr).predictions != before).flatten(2).any(2)[0]
+        network.divergence.branches["0"].conv.bias.add_(1.0)
+        node_changed = (network(lr).predictions != before).flatten(2).any(2)[0]
+    assert leaf_changed.tolist() == [False, False, True, False]
+    assert node_changed.tolist() == [True, True, True, False]
+
+
+def test_deep_residual_off_keeps_the_sum_with_the_head_alone():
+    config = ModelConfig(scale=2, depth=3, children=2, deep_residual=False, **TINY)
+    assert [len(chain) for chain in D2CSR(config).divergence.residuals] == [1] * 8
+    assert [
+        len(chain) for chain in D2CSR(ModelConfig(scale=2, depth=3, **TINY)).divergence.residuals
+    ] == [3] * 8
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"scale": 5},
+        {"channels": 0},
+        {"base": "linear"},
+        {"mean": "none"},
+        {"tail": "folded"},
+        {"tail_border": "none"},
+        {"pooling_px": 4},
+        {"pooling_px": 1},
+    ],
+)
+def test_configurations_no_network_can_have_are_refused(choices):
+    values = ModelConfig(scale=2).to_dict() | choices
+    with pytest.raises(D2csrError, match=str(next(iter(choices)))):
+        ModelConfig.from_dict(values)
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(D2csrError, match="width"):
+        ModelConfig.from_dict({"scale": 2, "width": 64})
+
+
+@given(config=CONFIGS)
+def test_configuration_survives_json(config):
+    assert ModelConfig.from_dict(config.to_dict()) == config
