@@ -101,8 +101,8 @@ class CropSampler:
         hr_crops = np.empty((len(crops), side * scale, side * scale, 3), np.uint8)
         for place, crop in enumerate(crops):
             lr, hr, _ = self.cache[crop.pair]
-            lr_crops[place] = turned(_window(lr, crop, side=side, scale=1), crop.turn)
-            hr_crops[place] = turned(_window(hr, crop, side=side, scale=scale), crop.turn)
+            _put(_window(lr, crop, side=side, scale=1), lr_crops[place], turn=crop.turn)
+            _put(_window(hr, crop, side=side, scale=scale), hr_crops[place], turn=crop.turn)
         return CropBatch(lr_crops, hr_crops, tuple(self.cache.names[crop.pair] for crop in crops))
 
 
@@ -111,6 +111,15 @@ def _window(
 ) -> UInt8[np.ndarray, "p p 3"]:
     rows = slice(crop.row * scale, (crop.row + side) * scale)
     return image[rows, crop.column * scale : (crop.column + side) * scale]
+
+
+def _put(
+    image: UInt8[np.ndarray, "p p 3"], place: UInt8[np.ndarray, "p p 3"], *, turn: int
+) -> None:
+    """Copy a turned image, channel by channel: numpy takes four times as long for all at once."""
+    packed = np.ascontiguousarray(image)
+    for channel in range(3):
+        place[..., channel] = turned(packed[..., channel], turn)
 
 
 def _below(word: int, count: int) -> int:
