@@ -1,0 +1,58 @@
+"""Command `evaluate`: score models and finished pictures on paired photographs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from d2csr.evaluate.extras import NOTHING_MORE, Extras
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that keep the figures.
+
+    Attributes:
+        json: File for all figures, picture by picture.
+        csv: File for the same as a table.
+    """
+
+    json: Path | None = None
+    csv: Path | None = None
+
+
+NO_FILES = Files()
+
+
+def evaluate(
+    *,
+    name: Annotated[tuple[str, ...], Parameter(name=("--name", "-n"), negative=())],
+    data: Path,
+    protocol: str = "y",
+    scale: Annotated[int | None, Parameter(name=("--scale", "-s"))] = None,
+    extras: Annotated[Extras, Parameter(name="*")] = NOTHING_MORE,
+    files: Annotated[Files, Parameter(name="*")] = NO_FILES,
+) -> int:
+    """Score models on paired photographs, bicubic enlargement always beside them.
+
+    Args:
+        name: A shipped model, a run, a bundle, `bicubic`, `linear`, or a folder of finished
+            pictures named as the pairs. Repeat it to compare.
+        data: Pairs: a manifest, or a folder in any layout that `d2csr data check` knows.
+        protocol: How to measure, one or several with commas: y, rgb, official, cdc, rgb-full.
+        scale: Which pairs to take, where several scales lie there.
+    """
+    from d2csr.core.results import write_results  # `evaluate --help` pays for none of these
+    from d2csr.evaluate.report import evaluate_models
+    from d2csr.evaluate.table import print_results, write_csv
+
+    protocols = tuple(dict.fromkeys(part.strip() for part in protocol.split(",")))
+    results = evaluate_models(name, data, protocols=protocols, scale=scale, extras=extras)
+    for path in (files.json, extras.save and extras.save / "results.json"):
+        if path is not None:
+            write_results(results, path)
+    if files.csv is not None:
+        write_csv(results, files.csv)
+    print_results(results)
+    return 0

@@ -1,0 +1,1 @@
+"""Scores of systems on pairs: tables, intervals, paired differences, calibration; no torch."""

@@ -1,0 +1,64 @@
+"""Faults of an evaluation, all of them told before any work is done."""
+
+from pathlib import Path
+
+from d2csr.core.errors import D2csrError, DataError, UsageError
+from d2csr.core.manifest import Manifest
+from d2csr.data.check import check_pairs
+from d2csr.data.sources import open_pairs
+from d2csr.evaluate.catalog import find_systems
+from d2csr.evaluate.extras import Extras
+from d2csr.evaluate.system import System
+from d2csr.metrics.protocol import smallest_side_px
+from d2csr.metrics.registered import SMALLEST_SIDE_PX
+
+
+def checked(
+    names: tuple[str, ...], data: Path, *, scale: int | None, extras: Extras
+) -> tuple[list[System], Manifest]:
+    """Return the systems of these names, bicubic among them, and the pairs to score.
+
+    Raises:
+        D2csrError: whatever is wrong with the names, the pairs, or both together.
+    """
+    systems, faults = find_systems(names, fit=extras.fit)
+    if extras.calibration and not faults and not any(system.predicts for system in systems):
+        problem = "no model is given whose predictions could disagree"
+        faults.append(UsageError("--calibration", problem, remedy="Add one with -n."))
+    try:
+        manifest = _pairs_to_score(data, scale=scale, split=extras.split)
+    except D2csrError as fault:
+        raise _together(data, [*faults, fault]) from fault
+    faults += check_pairs(manifest, patch_px=None)
+    faults += _too_small(manifest)
+    for system in systems:
+        faults += system.faults(manifest)
+    if faults:
+        raise _together(data, faults)
+    return systems, manifest
+
+
+def _pairs_to_score(data: Path, *, scale: int | None, split: str | None) -> Manifest:
+    """Return the pairs of a split; without one, the test split if there is one, else all."""
+    manifest = open_pairs(data, scale=scale, split=split)
+    test = manifest.of_split("test")
+    return test if split is None and test.pairs else manifest
+
+
+def _too_small(manifest: Manifest) -> list[D2csrError]:
+    """Return a fault for each pair that is too small for a window inside the border."""
+    least_px = max(smallest_side_px(manifest.scale), SMALLEST_SIDE_PX)
+    remedy = f"Scoring takes sides of {least_px} px."
+    return [
+        DataError(pair.hr, "is only {}x{} px".format(*pair.hr_size), remedy=remedy)
+        for pair in manifest
+        if 0 < min(pair.hr_size) < least_px  # 0: unreadable, which is told already
+    ]
+
+
+def _together(data: Path, faults: list[D2csrError]) -> D2csrError:
+    """Return one error that tells all faults; the fault itself where there is one."""
+    if len(faults) == 1:
+        return faults[0]
+    lines = "\n  ".join([f"{len(faults)} faults, nothing was scored", *map(str, faults)])
+    return DataError(data, lines.removesuffix("."), remedy="Mend them and start again.")

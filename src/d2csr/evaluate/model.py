@@ -1,0 +1,59 @@
+"""A trained model as a system: a shipped name, a run, or a bundle, on the engine."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import UInt8
+
+from d2csr.core.bundle import Bundle, read_bundle
+from d2csr.core.errors import BundleError, D2csrError
+from d2csr.core.manifest import Manifest, Pair
+from d2csr.engine import open_engine
+from d2csr.engine.disagreement import disagreement
+from d2csr.engine.shipped import resolve
+from d2csr.evaluate.system import Enlarge, Enlarged
+
+
+@final
+@dataclass(frozen=True)
+class Model:
+    """One bundle, whatever name or folder led to it."""
+
+    name: str
+    bundle: Bundle
+    fitted_on: str | None = None
+    predicts: bool = True
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Return the hash of the bundle's weights file."""
+        return self.bundle.weights_sha256
+
+    def faults(self, manifest: Manifest) -> list[D2csrError]:
+        """Return a fault where the pairs are of another scale."""
+        scale = self.bundle.card.scale
+        if scale == manifest.scale:
+            return []
+        problem = f"enlarges {scale} times, the pairs of {manifest.folder} are x{manifest.scale}"
+        return [BundleError(self.name, problem, remedy="Choose a model or pairs of one scale.")]
+
+    def open(self, manifest: Manifest) -> Enlarge:
+        """Start the engine and return its application."""
+        engine = open_engine(self.bundle)
+
+        def enlarge(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Enlarged:
+            output = engine.run(lr.astype(np.float32) / np.float32(255))
+            return Enlarged(output.sr, disagreement(output))
+
+        return enlarge
+
+
+def named_model(name: str) -> Model:
+    """Return the model of a shipped name, or of a run or bundle folder.
+
+    Raises:
+        ModelNameError: there is none.
+        BundleError: its bundle is incomplete or of another version.
+    """
+    return Model(name, read_bundle(resolve(name)))

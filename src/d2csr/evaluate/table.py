@@ -1,0 +1,118 @@
+"""Results as a table for the screen, 80 columns wide, and as rows for a spreadsheet."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from d2csr.core.files import write_atomically
+from d2csr.core.results import CalibrationResult, PairedResult, Results, SystemResult
+
+COLUMNS = (
+    "model",
+    "protocol",
+    "name",
+    "psnr_db",
+    "ssim",
+    "psnr_registered_db",
+    "scale",
+    "data",
+    "weights_sha256",
+    "version",
+    "command",
+)
+
+
+def print_results(results: Results, *, output: Console | None = None) -> None:
+    """Print a table a protocol, then calibration, and what is needed to repeat the figures."""
+    output = Console(highlight=False) if output is None else output
+    for protocol, summary in results.protocols.items():
+        output.print(Text(f"\nprotocol {protocol} (x{results.scale}): {summary}", style="bold"))
+        output.print(_score_table(results, protocol))
+    for calibration in results.calibration:
+        output.print(_calibration_table(calibration))
+    output.print(Text(_provenance(results)), soft_wrap=True)
+
+
+def write_csv(results: Results, path: Path) -> None:
+    """Write one row a picture, system and protocol, each with its provenance, atomically."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for row in results.results:
+        after = (results.scale, results.data, row.weights_sha256 or "", results.version)
+        for image in row.images:
+            figures = (image.psnr_db, image.ssim, image.psnr_registered_db)
+            writer.writerow(
+                (row.model, row.protocol, image.name, *figures, *after, results.command)
+            )
+    write_atomically(path, text.getvalue().encode())
+
+
+def _score_table(results: Results, protocol: str) -> Table:
+    """Return the systems of one protocol, each with its lead over bicubic."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for title in ("PSNR dB", "95%", "SSIM", "over bicubic", "(shifted)"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in results.results:
+        if row.protocol == protocol:
+            table.add_row(*(Text(cell) for cell in _cells(row, results.paired)))
+    return table
+
+
+def _cells(row: SystemResult, paired: list[PairedResult]) -> tuple[str, ...]:
+    """Return one system's line."""
+    low, high = row.interval95.psnr_db
+    return (
+        row.model,
+        f"{row.mean.psnr_db:.2f}",
+        f"{low:.2f}-{high:.2f}" if len(row.images) > 1 else "one picture",
+        f"{row.mean.ssim:.4f}",
+        _lead(row, paired),
+        f"({row.mean_psnr_registered_db:.2f})",
+    )
+
+
+def _lead(row: SystemResult, paired: list[PairedResult]) -> str:
+    """Return how far a system is above bicubic, with the half width of its 95% interval."""
+    for each in paired:
+        if each.protocol == row.protocol and row.model in (each.a, each.b):
+            sign = {(row.model, "bicubic"): 1, ("bicubic", row.model): -1}.get((each.a, each.b))
+            if sign is not None:
+                low, high = sorted(sign * end for end in each.interval95)
+                return f"{sign * each.diff_psnr_db:+.2f} ({low:.2f}, {high:.2f})"
+    return ""
+
+
+def _calibration_table(calibration: CalibrationResult) -> Table:
+    """Return how well each guess foretells the error, picture by picture and on average."""
+    title = f"Does it foretell the error of {calibration.model}? {calibration.block_px} px blocks"
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("picture", overflow="fold")
+    for heading in ("predictor", "rank correlation", "AUSE"):
+        table.add_column(heading, justify="right")
+    for score in [*calibration.images, *calibration.mean]:
+        rank = "-" if math.isnan(score.spearman) else f"{score.spearman:.3f}"
+        cells = (score.name, score.predictor, rank, f"{score.ause:.3f}")
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _provenance(results: Results) -> str:
+    """Return data, weights, version and command, one a line."""
+    rows = [row for row in results.results if row.protocol == next(iter(results.protocols))]
+    pictures = len(rows[0].images)
+    lines = [
+        "",
+        f"(shifted): not comparable; {results.registration}.",
+        f"95%: bootstrap of the mean over {pictures} pictures.",
+        f"data: {results.data}" + (f", split {results.split}" if results.split else ""),
+    ]
+    lines += [f"sha256 of {row.model}: {row.weights_sha256}" for row in rows if row.weights_sha256]
+    lines += [f"{row.model} fitted on: {row.fitted_on}" for row in rows if row.fitted_on]
+    return "\n".join([*lines, f"d2csr {results.version}: {results.command}"])

@@ -1,0 +1,65 @@
+"""The evaluate command: files it writes, what it prints, how it fails."""
+
+import csv
+import json
+
+import pytest
+
+from d2csr.images.write import write_rgb8
+from tests.evaluate.conftest import make_pairs, scene
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return make_pairs(tmp_path / "pairs", range(3))
+
+
+def test_it_scores_prints_and_writes(d2csr, pairs, tmp_path):
+    files = {"--json": "r.json", "--csv": "r.csv", "--save": "sr"}
+    options = [word for name, file in files.items() for word in (name, tmp_path / file)]
+    answer = d2csr(
+        "evaluate", "-n", "bicubic", "--data", pairs, "--protocol", "y,rgb-full", *options
+    )
+    assert answer.code == 0
+    assert "protocol y (x2)" in answer.out
+    assert "protocol rgb-full (x2)" in answer.out
+    values = json.loads((tmp_path / "r.json").read_text())
+    assert [row["protocol"] for row in values["results"]] == ["y", "rgb-full"]
+    assert values["paired"] == []
+    with (tmp_path / "r.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 6
+    saved = sorted(path.name for path in (tmp_path / "sr" / "bicubic").iterdir())
+    assert saved == ["scene_0.png", "scene_1.png", "scene_2.png"]
+    assert json.loads((tmp_path / "sr" / "results.json").read_text()) == values
+
+
+def test_names_are_repeated_and_compared(d2csr, pairs, tmp_path):
+    for seed in range(3):
+        write_rgb8(tmp_path / "mine" / f"scene_{seed}_SR.png", scene(seed + 50))
+    mine = tmp_path / "mine"
+    options = ("--fit", pairs, "--json", tmp_path / "r.json")
+    answer = d2csr("evaluate", "-n", mine, "-n", "linear", "--data", pairs, *options)
+    assert answer.code == 0
+    values = json.loads((tmp_path / "r.json").read_text())
+    assert [row["model"] for row in values["results"]] == [str(mine), "linear", "bicubic"]
+    compared = [(row["a"], row["b"]) for row in values["paired"]]
+    assert compared == [(str(mine), "linear"), (str(mine), "bicubic"), ("linear", "bicubic")]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-n", "no-such-model"), "no-such-model"),
+        (("-n", "linear"), "--fit"),
+        (("-n", "bicubic", "--protocol", "ssim"), "y, rgb, official, cdc, rgb-full"),
+        (("-n", "bicubic", "--scale", "3"), "scale 3"),
+        (("-n", "bicubic", "--split", "test"), "test"),
+    ],
+)
+def test_a_fault_is_one_message_and_exit_code_2(d2csr, pairs, words, told):
+    answer = d2csr("evaluate", "--data", pairs, *words)
+    assert answer.code == 2
+    assert answer.err.startswith("error: ")
+    assert told in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
