@@ -22,8 +22,10 @@ def export(folder, scale):
     from d2csr.models.d2csr import D2CSR
 
     torch.manual_seed(0)
-    sizes = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
-    network = D2CSR(ModelConfig(scale=scale, base="bicubic", **sizes))
+    sizes = ModelConfig(
+        scale=scale, channels=4, groups=1, blocks=1, convergence_channels=4, base="bicubic"
+    )
+    network = D2CSR(sizes)
     facts = CardFacts(name="tiny", licence="MIT", data="none")
     return export_bundle(network, folder / "bundle", card=facts)
 
@@ -88,7 +90,7 @@ def test_a_run_without_a_bundle_is_told_what_to_do(tmp_path, pairs):
 
 def test_the_card_gets_the_figures_of_its_model(run, pairs):
     results = evaluate_models((str(run),), pairs, protocols=("y", "rgb"))
-    first, second = card_figures(results, str(run), data="three scenes")
+    first, second = card_figures(results, model=str(run), data="three scenes")
     assert (first.protocol, second.protocol, first.images) == ("y", "rgb", 3)
     assert first.psnr_db == results.results[0].mean.psnr_db
     assert first.bicubic_psnr_db == results.results[1].mean.psnr_db

@@ -1,17 +1,20 @@
-"""Figures for a bundle's card, taken from results."""
+"""Figures for a model's card, taken from the results of an evaluation."""
 
 from d2csr.core.bundle import Figure
-from d2csr.core.results import Results, SystemResult
+from d2csr.core.results import Results
+
+_BICUBIC = "bicubic"
 
 
-def card_figures(results: Results, model: str, *, data: str) -> tuple[Figure, ...]:
-    """Return one figure a protocol of what a model scored, bicubic beside it.
+def card_figures(results: Results, *, model: str, data: str) -> tuple[Figure, ...]:
+    """Return what a model's card says of it: a figure per protocol, bicubic's beside.
 
     Args:
-        results: what `evaluate_models` returned.
-        model: the model's name there.
-        data: the pairs in words, as the card is to call them.
+        results: an evaluation that the model was part of.
+        model: its name there.
+        data: the pairs, in words, for people far from this machine.
     """
+    bicubic = {row.protocol: row.mean.psnr_db for row in results.results if row.model == _BICUBIC}
     return tuple(
         Figure(
             data=data,
@@ -21,13 +24,8 @@ def card_figures(results: Results, model: str, *, data: str) -> tuple[Figure, ..
             ssim=row.mean.ssim,
             psnr_db_interval95=row.interval95.psnr_db,
             ssim_interval95=row.interval95.ssim,
-            bicubic_psnr_db=_row(results, "bicubic", protocol=row.protocol).mean.psnr_db,
+            bicubic_psnr_db=bicubic.get(row.protocol),
         )
         for row in results.results
         if row.model == model
     )
-
-
-def _row(results: Results, model: str, *, protocol: str) -> SystemResult:
-    """Return a system's row of one protocol."""
-    return next(row for row in results.results if (row.model, row.protocol) == (model, protocol))
