@@ -1,7 +1,10 @@
 """A trained model as a system: scores, calibration, saved pictures, faults."""
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from d2csr.core.bundle import CardFacts
 from d2csr.core.config import ModelConfig
@@ -10,6 +13,7 @@ from d2csr.engine.model import load
 from d2csr.evaluate.card import card_figures
 from d2csr.evaluate.extras import Extras
 from d2csr.evaluate.report import evaluate_models
+from d2csr.evaluate.table import print_results
 from d2csr.images.read import read_rgb8
 from d2csr.metrics.protocol import score
 
@@ -73,6 +77,9 @@ def test_calibration_compares_disagreement_with_the_gradient(run, pairs):
     assert calibration.model == str(run)
     assert [score.predictor for score in calibration.mean] == ["disagreement", "gradient"]
     assert len(calibration.images) == 6
+    text = io.StringIO()
+    print_results(results, output=Console(file=text, width=80))
+    assert f"foretelling the error of {run}, 6 px blocks" in text.getvalue()
     assert all(-1 <= score.spearman <= 1 and score.ause >= 0 for score in calibration.images)
 
 

@@ -34,6 +34,8 @@ def print_results(results: Results, *, output: Console | None = None) -> None:
         output.print(Text(f"\nprotocol {protocol} (x{results.scale}): {summary}", style="bold"))
         output.print(_score_table(results, protocol))
     for calibration in results.calibration:
+        asked = f"\nforetelling the error of {calibration.model}, {calibration.block_px} px blocks"
+        output.print(Text(asked, style="bold"), soft_wrap=True)
         output.print(_calibration_table(calibration))
     output.print(Text(_provenance(results)), soft_wrap=True)
 
@@ -91,8 +93,7 @@ def _lead(row: SystemResult, paired: list[PairedResult]) -> str:
 
 def _calibration_table(calibration: CalibrationResult) -> Table:
     """Return how well each guess foretells the error, picture by picture and on average."""
-    title = f"Does it foretell the error of {calibration.model}? {calibration.block_px} px blocks"
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("picture", overflow="fold")
     for heading in ("predictor", "rank correlation", "AUSE"):
         table.add_column(heading, justify="right")
