@@ -48,18 +48,10 @@ def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) ->
     """
     try:
         config = ModelConfig.from_dict({**_sizes(shapes), **_chosen(options)})
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        RecursionError,
-        D2csrError,
-    ) as fault:
+        expected = empty_shapes(config)  # torch has a RuntimeError for sizes beyond counting
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as fault:
         problem = f"its tensors are not those of a D2C-SR network ({fault!r})"
         raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from fault
-    expected = empty_shapes(config)
     names = sorted({*shapes, *expected})
     if unlike := [name for name in names if shapes.get(name) != expected.get(name)]:
         problem = f"{len(unlike)} tensors are missing, extra or of another size: {unlike[0]} first"
