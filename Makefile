@@ -43,8 +43,9 @@ format: .venv/.installed-dev ## lay out the code as `make check` wants it
 bench: .venv/.installed-dev ## measure again what benchmarks/ answers
 	@for question in $(sort $(wildcard benchmarks/*.py)); do $(BIN)/python $$question || exit 1; done
 
-docs: .venv/.installed-dev ## write docs/architecture.md anew from the opening docstrings
+docs: .venv/.installed-dev ## write anew the lists and tables that are made: files, results
 	@$(BIN)/python docs/architecture.py
+	@$(BIN)/python docs/results.py
 
 clean: ## remove what the other targets made
 	rm -rf .venv $(DEMO_FOLDER) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
