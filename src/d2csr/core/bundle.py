@@ -1,0 +1,229 @@
+"""The bundle: a folder with a trained model, its graphs, and the card that says what they are."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from d2csr.core.config import ModelConfig
+from d2csr.core.errors import BundleError, D2csrError
+from d2csr.core.files import sha256_file, write_atomically
+
+FORMAT_VERSION = 1
+CARD_NAME = "bundle.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a model scores on one set of pairs by one protocol.
+
+    Attributes:
+        data: the pairs, in words.
+        protocol: a protocol's name.
+        images: how many pairs.
+        psnr_db: mean over the pictures.
+        ssim: mean over the pictures.
+        psnr_db_interval95: bootstrap interval of the mean.
+        ssim_interval95: the same for SSIM.
+        bicubic_psnr_db: what bicubic enlargement scores there.
+    """
+
+    data: str
+    protocol: str
+    images: int
+    psnr_db: float
+    ssim: float
+    psnr_db_interval95: tuple[float, float]
+    ssim_interval95: tuple[float, float]
+    bicubic_psnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What only those who trained a model know of it.
+
+    Attributes:
+        name: what people call the model.
+        licence: of the weights.
+        data: what it was trained on.
+        steps: optimizer steps, all stages together.
+        seed: of the run; None where unknown.
+        machine: what it was trained on.
+        preset: the named configuration it has, if any.
+        description: one or two sentences: what it is for.
+        figures: what it scores.
+    """
+
+    name: str
+    licence: str
+    data: str
+    steps: int | None = None
+    seed: int | None = None
+    machine: str | None = None
+    preset: str | None = None
+    description: str = ""
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the graphs look, so that they may run on parts of a picture.
+
+    Attributes:
+        trunk_lr_px: LR pixels that a leaf feature sees to each side; None: the whole picture.
+        tail_lr_px: LR pixels that the base and the tail see to each side.
+        fusion_sr_px: SR pixels that the convergence network sees to each side.
+        halo_lr_rows: LR rows needed beyond a band so that its SR rows are exact: both together.
+        frame_strip_lr_px: width of the strips at the frame that `tail_frame` runs on; 0: none.
+        frame_kept_lr_px: how much of a strip, from the frame inwards, replaces what `tail` says.
+    """
+
+    trunk_lr_px: int | None
+    tail_lr_px: int
+    fusion_sr_px: int
+    halo_lr_rows: int
+    frame_strip_lr_px: int = 0
+    frame_kept_lr_px: int = 0
+
+
+@dataclass(frozen=True)
+class BundleCard:
+    """Everything `bundle.json` says.
+
+    Attributes:
+        facts: what the trainer knows.
+        scale: SR pixels per LR pixel.
+        parameters: trained values as run, tails collapsed.
+        config: the network's configuration.
+        reach: how far the graphs look.
+        graphs: role -> file. Either `trunk` (lr -> features) and `tail` (features, lr ->
+            predictions, weights, sr), or, where the frame differs, `trunk`, `tail` and
+            `tail_frame` (features, lr -> predictions) and `fusion` (predictions -> weights, sr).
+            Predictions are (1, 3 p, S h, S w), RGB by RGB.
+        files: file -> SHA-256, the card and its readme aside.
+    """
+
+    facts: CardFacts
+    scale: int
+    parameters: int
+    config: ModelConfig
+    reach: Reach
+    graphs: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Return what people call the model."""
+        return self.facts.name
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A card and the folder it lies in."""
+
+    folder: Path
+    card: BundleCard
+
+    @property
+    def weights_sha256(self) -> str:
+        """Return the hash that tells these weights from all others."""
+        return self.card.files[WEIGHTS_NAME]
+
+    def graph(self, role: str) -> Path:
+        """Return the file of a graph; KeyError where the model has no such graph."""
+        return self.folder / self.card.graphs[role]
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Return the bundle in a folder, its card checked and its files there; hashes are not.
+
+    Raises:
+        BundleError: no card, one of another version or schema, or files missing.
+    """
+    path = folder / CARD_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise BundleError(path, f"can't be read: {fault.strerror}", remedy=_REMEDY) from fault
+    except ValueError as fault:
+        raise BundleError(path, f"is not JSON: {fault}", remedy=_REMEDY) from fault
+    card = _card(path, values)
+    if missing := [name for name in card.files if not (folder / name).is_file()]:
+        raise BundleError(folder, f"lacks {', '.join(sorted(missing))}", remedy=_REMEDY)
+    return Bundle(folder, card)
+
+
+def write_card(folder: Path, card: BundleCard) -> None:
+    """Write `bundle.json` atomically, its fields flat but for figures, config and reach."""
+    facts = asdict(card.facts)
+    rest = {
+        "scale": card.scale,
+        "parameters": card.parameters,
+        "config": card.config.to_dict(),
+        "reach": asdict(card.reach),
+        "graphs": dict(card.graphs),
+        "files": dict(card.files),
+    }
+    text = json.dumps({"format_version": FORMAT_VERSION, **facts, **rest}, indent=1)
+    write_atomically(folder / CARD_NAME, f"{text}\n".encode())
+
+
+def verify_bundle(bundle: Bundle) -> None:
+    """Check every file of a bundle against the hash on its card.
+
+    Raises:
+        BundleError: a file is damaged; all of them are named.
+    """
+    hashes = bundle.card.files.items()
+    damaged = [name for name, sha256 in hashes if sha256_file(bundle.folder / name) != sha256]
+    if damaged:
+        problem = f"doesn't match the hash of {', '.join(sorted(damaged))}"
+        raise BundleError(bundle.folder, problem, remedy=_REMEDY)
+
+
+_REMEDY = "Copy the bundle again, or write it anew with `d2csr export`."
+
+
+def _card(path: Path, values: Any) -> BundleCard:
+    """Return the card that JSON values are; the version is looked at first."""
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        problem = f"has format version {version!r}; this release reads version {FORMAT_VERSION}"
+        raise BundleError(path, problem, remedy="Use the d2csr release that wrote it.")
+    names = [each.name for each in fields(CardFacts)]
+    try:
+        facts: dict[str, Any] = {name: values[name] for name in names}
+        facts["figures"] = tuple(_figure(row) for row in values["figures"])
+        card = BundleCard(
+            facts=CardFacts(**facts),
+            scale=values["scale"],
+            parameters=values["parameters"],
+            config=ModelConfig.from_dict(values["config"]),
+            reach=Reach(**values["reach"]),
+            graphs=values["graphs"],
+            files=values["files"],
+        )
+        _check(card)
+    except (KeyError, TypeError, ValueError, AttributeError, D2csrError) as fault:
+        problem = f"doesn't follow the schema ({fault!r})"
+        raise BundleError(path, problem, remedy=_REMEDY) from fault
+    return card
+
+
+def _figure(values: dict[str, Any]) -> Figure:
+    intervals = {name: tuple(values[name]) for name in values if name.endswith("interval95")}
+    return Figure(**{**values, **intervals})
+
+
+def _check(card: BundleCard) -> None:
+    """Refuse what would only show later, deep inside; ValueError says what."""
+    if card.scale != card.config.scale:
+        raise ValueError(f"scale {card.scale}, but config.scale {card.config.scale}")
+    if {"trunk", "tail"} - set(card.graphs):
+        raise ValueError(f"graphs {sorted(card.graphs)} lack trunk or tail")
+    if unknown := {WEIGHTS_NAME, *card.graphs.values()} - set(card.files):
+        raise ValueError(f"no hash of {sorted(unknown)}")
+    if strays := [name for name in card.files if Path(name).name != name]:
+        raise ValueError(f"files outside the folder: {strays}")

@@ -1,0 +1,102 @@
+"""A model as Python code uses it: 8-bit pictures in, 8-bit pictures out."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from d2csr.core.bundle import Bundle, read_bundle
+from d2csr.core.errors import ImageError
+from d2csr.engine.disagreement import disagreement
+from d2csr.engine.engine import Engine, open_engine
+from d2csr.engine.shipped import resolve
+
+
+class Prediction(NamedTuple):
+    """All that a model says of one picture.
+
+    Attributes:
+        sr: the fused picture, 8-bit RGB.
+        predictions: one 8-bit picture per leaf.
+        weights: their weights, in 0..1, summing to one over the leaves.
+        disagreement: spread of the predictions around SR, in grey levels.
+    """
+
+    sr: UInt8[np.ndarray, "sh sw 3"]
+    predictions: UInt8[np.ndarray, "p sh sw 3"]
+    weights: Float32[np.ndarray, "p sh sw"]
+    disagreement: Float32[np.ndarray, "sh sw"]
+
+
+@final
+class Model:
+    """A bundle with its engine, ready to enlarge."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        """Keep both; `load` makes them."""
+        self.bundle = bundle
+        self.engine = engine
+
+    @property
+    def name(self) -> str:
+        """Return what people call the model."""
+        return self.bundle.card.name
+
+    @property
+    def scale(self) -> int:
+        """Return how many SR pixels one LR pixel becomes, on each side."""
+        return self.bundle.card.scale
+
+    def upscale(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "sh sw 3"]:
+        """Return an 8-bit RGB picture enlarged.
+
+        Raises:
+            ImageError: the array is no 8-bit RGB picture.
+        """
+        height, width = rgb8.shape[0] * self.scale, rgb8.shape[1] * self.scale
+        bands = self.engine.bands(_rgb01(rgb8))
+        sr = np.empty((height, width, 3), np.uint8)
+        for first, part in bands:
+            sr[first : first + part.sr.shape[0]] = _rgb8(part.sr)
+        return sr
+
+    def predict(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> Prediction:
+        """Return an 8-bit RGB picture enlarged, with predictions, weights and disagreement.
+
+        Raises:
+            ImageError: the array is no 8-bit RGB picture.
+        """
+        output = self.engine.run(_rgb01(rgb8))
+        return Prediction(
+            sr=_rgb8(output.sr),
+            predictions=_rgb8(output.predictions),
+            weights=output.weights,
+            disagreement=disagreement(output),
+        )
+
+
+def load(name_or_folder: str | Path, *, device: str = "auto") -> Model:
+    """Return the model of a shipped name, or of a bundle or run folder, ready to enlarge.
+
+    Raises:
+        ModelNameError: neither a shipped model nor a folder that holds one.
+        BundleError: its bundle is incomplete or of another version.
+        UsageError: there is no such device.
+    """
+    bundle = read_bundle(resolve(name_or_folder))
+    return Model(bundle, open_engine(bundle, device=device))
+
+
+def _rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+    """Return a picture as the engine takes it, after checking that it is one."""
+    if rgb8.dtype != np.uint8 or rgb8.ndim != 3 or rgb8.shape[2] != 3 or rgb8.size == 0:
+        problem = f"has shape {rgb8.shape} and type {rgb8.dtype}"
+        raise ImageError("array", problem, remedy="Give uint8 of shape (height, width, 3).")
+    return rgb8.astype(np.float32) / np.float32(255)
+
+
+def _rgb8(rgb01: Float32[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 3"]:
+    """Return floats clipped to 0..1 as the nearest 8-bit values."""
+    scaled: np.ndarray[Any, Any] = np.rint(rgb01 * np.float32(255))
+    return scaled.clip(0, 255).astype(np.uint8)

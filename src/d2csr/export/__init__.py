@@ -1,0 +1,1 @@
+"""Export: a trained network to a bundle that the engine runs without torch."""

@@ -1,0 +1,112 @@
+"""A network written as a bundle: weights, graphs and card in one folder, whole or not at all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from d2csr.checkpoint.save import save_weights
+from d2csr.core.bundle import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    Bundle,
+    BundleCard,
+    CardFacts,
+    Figure,
+    read_bundle,
+    write_card,
+)
+from d2csr.core.errors import BundleError
+from d2csr.core.files import sha256_file, write_atomically
+from d2csr.core.folders import atomic_folder
+from d2csr.export.card import README_NAME, readme
+from d2csr.export.tail import reach, write_frame_tail, write_fusion, write_inner_tail, write_tail
+from d2csr.export.trunk import write_trunk
+from d2csr.export.verify import check_agreement, noise_picture
+from d2csr.models.d2csr import D2CSR
+
+
+def export_bundle(
+    network: D2CSR,
+    folder: Path,
+    *,
+    card: CardFacts,
+    verify_on: Sequence[UInt8[np.ndarray, "_ _ 3"]] = (),
+) -> Bundle:
+    """Write a network as a bundle that the engine agrees with, and return it.
+
+    Args:
+        network: expanded or collapsed; the bundle keeps the weights as they are, and runs them
+            collapsed.
+        folder: where the bundle will stand; a bundle already there is replaced at the end.
+        card: what the trainer knows.
+        verify_on: real LR pictures to compare on; none: a picture of noise.
+
+    Raises:
+        BundleError: bundle and network differ over the limit, or the folder holds something else;
+            what stood there then still stands.
+    """
+    _check_place(folder)
+    collapsed = network.collapse().cpu().float()
+    with atomic_folder(folder) as beside:
+        save_weights(network, beside / WEIGHTS_NAME)
+        graphs = _write_graphs(collapsed, beside)
+        names = [WEIGHTS_NAME, *graphs.values()]
+        filled = BundleCard(
+            facts=card,
+            scale=network.config.scale,
+            parameters=parameters_as_run(collapsed),
+            config=network.config,
+            reach=reach(network.config),
+            graphs=graphs,
+            files={name: sha256_file(beside / name) for name in names},
+        )
+        _write_card(beside, filled)
+        check_agreement(read_bundle(beside), network, pictures=verify_on or [noise_picture()])
+    return read_bundle(folder)
+
+
+def set_figures(folder: Path, figures: Sequence[Figure]) -> Bundle:
+    """Write what a model scores on its card and return the bundle; weights and graphs stay."""
+    card = read_bundle(folder).card
+    _write_card(folder, replace(card, facts=replace(card.facts, figures=tuple(figures))))
+    return read_bundle(folder)
+
+
+def parameters_as_run(collapsed: D2CSR) -> int:
+    """Return the number of trained values that the engine multiplies with inside a picture.
+
+    A framed tail counts as its one inner kernel: the frame repeats weights that are counted there.
+    """
+    tails = collapsed.divergence.tails
+    others = collapsed.parameter_count() - sum(value.numel() for value in tails.parameters())
+    config = collapsed.config
+    return others + config.leaves * 3 * config.scale**2 * (25 * config.channels + 1)
+
+
+def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
+    """Write every graph the model needs; return role -> file."""
+    write_trunk(collapsed, folder / "trunk.onnx")
+    graphs = {"trunk": "trunk.onnx", "tail": "tail.onnx"}
+    if collapsed.config.tail_border == "features":
+        write_tail(collapsed, folder / "tail.onnx")
+        return graphs
+    write_inner_tail(collapsed, folder / "tail.onnx")
+    write_frame_tail(collapsed, folder / "tail_frame.onnx")
+    write_fusion(collapsed, folder / "fusion.onnx")
+    return {**graphs, "tail_frame": "tail_frame.onnx", "fusion": "fusion.onnx"}
+
+
+def _write_card(folder: Path, card: BundleCard) -> None:
+    write_atomically(folder / README_NAME, readme(card).encode())
+    write_card(folder, card)
+
+
+def _check_place(folder: Path) -> None:
+    """Refuse to replace anything but a bundle."""
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not (folder / CARD_NAME).is_file():
+        problem = "exists and is no bundle"
+        raise BundleError(folder, problem, remedy="Choose a new or an empty folder.")
