@@ -120,7 +120,11 @@ def test_equal_predictions_cost_the_margins_and_their_error():
     tree, settings = Tree(2, 2), TripletSettings(margins=(0.5, 0.3))
     predictions, hr = pictures(1, tree)
     predictions[:] = predictions[:, :1]
-    own = error_maps(torch.as_tensor(predictions), torch.as_tensor(hr), settings=settings).square().mean()
+    own = (
+        error_maps(torch.as_tensor(predictions), torch.as_tensor(hr), settings=settings)
+        .square()
+        .mean()
+    )
     expected = (8 * (float(own) + 0.5) + 4 * 0.8 * (float(own) + 0.3)) / 12
     assert float(term(predictions, hr, tree, settings)) == pytest.approx(expected, rel=1e-9)
 

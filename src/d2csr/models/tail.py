@@ -152,7 +152,7 @@ def _jacobian_kernels(
     channels, size, scale = config.channels, _PROBE_PX, config.scale
     still = F.pixel_unshuffle(tail(torch.zeros(1, channels, size, size).double()), scale)[0]
     impulses = torch.eye(channels * size * size).double().view(-1, channels, size, size)
-    answers = torch.cat([F.pixel_unshuffle(tail(part), scale) for part in impulses.split(256)])
+    answers = torch.cat([F.pixel_unshuffle(tail(part), scale) for part in impulses.split(64)])
     answers = (answers - still).view(channels, size, size, -1, size, size)
     outputs = answers.shape[3]
     kernels = torch.zeros(9, outputs, channels, 5, 5).double()
