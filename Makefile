@@ -20,10 +20,9 @@ install: .venv/.installed-core ## the package without torch: enlarge and score p
 dev: .venv/.installed-dev ## everything: torch, to train; the tools, to change the code
 
 demo: .venv/.installed-core ## enlarge the example photograph with a shipped model
-	@$(BIN)/d2csr upscale -i $(EXAMPLE) -o $(DEMO_FOLDER) -n $(DEMO_MODEL) --predictions --weight-maps --disagreement
-	@$(BIN)/d2csr upscale -i $(EXAMPLE) -o $(DEMO_FOLDER) -n bicubic -s 3
-	@echo "Pictures are in $(CURDIR)/$(DEMO_FOLDER):"
-	@ls $(DEMO_FOLDER)
+	@$(BIN)/d2csr upscale -i $(EXAMPLE) -o $(DEMO_FOLDER) -n $(DEMO_MODEL) \
+		--bicubic --predictions --weight-maps --disagreement
+	@ls -1 $(DEMO_FOLDER)/*
 
 test: .venv/.installed-dev ## every test
 	@$(BIN)/python -m pytest
