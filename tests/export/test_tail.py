@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from d2csr.export.tail import reach
-from tests.export.conftest import random_network
+from tests.tiny_models import random_network
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])

@@ -7,7 +7,7 @@ import torch
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.export.verify import LIMIT, check_agreement
-from tests.export.conftest import random_network
+from tests.tiny_models import random_network
 
 SIZES = ((1, 1), (1, 7), (2, 3), (4, 3), (5, 4), (33, 20))
 KINDS = [
@@ -32,7 +32,7 @@ def test_the_engine_says_what_the_network_says(exported, choices):
         lr01 = random.random((*size, 3), np.float32)
         with torch.no_grad():
             sr, predictions, weights = network(torch.from_numpy(lr01).permute(2, 0, 1)[None])
-        for each in (engine, engine.with_bands(1), engine.with_bands(6)):
+        for each in (engine, engine.with_bands(1 if size[0] < 6 else 6)):
             ours = each.run(lr01)
             assert np.abs(ours.sr - sr[0].permute(1, 2, 0).numpy()).max() < 1e-5
             assert np.abs(ours.weights - weights[0].numpy()).max() < 1e-5

@@ -12,7 +12,7 @@ from d2csr.core.bundle import Figure, read_bundle, verify_bundle
 from d2csr.core.errors import BundleError
 from d2csr.export import write
 from d2csr.export.write import export_bundle, parameters_as_run, set_figures
-from tests.export.conftest import FACTS, random_network
+from tests.tiny_models import FACTS, random_network
 
 FIGURE = Figure("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
 

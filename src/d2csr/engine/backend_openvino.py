@@ -36,7 +36,13 @@ def compile_graph(path: Path, device: str) -> Graph:
     request = compiled.create_infer_request()
 
     def run(inputs: Sequence[Planes]) -> list[Planes]:
-        results = request.infer(list(inputs), share_inputs=True)
+        try:
+            results = request.infer(list(inputs), share_inputs=True)
+        except RuntimeError as fault:  # out of memory, most often
+            shapes = ", ".join(str(each.shape) for each in inputs)
+            problem = f"OpenVINO fails on inputs {shapes} ({_first_line(fault)})"
+            remedy = "Give a smaller picture, or free some memory."
+            raise BundleError(path, problem, remedy=remedy) from fault
         return list(results.values())  # copies: the next call reuses the request's memory
 
     return run

@@ -1,0 +1,99 @@
+"""Command `export`: a run or a checkpoint to a bundle."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from d2csr.core.bundle import CardFacts
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the card is to say where the run doesn't, or says otherwise.
+
+    Attributes:
+        licence: Licence of the weights.
+        data: What they were trained on.
+        description: What the model is for.
+    """
+
+    licence: str | None = None
+    data: str | None = None
+    description: str | None = None
+
+
+NOTHING_SAID = Card()
+
+
+def export(
+    source: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(name=("--output", "-o"))],
+    name: Annotated[str | None, Parameter(name=("--name", "-n"))] = None,
+    card: Annotated[Card, Parameter(name="*")] = NOTHING_SAID,
+    verify_on: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())] = (),
+) -> int:
+    """Make a bundle, which `d2csr upscale -n` takes, from a run, a checkpoint or another bundle.
+
+    Graphs and network are compared first; over a difference of 1e-5 nothing is written.
+
+    Args:
+        source: Of a run its bundle counts, or else its best checkpoint, or else its last one.
+        output: Folder for the bundle; a bundle that lies there is replaced.
+        name: What the model is called; else what the run calls it.
+        verify_on: LR pictures to compare on; without any, noise.
+    """
+    from d2csr.checkpoint.load import find_weights, load_weights  # torch takes seconds to load
+    from d2csr.export.write import export_bundle
+    from d2csr.images.read import read_rgb8
+
+    weights = find_weights(source)
+    said = {"name": name, **vars(card)}
+    facts = replace(
+        _known_facts(weights, source), **{key: value for key, value in said.items() if value}
+    )
+    pictures = [read_rgb8(path) for path in verify_on]
+    bundle = export_bundle(load_weights(weights), output, card=facts, verify_on=pictures)
+    parameters = f"{bundle.card.parameters:,} parameters as run"
+    print(f"{output}: {bundle.card.name}, x{bundle.card.scale}, {parameters}")
+    return 0
+
+
+def _known_facts(weights: Path, source: Path) -> "CardFacts":
+    """Return what lies beside the weights: a bundle's card, or else a run's recipe and state."""
+    from d2csr.checkpoint.load import read_state
+    from d2csr.checkpoint.save import STATE
+    from d2csr.core.bundle import CARD_NAME, CardFacts, read_bundle
+    from d2csr.train.recipe_file import read_recipe
+
+    folder = weights.resolve().parent
+    if (folder / CARD_NAME).is_file():
+        return read_bundle(folder).card.facts
+    facts = CardFacts(name=source.resolve().stem, licence="unstated", data="unstated")
+    for path in _recipes(folder):
+        recipe = read_recipe(path)
+        facts = CardFacts(
+            name=recipe.name,
+            licence=recipe.licence,
+            data=recipe.data_note,
+            seed=recipe.seed,
+            preset=recipe.model.preset,
+            description=recipe.description,
+        )
+    if (folder / STATE).is_file():
+        state = read_state(folder)
+        facts = replace(facts, steps=state["step"], machine=state["machine"])
+    return facts
+
+
+def _recipes(folder: Path) -> Iterator[Path]:
+    """Yield the recipe of the run that a checkpoint folder lies in, if it lies in one."""
+    from d2csr.train.setup import RECIPE
+
+    places = [each / RECIPE for each in folder.parents[:2]]  # run/best, run/checkpoints/step-1
+    yield from [place for place in places if place.is_file()][:1]

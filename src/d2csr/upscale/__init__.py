@@ -1,0 +1,1 @@
+"""Upscale: picture files in, enlarged picture files out."""

@@ -1,0 +1,116 @@
+"""Jobs: which pictures a call means and where each goes, settled before any work starts."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from d2csr.core.errors import D2csrError, ImageError, UsageError
+from d2csr.images.formats import is_image_name
+from d2csr.upscale.wanted import WRITABLE, Job, Wanted
+
+Found = tuple[Path, Path]  # a picture, and its path in the tree of the outputs
+
+
+def plan_jobs(
+    inputs: Sequence[Path], out: Path, *, wanted: Wanted, leaves: int
+) -> tuple[list[Job], list[D2csrError]]:
+    """Return what to enlarge, in order, and which inputs can't be.
+
+    Args:
+        inputs: picture files, taken whatever their names; folders, searched for pictures all the
+            way down, hidden files and folders and `out` left aside.
+        out: a folder, in which the trees of the input folders are kept; for a single picture also
+            the name of a file.
+        wanted: what is written for each.
+        leaves: how many predictions the model makes.
+
+    Raises:
+        UsageError: there is nothing to enlarge, two files would get one name, or an input would be
+            overwritten.
+    """
+    _refuse_names(out, wanted)
+    faults: list[D2csrError] = []
+    found = list(
+        dict.fromkeys(pair for each in inputs for pair in _found(each, out, faults=faults))
+    )
+    if not found and not faults:
+        remedy = "Give picture files, or folders that hold some."
+        raise UsageError(", ".join(map(str, inputs)), "no pictures there", remedy=remedy)
+    if _is_file_name(out):
+        jobs = [Job(source, _named(out, wanted)) for source, _ in found]
+        if len(inputs) > 1 or inputs[0].is_dir():
+            remedy = "Give a folder for several pictures."
+            raise UsageError(out, "is the name of one file", remedy=remedy)
+    else:
+        jobs = [Job(source, _target(out / place, wanted)) for source, place in found]
+    _refuse_clashes(jobs, wanted, leaves=leaves)
+    return jobs, faults
+
+
+def _refuse_names(out: Path, wanted: Wanted) -> None:
+    """Refuse what no file can be called."""
+    if {"/", os.sep} & set(wanted.suffix):
+        problem = f"{wanted.suffix!r} holds a path separator"
+        raise UsageError("--suffix", problem, remedy="Give a part of a file's name.")
+    if out.exists() and not out.is_dir() and not _is_file_name(out):
+        raise UsageError(out, "is a file, and no picture", remedy="Choose another folder.")
+
+
+def _found(given: Path, out: Path, *, faults: list[D2csrError]) -> Iterator[Found]:
+    """Yield the pictures one input stands for; what is missing or locked goes to `faults`."""
+    if not given.is_dir():
+        if given.exists():
+            yield given, Path(given.name)
+        else:
+            faults.append(ImageError(given, "does not exist", remedy="Check the name."))
+        return
+
+    def locked(fault: OSError) -> None:
+        problem = f"can't be searched: {fault.strerror}"
+        faults.append(ImageError(fault.filename, problem, remedy="Make it readable."))
+
+    own = out.resolve()
+    for folder, folders, names in os.walk(given, onerror=locked):
+        here = Path(folder)
+        folders[:] = sorted(
+            name for name in folders if name[0] != "." and (here / name).resolve() != own
+        )
+        pictures = (here / name for name in sorted(names) if is_image_name(Path(name)))
+        yield from ((picture, picture.relative_to(given)) for picture in pictures)
+
+
+def _is_file_name(out: Path) -> bool:
+    return out.suffix.lower() in WRITABLE and not out.is_dir()
+
+
+def _named(out: Path, wanted: Wanted) -> Path:
+    """Return the file that `out` names, after checking that the options don't name another."""
+    if wanted.suffix or wanted.ext not in {"png", out.suffix[1:].lower()}:
+        remedy = "Leave --suffix and --ext out, or give a folder."
+        raise UsageError(out, "says the name and the format already", remedy=remedy)
+    return out
+
+
+def _target(place: Path, wanted: Wanted) -> Path:
+    """Return where a picture's SR goes; GIF can't be written, so it becomes PNG."""
+    kept = place.suffix if place.suffix.lower() in WRITABLE else ".png"
+    ending = kept if wanted.ext == "same" else f".{wanted.ext}"
+    return place.with_name(f"{place.stem}{wanted.suffix}{ending}")
+
+
+def _refuse_clashes(jobs: Sequence[Job], wanted: Wanted, *, leaves: int) -> None:
+    """Refuse two sources for one file, and a file that is itself a source."""
+    sources = {job.source.resolve(): job.source for job in jobs}
+    writers: dict[Path, Path] = {}
+    for job in jobs:
+        for file in job.files(wanted, leaves):
+            place = file.resolve()
+            if place in sources:
+                problem = f"would be overwritten by what is made of {job.source}"
+                remedy = "Choose another folder, or add a --suffix."
+                raise UsageError(sources[place], problem, remedy=remedy)
+            if place in writers:
+                problem = f"would be written for both {writers[place]} and {job.source}"
+                remedy = "Rename one, keep the formats with --ext same, or enlarge them apart."
+                raise UsageError(file, problem, remedy=remedy)
+            writers[place] = job.source

@@ -1,0 +1,86 @@
+"""A model as Python code uses it, on a small random network."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import d2csr
+from d2csr.core.bundle import Bundle
+from d2csr.core.errors import ModelNameError
+from d2csr.engine import shipped
+from d2csr.engine.model import load
+from tests.tiny_models import random_network
+
+LR8 = np.random.default_rng(0).integers(0, 256, (9, 70, 3), dtype=np.uint8)
+
+
+def test_upscale_is_the_network_clipped_and_rounded(bundle: Bundle):
+    lr = torch.from_numpy(LR8 / np.float32(255)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        sr = random_network(base="bicubic")(lr).sr[0].permute(1, 2, 0).numpy() * 255
+    assert sr.min() < 0  # something to clip
+    assert sr.max() > 255
+    levels = d2csr.load(bundle.folder).upscale(LR8).astype(np.float64)
+    assert np.abs(levels - sr.clip(0, 255)).max() < 0.501
+
+
+def test_predict_adds_predictions_weights_and_disagreement(bundle: Bundle):
+    model = load(bundle.folder)
+    answer = model.predict(LR8)
+    assert np.array_equal(answer.sr, model.upscale(LR8))
+    assert (answer.predictions.shape, answer.predictions.dtype) == ((4, 18, 140, 3), np.uint8)
+    assert (answer.weights.shape, answer.weights.dtype) == ((4, 18, 140), np.float32)
+    assert np.allclose(answer.weights.sum(0), 1, atol=1e-6)
+    assert (answer.disagreement.shape, answer.disagreement.min() > 0) == ((18, 140), True)
+
+
+def test_a_model_says_its_name_and_scale(bundle: Bundle):
+    model = load(bundle.folder)
+    assert (model.name, model.scale, model.bundle) == ("tiny", 2, bundle)
+
+
+def test_an_array_that_is_no_picture_is_refused(bundle: Bundle):
+    """Outside this process, where no annotation is checked, as users run it."""
+    code = """
+import sys, numpy as np, d2csr
+from d2csr.core.errors import ImageError
+model = d2csr.load(sys.argv[1])
+wrong = [((4, 4, 3), "f4"), ((4, 4), "u1"), ((4, 4, 4), "u1"), ((0, 4, 3), "u1")]
+for shape, kind in wrong:
+    try:
+        model.upscale(np.zeros(shape, kind))
+    except ImageError as fault:
+        print(fault.problem)
+"""
+    command = [sys.executable, "-c", code, str(bundle.folder)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout.count("has shape") == 4
+
+
+def test_a_bundle_is_found_by_its_folder_and_by_its_run(bundle: Bundle, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "bundle").symlink_to(bundle.folder)
+    assert shipped.resolve(bundle.folder) == bundle.folder
+    assert shipped.resolve(str(tmp_path / "run")) == tmp_path / "run" / "bundle"
+
+
+def test_a_shipped_model_is_found_by_its_name(bundle: Bundle, monkeypatch):
+    monkeypatch.setattr(shipped, "_WEIGHTS", bundle.folder.parent)
+    assert shipped.shipped_names() == ["tiny"]
+    assert shipped.resolve("tiny") == bundle.folder
+    with pytest.raises(ModelNameError, match=r"tinny: is no model\. Shipped models: tiny\."):
+        shipped.resolve("tinny")
+
+
+def test_a_folder_without_a_model_is_told_what_to_do(tmp_path):
+    with pytest.raises(ModelNameError, match=r"holds neither .*`d2csr export`"):
+        shipped.resolve(tmp_path)
+
+
+def test_every_shipped_model_loads():
+    for name in shipped.shipped_names():
+        model = load(name)
+        assert model.upscale(LR8[:3, :5]).shape == (3 * model.scale, 5 * model.scale, 3)

@@ -1,0 +1,101 @@
+"""What a call means: which pictures, where they go, and what is refused before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from d2csr.core.errors import UsageError
+from d2csr.upscale.jobs import plan_jobs
+from d2csr.upscale.wanted import SR_ONLY, Job, Wanted
+
+
+@pytest.fixture
+def touch(tmp_path):
+    """Return a function that makes empty files below the test's folder."""
+
+    def make(*names: str) -> None:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+
+    return make
+
+
+def _targets(*inputs: Path, out: Path, wanted: Wanted = SR_ONLY) -> list[str]:
+    jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=4)
+    assert not faults
+    return [job.target.relative_to(out).as_posix() for job in jobs]
+
+
+def test_the_tree_of_a_folder_is_kept(tmp_path, touch):
+    touch("in/b.JPG", "in/a.png", "in/deep/er/ü ñ.webp")
+    assert _targets(tmp_path / "in", out=tmp_path / "out") == ["a.png", "b.png", "deep/er/ü ñ.png"]
+
+
+def test_junk_is_skipped(tmp_path, touch):
+    touch("in/a.png", "in/.DS_Store", "in/._a.png", "in/Thumbs.db", "in/notes.txt", "in/.git/b.png")
+    assert _targets(tmp_path / "in", out=tmp_path / "out") == ["a.png"]
+
+
+def test_results_inside_the_input_folder_are_no_input(tmp_path, touch):
+    touch("in/a.png", "in/out/a.png", "in/out/deep/b.png")
+    assert _targets(tmp_path / "in", out=tmp_path / "in" / "out") == ["a.png"]
+
+
+def test_a_file_given_by_name_is_taken_whatever_its_name(tmp_path, touch):
+    touch("scan.0001")
+    assert _targets(tmp_path / "scan.0001", out=tmp_path / "out") == ["scan.png"]
+
+
+def test_suffix_and_format_are_kept_or_chosen(tmp_path, touch):
+    touch("in/a.v2.jpeg", "in/b.gif")
+    sources = (tmp_path / "in", tmp_path / "in" / "b.gif")
+    same = Wanted(suffix="_x2", ext="same")
+    names = _targets(*sources, out=tmp_path / "out", wanted=same)
+    assert names == ["a.v2_x2.jpeg", "b_x2.png"]
+    assert _targets(*sources, out=tmp_path / "o", wanted=Wanted(ext="tif")) == ["a.v2.tif", "b.tif"]
+
+
+def test_every_extra_has_a_name():
+    job = Job(Path("a.jpg"), Path("out/a.jpg"))
+    everything = Wanted(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
+    assert [path.name for path in job.files(everything, 2)] == [
+        *("a.jpg", "a_bicubic.jpg", "a_prediction_1.jpg", "a_prediction_2.jpg"),
+        *("a_weight_1.png", "a_weight_2.png", "a_disagreement.png"),
+    ]
+
+
+def test_one_picture_may_name_its_result(tmp_path, touch):
+    touch("a.png")
+    jobs, _ = plan_jobs([tmp_path / "a.png"], tmp_path / "b.webp", wanted=SR_ONLY, leaves=4)
+    assert [job.target for job in jobs] == [tmp_path / "b.webp"]
+
+
+def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
+    touch("a.png")
+    inputs = [tmp_path / "none.png", tmp_path / "a.png"]
+    jobs, faults = plan_jobs(inputs, tmp_path / "out", wanted=SR_ONLY, leaves=4)
+    assert [job.source.name for job in jobs] == ["a.png"]
+    assert [fault.problem for fault in faults] == ["does not exist"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out", "wanted", "message"),
+    [
+        (["empty"], "out", SR_ONLY, "empty: no pictures there"),
+        (["in/a.png"], "in", SR_ONLY, r"in/a\.png: would be overwritten"),
+        (["in/a.png"], "in/a.png", SR_ONLY, r"in/a\.png: would be overwritten"),
+        (["in", "in2"], "out", SR_ONLY, r"a\.png: would be written for both .*in/a.* and .*in2/a"),
+        (["twins"], "out", SR_ONLY, r"c\.png: would be written for both .*c\.jpg and .*c\.png"),
+        (["near"], "out", Wanted(bicubic=True), r"d_bicubic\.png: would be written for both"),
+        (["in", "twins"], "b.png", SR_ONLY, "is the name of one file"),
+        (["in/a.png"], "b.png", Wanted(suffix="_2"), "says the name and the format already"),
+        (["in/a.png"], "notes.txt", SR_ONLY, "is a file, and no picture"),
+        (["in/a.png"], "out", Wanted(suffix="/../x"), "holds a path separator"),
+    ],
+)
+def test_it_is_refused_before_any_work(tmp_path, touch, inputs, out, wanted, message):
+    touch("in/a.png", "in2/a.png", "twins/c.png", "twins/c.jpg", "near/d.png", "near/d_bicubic.png")
+    touch("notes.txt", "empty/notes.txt")
+    with pytest.raises(UsageError, match=message):
+        plan_jobs([tmp_path / each for each in inputs], tmp_path / out, wanted=wanted, leaves=4)
