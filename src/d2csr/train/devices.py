@@ -57,6 +57,11 @@ class Devices:
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
 
+def is_first_process() -> bool:
+    """Return whether torchrun, if it started us, means this process to write files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Order(NamedTuple):
     """What every process of a run is to do."""
 

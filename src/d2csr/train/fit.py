@@ -1,9 +1,10 @@
 """The training loop: one step after the other, from wherever the run stopped."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,10 +17,17 @@ from d2csr.train.devices import autocast
 from d2csr.train.optimizer import learning_rate, set_learning_rate
 from d2csr.train.run import Run
 from d2csr.train.stages import KINDS, Lesson
-from d2csr.train.watch import Watch
 
 
-def fit(run: Run, loader: Loader, *, watch: Watch | None) -> bool:
+@runtime_checkable
+class Follower(Protocol):
+    """Whoever wants to know of every step that is done."""
+
+    def after_step(self, row: Mapping[str, float]) -> None:
+        """Take a step's losses and rate; the run stands after it."""
+
+
+def fit(run: Run, loader: Loader, *, watch: Follower | None) -> bool:
     """Train until the recipe's last step; return False if asked to stop before.
 
     Args:

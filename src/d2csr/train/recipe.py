@@ -202,7 +202,7 @@ class Recipe(Part):
     model: ModelPart
     data: DataPart
     loss: LossPart = LossPart()
-    stages: tuple[StagePart, ...] = Field(min_length=1)
+    stages: tuple[StagePart, ...]
     optimizer: OptimizerPart = OptimizerPart()
     pace: PacePart = PacePart()
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
@@ -213,7 +213,9 @@ class Recipe(Part):
     description: str = ""
 
     @model_validator(mode="after")
-    def _losses_fit(self) -> "Recipe":
+    def _fits(self) -> "Recipe":
+        if not self.stages:
+            raise ValueError("stages: at least one is needed")
         for make in (self.loss.triplet.settings, self.loss.alpha.schedule):
             try:
                 make()

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from d2csr.checkpoint.load import last_checkpoint, load_network
 from d2csr.core.config import ModelConfig
-from d2csr.core.errors import CheckpointError, DataError, RecipeError, UsageError
+from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeError, UsageError
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.core.manifest import Manifest
-from d2csr.data.cache import open_cache
+from d2csr.data.cache import is_cached, open_cache
 from d2csr.data.check import check_pairs
 from d2csr.data.crops import CropSampler
 from d2csr.data.loader import Loader
@@ -54,7 +54,9 @@ def keep_recipe(recipe: Recipe, folder: Path) -> None:
     write_atomically(folder / RECIPE, text.encode())
 
 
-def checked_pairs(place: str, *, scale: int, patch_px: int | None, split: str) -> Manifest:
+def checked_pairs(
+    place: str, *, scale: int, split: str, patch_px: int | None = None, mask_limit: float = 0.0
+) -> Manifest:
     """Return the pairs at a place, of a split where the place has splits, all of them sound.
 
     Raises:
@@ -64,10 +66,16 @@ def checked_pairs(place: str, *, scale: int, patch_px: int | None, split: str) -
     manifest = open_pairs(path, scale=scale)
     if any(pair.split == split for pair in manifest.pairs):
         manifest = replace(manifest, pairs=tuple(p for p in manifest.pairs if p.split == split))
-    if faults := check_pairs(manifest, patch_px=patch_px):
+    if faults := _faults(manifest, patch_px=patch_px, mask_limit=mask_limit):
         problem = "\n  ".join([f"{len(faults)} faults", *map(str, faults)])
         raise DataError(path, problem, remedy="Mend these files; `d2csr data check` tells again.")
     return manifest
+
+
+def _faults(manifest: Manifest, *, patch_px: int | None, mask_limit: float) -> list[D2csrError]:
+    """Return every fault of the pairs; pixels that the cache holds were read before."""
+    decode = not is_cached(manifest, cache_folder())
+    return check_pairs(manifest, patch_px=patch_px, mask_limit=mask_limit, decode=decode)
 
 
 def expanded(place: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from d2csr.core.manifest import Manifest
-from d2csr.train.devices import Devices, Order, run_on_devices
+from d2csr.train.devices import Devices, Order, is_first_process, run_on_devices
 from d2csr.train.finish import finish
 from d2csr.train.fit import fit
 from d2csr.train.recipe import Recipe
@@ -57,15 +57,21 @@ def train(
     """
     recipe = _placed(read_recipe(recipe_path), data=data, validate_on=validate_on)
     check_devices(recipe, devices)
-    check_place(recipe, out, resume=resume)
+    if is_first_process():
+        check_place(recipe, out, resume=resume)
     scale, validation = recipe.model.scale, None
     pairs = checked_pairs(
-        recipe.data.train, scale=scale, patch_px=recipe.data.patch_px, split="train"
+        recipe.data.train,
+        scale=scale,
+        split="train",
+        patch_px=recipe.data.patch_px,
+        mask_limit=recipe.data.mask_limit,
     )
     if recipe.data.validate_on is not None:
         place = recipe.data.validate_on
-        validation = checked_pairs(place, scale=scale, patch_px=None, split="val")
-    keep_recipe(recipe, out)
+        validation = checked_pairs(place, scale=scale, split="val")
+    if is_first_process():
+        keep_recipe(recipe, out)
     run_on_devices(Order(train_here, (Job(recipe, out, pairs, validation),)), devices)
 
 

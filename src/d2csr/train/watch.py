@@ -5,9 +5,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
@@ -40,7 +38,7 @@ class Watch:
             run.stage.kind, total=run.recipe.steps, completed=run.step, rate=""
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Watch":
         """Show the progress bar."""
         self._progress.start()
         return self
@@ -99,11 +97,8 @@ class Watch:
             for index, picture in enumerate(pictures):
                 clipped = picture.clamp(0, 1).cpu()
                 self._board.add_image(f"{name}/{index}", clipped, self.run.step)
-        for index, weights in enumerate(output.weights[0].cpu().numpy()):
-            from d2csr.engine.heatmap import heatmap
-
-            coloured = torch.from_numpy(heatmap(weights))
-            self._board.add_image(f"weight/{index}", coloured, self.run.step, dataformats="HWC")
+        for index, weights in enumerate(output.weights[0]):
+            self._board.add_image(f"weight/{index}", weights.unsqueeze(0).cpu(), self.run.step)
 
     def _write(self, row: Mapping[str, float]) -> None:
         step = self.run.step

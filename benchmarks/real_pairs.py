@@ -1,0 +1,61 @@
+"""What the shipped models score on the real test pairs they were made for, beside two baselines.
+
+Under every protocol, with intervals, paired differences and calibration; written to
+`results/real_pairs-MODEL.json`, from which README and the models' cards take their figures.
+
+    D2CSR_DATA=DATA python benchmarks/real_pairs.py
+"""
+
+import os
+from pathlib import Path
+
+from d2csr.core.results import Results, write_results
+from d2csr.engine.shipped import resolve
+from d2csr.evaluate.card import card_figures
+from d2csr.evaluate.extras import Extras
+from d2csr.evaluate.report import evaluate_models
+from d2csr.evaluate.table import print_results
+from d2csr.export.write import set_figures
+from d2csr.metrics.protocol import PROTOCOLS
+
+RESULTS = Path(__file__).parent / "results"
+SETS = {
+    "city100-nikon-x3": ("city100/nikon_d5500_x3", "City100 test scenes, Nikon D5500"),
+    "city100-iphone-x2": ("city100/iphone_x_x2", "City100 test scenes, iPhone X"),
+}
+ON_CARDS = "y"
+
+
+def main() -> None:
+    """Score every shipped model, keep the results, put the figures on the cards."""
+    data = Path(os.environ["D2CSR_DATA"])
+    for name, (folder, words) in SETS.items():
+        results = portable(measured(name, data / folder), folder)
+        print_results(results)
+        write_results(results, RESULTS / f"real_pairs-{name}.json")
+        figures = card_figures(results, model=name, data=words)
+        chosen = [figure for figure in figures if figure.protocol == ON_CARDS]
+        set_figures(resolve(name), chosen)
+
+
+def measured(name: str, folder: Path) -> Results:
+    """Return the scores of a model and the baselines on a set's test pairs."""
+    extras = Extras(fit=folder / "train", calibration=True)
+    return evaluate_models(
+        ("linear", name), folder / "test", protocols=tuple(PROTOCOLS), extras=extras
+    )
+
+
+def portable(results: Results, folder: str) -> Results:
+    """Return the results with the places that every machine has, instead of this one's."""
+    systems = [
+        row.model_copy(update={"fitted_on": row.fitted_on and f"$D2CSR_DATA/{folder}/train"})
+        for row in results.results
+    ]
+    command = "python benchmarks/real_pairs.py"
+    data = f"$D2CSR_DATA/{folder}/test"
+    return results.model_copy(update={"results": systems, "command": command, "data": data})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""How much faster a training step is than the plain one of the same network on this machine.
+
+Plain is what the literature runs: fp32, NCHW, eager, Adam as PyTorch sets it up. Ours is
+`d2csr.train.fit.update` as recipes run it, and the same compiled. All alternate in one process;
+each ratio is of medians, its interval the middle 95% of bootstrapped medians.
+
+    python benchmarks/training_step.py --rounds 7 --threads 2
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from d2csr.core.config import ModelConfig
+from d2csr.core.files import write_atomically
+from d2csr.data.crops import CropBatch
+from d2csr.losses.reconstruction import predictions_loss
+from d2csr.models.d2csr import D2CSR
+from d2csr.train.devices import Devices
+from d2csr.train.fit import update
+from d2csr.train.recipe import Recipe
+from d2csr.train.recipe_file import read_recipe
+from d2csr.train.run import Run
+
+RESULTS = Path(__file__).parent / "results"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+CASES = {"paper_x4": "paper_x4.yaml", "shipped_x3": "city100_nikon_x3.yaml"}
+DEVICES = Devices(torch.device("cpu"))
+
+Step = Callable[[], object]
+
+
+def main() -> None:
+    """Measure every case and write a dated JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of each variant, at least 5")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    wanted = parser.parse_args()
+    torch.set_num_threads(wanted.threads)
+    rows = {name: measure(CASES[name], rounds=wanted.rounds) for name in wanted.cases}
+    machine = {
+        "processor": platform.machine(),
+        "threads": wanted.threads,
+        "torch": torch.__version__,
+    }
+    found = {"date": date.today().isoformat(), "machine": machine, "cases": rows}
+    path = RESULTS / f"training_step-{found['date']}.json"
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    print(path.read_text())
+
+
+def measure(recipe_name: str, *, rounds: int) -> dict[str, object]:
+    """Return seconds a step and ratios to plain for the first stage of a recipe."""
+    recipe = read_recipe(EXPERIMENTS / recipe_name)
+    batch = random_batch(recipe)
+    steps: dict[str, Step] = {
+        "plain": plain_step(recipe, batch),
+        "fp32": our_step(recipe, batch, precision="fp32"),
+        "bf16": our_step(recipe, batch, precision="bf16"),
+        "bf16_compiled": our_step(recipe, batch, precision="bf16", compiled=True),
+    }
+    for step in steps.values():
+        step()
+        step()  # compiled code and allocations are there now
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            begun = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - begun)
+    plain = np.array(seconds["plain"])
+    ratios = {name: ratio(plain, np.array(seconds[name])) for name in steps if name != "plain"}
+    crop = [recipe.data.batch, recipe.data.patch_px, recipe.data.patch_px]
+    return {"batch": crop, "rounds": rounds, "seconds": seconds, "speedup_over_plain": ratios}
+
+
+def ratio(plain: np.ndarray, ours: np.ndarray) -> dict[str, object]:
+    """Return the ratio of medians and its bootstrap interval."""
+    generator = np.random.default_rng(0)
+    draws = generator.integers(0, len(plain), (2, 2000, len(plain)))
+    drawn = np.median(plain[draws[0]], axis=1) / np.median(ours[draws[1]], axis=1)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"median": float(np.median(plain) / np.median(ours)), "interval95": [low, high]}
+
+
+def random_batch(recipe: Recipe) -> CropBatch:
+    """Return noise of the recipe's size: time does not depend on the picture."""
+    generator = np.random.default_rng(0)
+    count, side, scale = recipe.data.batch, recipe.data.patch_px, recipe.model.scale
+    lr = generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    hr = generator.integers(0, 256, (count, side * scale, side * scale, 3), dtype=np.uint8)
+    return CropBatch(lr, hr, ("noise",) * count)
+
+
+def our_step(recipe: Recipe, batch: CropBatch, *, precision: str, compiled: bool = False) -> Step:
+    """Return a step as `d2csr train` does it, without the triplet term that `plain` lacks."""
+    loss = recipe.loss.model_copy(update={"alpha": type(recipe.loss.alpha)()})
+    recipe = recipe.model_copy(update={"loss": loss})
+    network = network_of(recipe.model.config()).to(memory_format=torch.channels_last)
+    run = Run(recipe, Path("unused"), network=network, devices=DEVICES, precision=precision)
+    if compiled:
+        network.divergence.compile()
+    return lambda: update(run, batch)
+
+
+def plain_step(recipe: Recipe, batch: CropBatch) -> Step:
+    """Return the step of the same network and loss as the literature runs it."""
+    network = network_of(recipe.model.config()).divergence
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    lr, hr = (
+        torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous() / 255
+        for images in (batch.lr, batch.hr)
+    )
+
+    def step() -> None:
+        loss = predictions_loss(network(lr), hr, name=recipe.loss.reconstruction)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def network_of(config: ModelConfig) -> D2CSR:
+    """Return the network, the same random one every time."""
+    torch.manual_seed(0)
+    return D2CSR(config)
+
+
+if __name__ == "__main__":
+    main()

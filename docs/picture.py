@@ -1,0 +1,47 @@
+"""Maker of README's picture: one crop as bicubic, SR, HR.
+
+D2CSR_DATA=DATA python docs/picture.py
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+import d2csr
+from d2csr.images.read import read_rgb8
+from d2csr.images.resize import enlarge_bicubic
+from d2csr.images.write import write_rgb8
+
+PICTURE = Path(__file__).parent / "images" / "city100-nikon-x3.png"
+MODEL, SCENE = "city100-nikon-x3", "city100/nikon_d5500_x3/test/Nikon_001"
+TOP, LEFT, SIDE = 150, 120, 96  # of the crop, in LR pixels
+GAP_PX = 6
+
+
+def main() -> None:
+    """Write the picture: SR pixels at 1:1, bicubic, SR and HR side by side."""
+    scene = Path(os.environ["D2CSR_DATA"]) / SCENE
+    lr = read_rgb8(scene.with_name(f"{scene.name}_LR3.webp"))
+    hr = read_rgb8(scene.with_name(f"{scene.name}_HR.webp"))
+    model = d2csr.load(MODEL)
+    pictures = (enlarge_bicubic(lr, model.scale), model.upscale(lr), hr)
+    write_rgb8(PICTURE, side_by_side([crop(picture, model.scale) for picture in pictures]))
+
+
+def crop(picture: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "p p 3"]:
+    """Return the part that the picture shows."""
+    rows, columns = (slice(at * scale, (at + SIDE) * scale) for at in (TOP, LEFT))
+    return picture[rows, columns]
+
+
+def side_by_side(pictures: list[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "h _ 3"]:
+    """Return pictures of one height in a row, with white between them."""
+    gap = np.full((pictures[0].shape[0], GAP_PX, 3), 255, np.uint8)
+    row = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(row[:-1], axis=1)
+
+
+if __name__ == "__main__":
+    main()
