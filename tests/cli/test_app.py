@@ -4,6 +4,8 @@ import importlib
 import resource
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +92,29 @@ def test_a_fault_of_the_user_is_one_line_and_exit_2(d2csr, failing):
     failing(D2csrError("photo.png", "is empty", remedy="Copy it again."))
     answer = d2csr("doctor")
     assert answer == (2, "", "error: photo.png: is empty. Copy it again.\n")
+
+
+def test_a_missing_extra_is_one_line_that_names_it(d2csr, failing):
+    failing(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    answer = d2csr("doctor")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(
+        "error: torch: is not installed. Install it: pip install 'd2csr[train]'"
+    )
+    assert answer.err.count("\n") == 1
+
+
+def test_a_module_of_ours_that_is_missing_keeps_its_traceback(d2csr, failing):
+    failing(ModuleNotFoundError("No module named 'd2csr.gone'", name="d2csr.gone"))
+    with pytest.raises(ModuleNotFoundError):
+        d2csr("doctor")
+
+
+def test_every_extra_that_is_named_exists():
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = pyproject["project"]["optional-dependencies"]
+    named = {extra: {text.split(">=")[0] for text in extras[extra]} for extra in app._EXTRAS}
+    assert named == app._EXTRAS
 
 
 def test_an_interrupt_is_exit_130(d2csr, failing):

@@ -27,6 +27,13 @@ _CONVERT_COMMANDS = {
     "official": ("d2csr.cli.convert:official", "Convert a checkpoint of the paper's authors."),
 }
 
+# Modules of the extras, by the extra that brings them.
+_EXTRAS = {
+    "train": {"onnx", "onnxscript", "safetensors", "tensorboard", "torch"},
+    "figures": {"matplotlib"},
+    "onnxruntime": {"onnxruntime"},
+}
+
 
 def build_app(words: Sequence[str] = ()) -> App:
     """Return the command line with every command named and none imported.
@@ -74,6 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except D2csrError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as fault:
+        for extra, modules in _EXTRAS.items():
+            if fault.name in modules:
+                remedy = f"Install it: pip install 'd2csr[{extra}]', or make dev in a clone."
+                print(f"error: {fault.name}: is not installed. {remedy}", file=sys.stderr)
+                return 2
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
