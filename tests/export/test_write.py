@@ -11,7 +11,8 @@ from d2csr.checkpoint.load import load_network
 from d2csr.core.bundle import Figure, read_bundle, verify_bundle
 from d2csr.core.errors import BundleError
 from d2csr.export import write
-from d2csr.export.write import export_bundle, parameters_as_run, set_figures
+from d2csr.export.write import export_bundle, parameters_as_run, preset_name, set_figures
+from d2csr.models.presets import PRESETS, preset
 from tests.tiny_models import FACTS, random_network
 
 FIGURE = Figure("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
@@ -37,6 +38,11 @@ def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
     assert card.parameters == network.collapse().parameter_count()
     assert (card.scale, card.reach.halo_lr_rows) == (3, 3)
     verify_bundle(bundle)
+
+
+def test_the_preset_is_found_by_its_sizes(exported):
+    assert exported()[1].card.facts.preset is None
+    assert [preset_name(replace(preset(name, 4), base="bicubic")) for name in PRESETS] == [*PRESETS]
 
 
 def test_parameters_do_not_depend_on_the_border():

@@ -46,8 +46,8 @@ def test_all_extras_are_pictures_of_what_the_model_says(bundle: Bundle, photos, 
     assert np.array_equal(pixels["a.png"], answer.sr)
     assert np.array_equal(pixels["a_bicubic.png"], enlarge_bicubic(LR8, 2))
     assert np.array_equal(pixels["a_prediction_3.png"], answer.predictions[2])
-    assert np.array_equal(pixels["a_weight_4.png"], run.heatmap(answer.weights[3], top=1.0))
-    assert np.array_equal(pixels["a_disagreement.png"], run.heatmap(answer.disagreement, top=8.0))
+    assert np.array_equal(pixels["a_weight_4.png"], run.heatmap(answer.weights[3], top=0.5))
+    assert np.array_equal(pixels["a_disagreement.png"], run.heatmap(answer.disagreement, top=4.0))
 
 
 def test_a_bad_file_is_reported_and_the_rest_go_on(bundle: Bundle, photos, tmp_path, capfd):

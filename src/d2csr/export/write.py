@@ -18,6 +18,7 @@ from d2csr.core.bundle import (
     read_bundle,
     write_card,
 )
+from d2csr.core.config import ModelConfig
 from d2csr.core.errors import BundleError
 from d2csr.core.files import sha256_file, write_atomically
 from d2csr.core.folders import atomic_folder
@@ -26,6 +27,9 @@ from d2csr.export.tail import reach, write_frame_tail, write_fusion, write_inner
 from d2csr.export.trunk import write_trunk
 from d2csr.export.verify import check_agreement, noise_picture
 from d2csr.models.d2csr import D2CSR
+from d2csr.models.presets import PRESETS, preset
+
+_SIZES = ("channels", "depth", "children", "groups", "blocks", "convergence_channels")
 
 
 def export_bundle(
@@ -41,7 +45,7 @@ def export_bundle(
         network: expanded or collapsed; the bundle keeps the weights as they are, and runs them
             collapsed.
         folder: where the bundle will stand; a bundle already there is replaced at the end.
-        card: what the trainer knows.
+        card: what the trainer knows; the preset is found by comparing, whatever it says.
         verify_on: real LR pictures to compare on; none: a picture of noise.
 
     Raises:
@@ -55,7 +59,7 @@ def export_bundle(
         graphs = _write_graphs(collapsed, beside)
         names = [WEIGHTS_NAME, *graphs.values()]
         filled = BundleCard(
-            facts=card,
+            facts=replace(card, preset=preset_name(network.config)),
             scale=network.config.scale,
             parameters=parameters_as_run(collapsed),
             config=network.config,
@@ -84,6 +88,15 @@ def parameters_as_run(collapsed: D2CSR) -> int:
     others = collapsed.parameter_count() - sum(value.numel() for value in tails.parameters())
     config = collapsed.config
     return others + config.leaves * 3 * config.scale**2 * (25 * config.channels + 1)
+
+
+def preset_name(config: ModelConfig) -> str | None:
+    """Return the preset that has a network's sizes, or None."""
+    sizes = tuple(getattr(config, name) for name in _SIZES)
+    for name in PRESETS:
+        if sizes == tuple(getattr(preset(name, config.scale), each) for each in _SIZES):
+            return name
+    return None
 
 
 def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:

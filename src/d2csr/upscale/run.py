@@ -25,7 +25,9 @@ from d2csr.upscale.wanted import SR_ONLY, Job, Wanted
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_DISAGREEMENT_TOP = 8.0  # grey levels shown as yellow; `Wanted.disagreement` says so
+# Shown as yellow, as `Wanted` says: fixed, so that maps of different pictures compare.
+_DISAGREEMENT_TOP = 4.0  # grey levels
+_WEIGHT_TOP = 2.0  # equal shares
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,14 @@ def _with_extras(
     if not wanted.needs_predictions:
         return model.upscale(lr)
     answer = model.predict(lr)
+    top = _WEIGHT_TOP / len(answer.weights)
     for leaf, (prediction, weights) in enumerate(
         zip(answer.predictions, answer.weights, strict=True)
     ):
         if wanted.predictions:
             write_rgb8(job.prediction(leaf), prediction)
         if wanted.weight_maps:
-            write_rgb8(job.weight_map(leaf), heatmap(weights, top=1.0))
+            write_rgb8(job.weight_map(leaf), heatmap(weights, top=top))
     if wanted.disagreement:
         write_rgb8(job.disagreement(), heatmap(answer.disagreement, top=_DISAGREEMENT_TOP))
     return answer.sr

@@ -17,8 +17,9 @@ class Wanted:
         suffix: Added to every name, before its ending.
         ext: Format of the pictures: png, jpg, webp, tif, or that of each input (same).
         predictions: Write each prediction too.
-        weight_maps: Write each prediction's weight too: dark violet 0, yellow 1.
-        disagreement: Write how far the predictions are apart too: dark violet 0, yellow 8 grey
+        weight_maps: Write each prediction's weight too: dark violet none, teal an equal share,
+            yellow twice that or more.
+        disagreement: Write how far the predictions are apart too: dark violet 0, yellow 4 grey
             levels or more.
         bicubic: Write the bicubic enlargement too, to compare with.
     """
