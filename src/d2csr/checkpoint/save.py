@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from d2csr.checkpoint.sizes import METADATA_KEY, options_json
@@ -74,4 +74,5 @@ def retired(folder: Path) -> Path:
 
 def _write_tensors(path: Path, values: Mapping[str, Tensor], *, config: ModelConfig) -> None:
     flat = {name: value.detach().cpu().contiguous() for name, value in values.items()}
-    save_file(flat, path, metadata={METADATA_KEY: options_json(config)})
+    # not save_file, whose files only their owner may read
+    path.write_bytes(save(flat, metadata={METADATA_KEY: options_json(config)}))

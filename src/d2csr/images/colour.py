@@ -1,6 +1,5 @@
 """Luma of RGB pictures, as the field's figures are measured on it."""
 
-
 import numpy as np
 from jaxtyping import Float, UInt8
 
