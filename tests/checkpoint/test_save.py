@@ -50,7 +50,7 @@ def dying_at(monkeypatch, call):
         return step
 
     for owner, name in (
-        (module, "save_file"),
+        (module.Path, "write_bytes"),
         (module, "flush_to_disk"),
         (module.Path, "rename"),
         (module.Path, "mkdir"),
@@ -113,11 +113,12 @@ def test_what_a_kill_left_is_gone_after_the_next_save(tmp_path):
 def test_a_failed_save_of_weights_leaves_the_old_file(tmp_path, monkeypatch):
     save_weights(network(1), tmp_path / MODEL)
 
-    def full(values, path, metadata):
-        path.write_bytes(b"half")
+    def full(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "save_file", full)
+    monkeypatch.setattr(module.Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
         save_weights(network(2), tmp_path / MODEL)
     assert value_in(tmp_path) == 1

@@ -57,9 +57,8 @@ def save_checkpoint(
         flush_to_disk(file)
     flush_to_disk(beside)
     old = retired(folder)
-    if (
-        folder.exists()
-    ):  # no system renames over a full folder: between the two renames `old` counts
+    if folder.exists():
+        # no system renames over a full folder: between the two renames `old` counts
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     beside.rename(folder)
