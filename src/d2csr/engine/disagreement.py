@@ -9,12 +9,11 @@ _GREY_LEVELS = np.float32(255)
 
 
 def disagreement(output: EngineOutput) -> Float32[np.ndarray, "sh sw"]:
-    """Return the weighted standard deviation of the predictions around SR, in grey levels.
+    """Return the standard deviation of the predictions, in grey levels.
 
-    Weighted as they were fused, squares averaged over the three colours: the root of
-    sum_i w_i |p_i - sr|^2 / 3, times 255.
+    Each counts the same, whatever its weight in the fusion: doubt that the fusion resolves is doubt
+    all the same, and where it picks one prediction a weighted deviation would be 0. Squares are
+    averaged over the three colours: the root of mean_i |p_i - mean_j p_j|^2 / 3, times 255.
     """
-    variance = np.zeros(output.sr.shape[:2], np.float32)
-    for prediction, weight in zip(output.predictions, output.weights, strict=True):
-        variance += weight * np.square(prediction - output.sr).mean(axis=2)
+    variance = output.predictions.var(axis=0, dtype=np.float32).mean(axis=2)
     return np.sqrt(variance) * _GREY_LEVELS
