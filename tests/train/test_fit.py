@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from d2csr.checkpoint.load import load_network
 from d2csr.core.errors import DataError, RecipeError, TrainingError
 from d2csr.data.loader import Loader
 from d2csr.train.average import Average
@@ -131,6 +132,16 @@ def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs):
     ] * 2
     assert {"learning_rate", "steps_per_s"} <= rows[0].keys()
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+def test_the_finished_model_pools_as_the_recipe_says_and_the_trained_one_as_before(tmp_path, pairs):
+    values = recipe_values(pairs, test_pooling_px=5)
+    train(write_recipe(tmp_path / "r.yaml", values), out=tmp_path / "run", validate_on=str(pairs))
+    folder = tmp_path / "run"
+    assert [
+        load_network(folder / place).config.pooling_px
+        for place in ("bundle", "best", "checkpoints/step-00000004")
+    ] == [5, 5, None]
 
 
 def test_faulty_pairs_are_all_named_before_anything_is_written(tmp_path):

@@ -49,7 +49,7 @@ def best_network(run: Run) -> D2CSR:
     """Return the network with the run's best weights; without validation, the averaged ones."""
     path = run.folder / BEST / MODEL
     tensors = read_file(path)[0] if path.is_file() else run.average.tensors
-    network = D2CSR(run.network.config)
+    network = D2CSR(run.recipe.finished_config())
     network.load_state_dict(tensors)
     return network.to("cpu", torch.float32).eval()
 

@@ -1,5 +1,6 @@
 """The recipe: a typed tree of every choice a run makes; YAML says only what differs."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -191,6 +192,8 @@ class Recipe(Part):
         seed: of weights and crops.
         precision: arithmetic of the forward pass; `auto` takes bf16 where the processor has it.
         compile: compile the network with `torch.compile`.
+        test_pooling_px: window, odd, that the finished model's channel attention averages over
+            (validation and bundle; TLC, arXiv:2112.04491); None leaves it as trained.
         initial: weights to start from (a bundle, run or checkpoint), or None.
         licence: of the trained weights, for the card.
         data_note: what the weights were trained on, for the card.
@@ -207,6 +210,7 @@ class Recipe(Part):
     pace: PacePart = PacePart()
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
     compile: bool = False
+    test_pooling_px: Count | None = None
     initial: str | None = None
     licence: str = "unstated"
     data_note: str = "unstated"
@@ -216,12 +220,21 @@ class Recipe(Part):
     def _fits(self) -> "Recipe":
         if not self.stages:
             raise ValueError("stages: at least one is needed")
+        try:
+            self.finished_config()
+        except D2csrError as fault:
+            raise ValueError(f"test_{fault.problem}") from fault
         for make in (self.loss.triplet.settings, self.loss.alpha.schedule):
             try:
                 make()
             except D2csrError as fault:
                 raise ValueError(f"{fault.where}: {fault.problem}. {fault.remedy}") from fault
         return self
+
+    def finished_config(self) -> ModelConfig:
+        """Return the network's configuration as the finished model has it."""
+        config = self.model.config()
+        return replace(config, pooling_px=self.test_pooling_px or config.pooling_px)
 
     @property
     def steps(self) -> int:

@@ -11,6 +11,7 @@ from torch import nn
 
 from d2csr.checkpoint.load import BEST, CHECKPOINTS, last_checkpoint, read_file, read_state
 from d2csr.checkpoint.save import EMA, MODEL, OPTIMIZER, save_checkpoint
+from d2csr.core.config import ModelConfig
 from d2csr.models.d2csr import D2CSR
 from d2csr.train.average import Average
 from d2csr.train.devices import Devices, Precision
@@ -81,7 +82,7 @@ class Run:
             EMA: self.average.tensors,
             OPTIMIZER: optimizer_tensors(self.optimizer, self._named),
         }
-        self._write(folder, tensors)
+        self._write(folder, tensors, config=self.network.config)
         for old in sorted(folder.parent.glob("step-*"))[: -self.recipe.pace.keep]:
             shutil.rmtree(old)
         return folder
@@ -89,7 +90,8 @@ class Run:
     def save_best(self, psnr_db: float) -> None:
         """Keep the averaged weights as the best of the run."""
         self.best = Best(self.step, psnr_db)
-        self._write(self.folder / BEST, {MODEL: self.average.tensors})
+        config = self.recipe.finished_config()
+        self._write(self.folder / BEST, {MODEL: self.average.tensors}, config=config)
 
     def resume(self) -> bool:
         """Take over the newest checkpoint, if there is one; return whether there was."""
@@ -120,7 +122,9 @@ class Run:
         self._named = trained_parameters(self.network, self.stage.kind)
         self.optimizer = make_optimizer(self._named, self.recipe.optimizer)
 
-    def _write(self, folder: Path, tensors: dict[str, dict[str, torch.Tensor]]) -> None:
+    def _write(
+        self, folder: Path, tensors: dict[str, dict[str, torch.Tensor]], *, config: ModelConfig
+    ) -> None:
         state = {
             "step": self.step,
             "stage": self._stage,
@@ -129,7 +133,7 @@ class Run:
             "machine": machine(self.devices.device),
             "precision": self.precision,
         }
-        save_checkpoint(folder, config=self.network.config, tensors=tensors, state=state)
+        save_checkpoint(folder, config=config, tensors=tensors, state=state)
 
 
 def machine(device: torch.device) -> str:

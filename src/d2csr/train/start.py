@@ -88,7 +88,7 @@ def train_here(devices: Devices, job: Job) -> None:
         return
     validator = None
     if job.validation is not None:
-        validator = Validator(job.validation, run.network, device=devices.device)
+        validator = Validator(job.validation, job.recipe.finished_config(), device=devices.device)
     with Watch(run, validator, console=console) as watch:
         whole = fit(run, loader, watch=watch)
     if whole:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from d2csr.core.config import ModelConfig
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocol import score
@@ -17,12 +18,12 @@ PROTOCOL = "y"
 class Validator:
     """The validation pairs, decoded once, and a network to put averaged weights into."""
 
-    def __init__(self, manifest: Manifest, network: D2CSR, *, device: torch.device) -> None:
-        """Decode the pairs; the network's configuration counts, not its weights."""
+    def __init__(self, manifest: Manifest, config: ModelConfig, *, device: torch.device) -> None:
+        """Decode the pairs; the configuration is the finished model's."""
         self.scale = manifest.scale
         self.pairs = [load_pair(pair, scale=manifest.scale) for pair in manifest.pairs]
         self.device = device
-        self.network = D2CSR(network.config).to(device).eval()
+        self.network = D2CSR(config).to(device).eval()
 
     def psnr_db(self, average: Average) -> tuple[float, list[float]]:
         """Return the mean PSNR of the fused pictures, and of each leaf's predictions."""

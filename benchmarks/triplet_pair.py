@@ -1,0 +1,59 @@
+"""What the triplet term changes: disagreement and PSNR of the recipes that differ in alpha alone.
+
+Takes the finished runs of `experiments/triplet_*.yaml` and scores them on their validation pairs.
+
+    D2CSR_DATA=DATA python benchmarks/triplet_pair.py runs/triplet_off runs/triplet_on
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import d2csr
+from d2csr.core.files import write_atomically
+from d2csr.data.pairs import load_pair
+from d2csr.data.sources import open_pairs
+from d2csr.metrics.protocol import score
+
+RESULTS = Path(__file__).parent / "results" / "triplet_pair.json"
+PAIRS = "city100/nikon_d5500_x3/val"
+
+
+def main() -> None:
+    """Score every run named on the command line and keep the figures."""
+    runs = [Path(word) for word in sys.argv[1:]]
+    if not runs:
+        print(f"nothing to score: name the runs, as in\n{__doc__}")
+        return
+    found = {run.name: figures(run) for run in runs}
+    text = json.dumps({"pairs": f"$D2CSR_DATA/{PAIRS}", "protocol": "y", "runs": found}, indent=1)
+    write_atomically(RESULTS, f"{text}\n".encode())
+    print(text)
+
+
+def figures(run: Path) -> dict[str, object]:
+    """Return a run's PSNR fused, of each leaf and of their plain mean, and its disagreement."""
+    model = d2csr.load(run)
+    rows, disagreement = [], []
+    for pair in open_pairs(Path(os.environ["D2CSR_DATA"]) / PAIRS):
+        lr, hr = load_pair(pair, scale=model.scale)
+        said = model.predict(lr)
+        mean = np.rint(said.predictions.mean(axis=0)).astype(np.uint8)
+        pictures = (said.sr, mean, *said.predictions)
+        rows.append([score(p, hr, protocol="y", scale=model.scale).psnr_db for p in pictures])
+        disagreement.append(float(said.disagreement.mean()))
+    sr, plain_mean, *leaves = np.mean(rows, axis=0).tolist()
+    return {
+        "psnr_db": sr,
+        "psnr_db_of_the_mean": plain_mean,
+        "psnr_db_of_leaves": leaves,
+        "disagreement_grey_levels": float(np.mean(disagreement)),
+        "weights_sha256": model.bundle.weights_sha256,
+    }
+
+
+if __name__ == "__main__":
+    main()
