@@ -46,6 +46,17 @@ def test_names_are_repeated_and_compared(d2csr, pairs, tmp_path):
     assert compared == [(str(mine), "linear"), (str(mine), "bicubic"), ("linear", "bicubic")]
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--save"])
+def test_a_place_that_takes_no_file_is_refused_before_any_scoring(
+    d2csr, pairs, tmp_path, monkeypatch, option
+):
+    monkeypatch.setattr("d2csr.evaluate.report.score_system", None)
+    (tmp_path / "file").touch()
+    answer = d2csr("evaluate", "-n", "bicubic", "--data", pairs, option, tmp_path / "file" / "x")
+    assert (answer.code, answer.out) == (2, "")
+    assert "can't be written" in answer.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from d2csr.core.files import atomic_path, cache_folder, sha256_file, write_atomically
+from d2csr.core.errors import UsageError
+from d2csr.core.files import (
+    atomic_path,
+    cache_folder,
+    refuse_unwritable,
+    sha256_file,
+    write_atomically,
+)
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -29,6 +36,21 @@ def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", ["file/x.json", "file/deep/x.json", "folder"])
+def test_a_place_where_no_file_can_be_is_refused_and_nothing_made(tmp_path, place):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=place):
+        write_atomically(tmp_path / place, b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="has no /proc")
+def test_a_system_folder_is_refused_whoever_asks():
+    with pytest.raises(UsageError, match="/proc: "):
+        refuse_unwritable(Path("/proc/a/b"), folder=True)
 
 
 def test_the_sibling_keeps_the_suffix_that_writers_choose_formats_by(tmp_path):

@@ -43,15 +43,19 @@ def evaluate(
         protocol: How to measure, one or several with commas: y, rgb, official, cdc, rgb-full.
         scale: Which pairs to take, where several scales lie there.
     """
-    from d2csr.core.results import write_results  # `evaluate --help` pays for none of these
+    from d2csr.core.files import refuse_unwritable  # `--help` pays for none of these
+    from d2csr.core.results import write_results
     from d2csr.evaluate.report import evaluate_models
     from d2csr.evaluate.table import print_results, write_csv
 
     protocols = tuple(dict.fromkeys(part.strip() for part in protocol.split(",")))
+    wanted = (files.json, extras.save and extras.save / "results.json")
+    jsons = [path for path in wanted if path is not None]
+    for path in (*jsons, *([files.csv] if files.csv else [])):
+        refuse_unwritable(path, folder=False)
     results = evaluate_models(name, data, protocols=protocols, scale=scale, extras=extras)
-    for path in (files.json, extras.save and extras.save / "results.json"):
-        if path is not None:
-            write_results(results, path)
+    for path in jsons:
+        write_results(results, path)
     if files.csv is not None:
         write_csv(results, files.csv)
     print_results(results)

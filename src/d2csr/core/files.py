@@ -3,9 +3,12 @@
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from d2csr.core.errors import UsageError
 
 
 @contextmanager
@@ -15,7 +18,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The sibling keeps the suffix, because image and weight writers choose their format by it. It is
     flushed to the disk before it is renamed, so a kill leaves the old file or the new one, never
     half a one; if the block fails, the sibling is removed.
+
+    Raises:
+        UsageError: nothing can be written there.
     """
+    refuse_unwritable(path, folder=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
@@ -31,6 +38,25 @@ def write_atomically(path: Path, contents: bytes) -> None:
     """Write `contents` to `path`, creating its folder; readers see the old file or the new."""
     with atomic_path(path) as beside:
         beside.write_bytes(contents)
+
+
+def refuse_unwritable(path: Path, *, folder: bool) -> None:
+    """Refuse a place for a file or folder where nothing can be made; leave nothing behind.
+
+    The system's word on permissions is not enough: /proc and read-only disks give it and refuse.
+
+    Raises:
+        UsageError: something is in the way, or the folder, or the nearest that exists, is locked.
+    """
+    if path.is_dir() and not folder:
+        raise UsageError(path, "is a folder", remedy="Give the name of a file.")
+    nearest = next(each for each in path.absolute().parents if os.path.lexists(each))
+    try:
+        with tempfile.NamedTemporaryFile(dir=nearest):
+            pass
+    except OSError as fault:
+        problem = f"can't be written: {nearest}: {fault.strerror}"
+        raise UsageError(path, problem, remedy="Choose a folder you may write to.") from fault
 
 
 def flush_to_disk(path: Path) -> None:

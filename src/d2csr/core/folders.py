@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from d2csr.core.files import flush_to_disk
+from d2csr.core.files import flush_to_disk, refuse_unwritable
 
 
 @contextmanager
@@ -15,7 +15,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     What stood under the name stays until the new folder is whole and on the disk; if the block
     fails, the sibling is removed.
+
+    Raises:
+        UsageError: nothing can be written there.
     """
+    refuse_unwritable(folder, folder=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)

@@ -20,7 +20,7 @@ from d2csr.core.bundle import (
 )
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import BundleError
-from d2csr.core.files import sha256_file, write_atomically
+from d2csr.core.files import refuse_unwritable, sha256_file, write_atomically
 from d2csr.core.folders import atomic_folder
 from d2csr.export.card import README_NAME, readme
 from d2csr.export.tail import reach, write_frame_tail, write_fusion, write_inner_tail, write_tail
@@ -118,7 +118,8 @@ def _write_card(folder: Path, card: BundleCard) -> None:
 
 
 def _check_place(folder: Path) -> None:
-    """Refuse to replace anything but a bundle."""
+    """Refuse to replace anything but a bundle, and a place where nothing can be written."""
+    refuse_unwritable(folder, folder=True)
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if taken and not (folder / CARD_NAME).is_file():
         problem = "exists and is no bundle"
