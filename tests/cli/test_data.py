@@ -37,6 +37,13 @@ def test_every_fault_is_a_line_and_the_code_is_2(d2csr, pairs):
     assert "2 faults" in answer.out
 
 
+def test_the_mask_limit_is_a_share(d2csr, pairs):
+    assert d2csr("data", "check", pairs, "--mask-limit", 1).code == 0
+    answer = d2csr("data", "check", pairs, "--mask-limit", 1.5)
+    assert answer.code == 2
+    assert "--mask-limit" in answer.err
+
+
 def test_a_folder_without_pairs_is_a_fault(d2csr, tmp_path):
     answer = d2csr("data", "check", tmp_path)
     assert answer.code == 2

@@ -82,9 +82,9 @@ def test_a_folder_without_scenes_is_refused(tmp_path):
         import_city100(tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("text", [None, "one", "1 -2"])
+@pytest.mark.parametrize("text", [None, "one", "1 -2", "", " \n,"])
 def test_a_list_of_scenes_must_hold_numbers(tmp_path, text):
     if text is not None:
         (tmp_path / "scenes.txt").write_text(text)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"scenes\.txt"):
         read_scenes(tmp_path / "scenes.txt")

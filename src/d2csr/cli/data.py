@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
 
 
 def check(
@@ -14,6 +15,7 @@ def check(
     *,
     scale: PositiveInt | None = None,
     patch: Annotated[PositiveInt | None, Parameter(name="--patch")] = None,
+    mask_limit: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
 ) -> int:
     """Find every fault in a set of pairs: missing, damaged, mislabelled, of the wrong size.
 
@@ -21,12 +23,13 @@ def check(
         folder: A manifest, a list of pairs, or a folder in any layout that training takes.
         scale: Which scale to check, where several lie there.
         patch: Side of the LR crops training is to cut; smaller pictures are then faults.
+        mask_limit: Largest masked share of a crop, 0..1; a pair that allows no crop is a fault.
     """
     from d2csr.data.check import check_pairs
     from d2csr.data.sources import open_pairs
 
     manifest = open_pairs(folder, scale=scale)
-    faults = check_pairs(manifest, patch_px=patch)
+    faults = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     splits = sorted({pair.split or "no split" for pair in manifest})

@@ -112,7 +112,7 @@ def read_scenes(path: Path) -> frozenset[int]:
     """Return the scene numbers a text file lists, parted by spaces, commas or lines.
 
     Raises:
-        DataError: the file can't be read, or holds something else.
+        DataError: the file can't be read, holds something else, or holds nothing.
     """
     try:
         words = path.read_text(encoding="utf-8").replace(",", " ").split()
@@ -121,6 +121,8 @@ def read_scenes(path: Path) -> frozenset[int]:
     if wrong := [word for word in words if not (word.isascii() and word.isdigit())]:
         problem = f"holds {', '.join(map(repr, wrong))}, no scene numbers"
         raise DataError(path, problem, remedy="List numbers such as 1, 16, 48.")
+    if not words:
+        raise DataError(path, "holds no scene numbers", remedy="List some, such as 1, 16, 48.")
     return frozenset(int(word) for word in words)
 
 

@@ -29,18 +29,15 @@ def make_bicubic_pairs(
 
     Raises:
         DataError: there are no photos, photos are smaller than a pixel of the LR grid, or can't be
-            read; all are named. No manifest is written then.
+            read; all are named, and nothing is written.
     """
     files = _photos(photos, out, scale=scale)
-    pairs, faults = [], []
-    for path, name in zip(files, _names(files, photos), strict=True):
-        try:
-            pairs.append(_write_pair(path, out / name, scale=scale, split=split))
-        except ImageError as fault:
-            faults.append(str(fault))
-    if faults:
-        raise DataError(photos, "; ".join(faults), remedy="Mend or remove these photos.")
-    manifest = Manifest(scale, licence, tuple(pairs), out)
+    _refuse_unusable(photos, files, scale=scale)
+    pairs = tuple(
+        _write_pair(path, out / name, scale=scale, split=split)
+        for path, name in zip(files, _names(files, photos), strict=True)
+    )
+    manifest = Manifest(scale, licence, pairs, out)
     write_manifest(manifest, out / MANIFEST_NAME)
     return manifest
 
@@ -65,6 +62,27 @@ def _photos(photos: Path, out: Path, *, scale: int) -> list[Path]:
     return files
 
 
+def _refuse_unusable(photos: Path, files: list[Path], *, scale: int) -> None:
+    """Read every photo; one error tells all that can't be used, each in a line of its own."""
+    faults: list[str] = []
+    for path in files:
+        try:
+            _hr(path, scale)
+        except ImageError as fault:
+            faults.append(str(fault))
+    if faults:
+        lines = "\n  ".join([f"{len(faults)} can't be used, nothing was written", *faults])
+        raise DataError(photos, lines.removesuffix("."), remedy="Mend or remove these photos.")
+
+
+def _hr(path: Path, scale: int) -> UInt8[np.ndarray, "h w 3"]:
+    hr = cut_to_multiple(read_rgb8(path), scale)
+    if not hr.size:
+        problem = f"has a side of less than {scale} px"
+        raise ImageError(path, problem, remedy="Take it out.")
+    return hr
+
+
 def _names(files: list[Path], photos: Path) -> list[str]:
     """Return names of one part: folders joined by `-`, suffixes kept where they tell apart."""
     names = ["-".join(path.relative_to(photos).with_suffix("").parts) for path in files]
@@ -75,10 +93,7 @@ def _names(files: list[Path], photos: Path) -> list[str]:
 
 
 def _write_pair(path: Path, target: Path, *, scale: int, split: str) -> Pair:
-    hr = cut_to_multiple(read_rgb8(path), scale)
-    if not hr.size:
-        problem = f"has a side of less than {scale} px"
-        raise ImageError(path, problem, remedy="Take it out.")
+    hr = _hr(path, scale)
     lr = resize_bicubic(hr, scale=Fraction(1, scale))
     lr_path = target.with_name(f"{target.name}_LR{scale}.png")
     hr_path = target.with_name(f"{target.name}_HR.png")
