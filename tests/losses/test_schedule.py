@@ -50,7 +50,15 @@ def test_alpha_without_lengths_is_constant_from_its_start():
 
 
 @pytest.mark.parametrize(
-    "choices", [{"alpha": -1.0}, {"start": -1}, {"active": 0}, {"period": 0}, {"halve_every": 0}]
+    "choices",
+    [
+        {"alpha": -1.0},
+        {"start": -1},
+        {"active": 0},
+        {"period": 0},
+        {"halve_every": 0},
+        {"period": 9},
+    ],
 )
 def test_impossible_schedules_are_refused(choices):
     with pytest.raises(D2csrError, match="alpha schedule"):

@@ -2,19 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
+from shutil import rmtree
 
 import numpy as np
 import pytest
 import torch
 
 from d2csr.checkpoint.load import load_network
-from d2csr.core.errors import DataError, RecipeError, TrainingError
+from d2csr.core.errors import DataError, RecipeError, TrainingError, UsageError
 from d2csr.data.loader import Loader
+from d2csr.data.sources import open_pairs
 from d2csr.train.average import Average
 from d2csr.train.fit import fit
 from d2csr.train.optimizer import learning_rate
 from d2csr.train.recipe import StagePart
-from d2csr.train.setup import initial_network
+from d2csr.train.setup import check_devices, checked_pairs, initial_network
 from d2csr.train.stages import KINDS, Lesson, trained_parameters
 from d2csr.train.start import train
 from tests.train.conftest import recipe_values, tiny_recipe, write_pairs, write_recipe
@@ -125,7 +128,11 @@ def test_the_loss_falls_on_a_picture_seen_again_and_again(tmp_path, pairs):
 def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     train(recipe, out=tmp_path / "run", validate_on=str(pairs))
-    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    log = tmp_path / "run" / "log.jsonl"
+    rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")  # as if killed before its last save
+    log.write_text(log.read_text() + '{"step": 4, "loss": 9.0}\n{"step": 4, "lo')
+    train(recipe, out=tmp_path / "run", validate_on=str(pairs), resume=True)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
     assert [row["stage"] for row in rows if "loss" in row] == ["divergence"] * 2 + [
         "convergence"
@@ -168,3 +175,41 @@ def test_an_uneven_batch_is_refused_with_several_devices(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     with pytest.raises(RecipeError, match="multiple of 3"):
         train(recipe, out=tmp_path / "run", devices=3)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_torchruns_processes_count_as_devices(pairs, monkeypatch, world):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    statistics = {"statistics": "batch"} if world == 2 else {}
+    recipe = tiny_recipe(pairs, loss={"triplet": {"margins": [0.5, 0.3], **statistics}})
+    with pytest.raises(RecipeError, match="statistics" if world == 2 else "multiple of 3"):
+        check_devices(recipe, 1)
+
+
+@pytest.mark.parametrize("devices", [0, -1])
+def test_no_devices_are_refused_before_anything_is_written(tmp_path, pairs, devices):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    with pytest.raises(UsageError, match="--devices"):
+        train(recipe, out=tmp_path / "run", devices=devices)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="can't be written"):
+        train(recipe, out=tmp_path / "file" / "run")
+
+
+def test_pairs_of_several_splits_without_the_wanted_one_are_refused(pairs, monkeypatch):
+    manifest = open_pairs(pairs, scale=2)
+    named = [
+        replace(p, split=s) for p, s in zip(manifest.pairs, ["train", "test", "test"], strict=True)
+    ]
+    monkeypatch.setattr(
+        "d2csr.train.setup.open_pairs", lambda *_, **__: replace(manifest, pairs=tuple(named))
+    )
+    with pytest.raises(DataError, match="no split val, but test, train"):
+        checked_pairs(str(pairs), scale=2, split="val")
+    assert len(checked_pairs(str(pairs), scale=2, split="test").pairs) == 2

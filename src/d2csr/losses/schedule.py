@@ -24,11 +24,14 @@ class AlphaSchedule:
     halve_every: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse negative weights and periods that hold no step."""
+        """Refuse negative weights, periods that hold no step, and periods without effect."""
         lengths = [self.active, self.period, self.halve_every]
         if self.alpha < 0 or self.start < 0 or any(n is not None and n < 1 for n in lengths):
             problem = f"{self} has a negative weight or start, or a length below 1"
             raise D2csrError("alpha schedule", problem, remedy="Mend the recipe.")
+        if self.period is not None and self.active is None:
+            problem = f"period {self.period} without active changes nothing"
+            raise D2csrError("alpha schedule", problem, remedy="Give active too, or leave it out.")
 
     def at(self, step: int) -> float:
         """Return alpha at a step counted from 0."""

@@ -62,6 +62,11 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def processes(devices: int) -> int:
+    """Return how many processes train: torchrun's, where it started us, or one a device."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else devices
+
+
 class Order(NamedTuple):
     """What every process of a run is to do."""
 

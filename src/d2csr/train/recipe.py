@@ -109,7 +109,7 @@ class LossPart(Part):
         reconstruction: distance of pictures to HR.
         triplet: the term of Eq. 5.
         alpha: its weight over the steps; 0 leaves it out.
-        branch_weight: weight of the predictions' own loss in the stages that train both networks.
+        branch_weight: weight of the predictions' own loss in the joint stage.
     """
 
     reconstruction: ReconstructionName = "mse"
@@ -159,8 +159,8 @@ class OptimizerPart(Part):
         average: decay of the exponential moving average of the weights; 0 keeps none.
     """
 
-    beta1: Share = 0.9
-    beta2: Share = 0.999
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
     average: float = Field(default=0.999, ge=0, lt=1)

@@ -20,7 +20,7 @@ from d2csr.data.crops import CropSampler
 from d2csr.data.loader import Loader
 from d2csr.data.sources import open_pairs
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.devices import Devices, resolved_precision
+from d2csr.train.devices import Devices, processes, resolved_precision
 from d2csr.train.recipe import Recipe
 from d2csr.train.recipe_file import read_recipe
 from d2csr.train.run import Run
@@ -49,9 +49,18 @@ def check_place(recipe: Recipe, folder: Path, *, resume: bool) -> None:
 
 
 def keep_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write the recipe, defaults and all, into the run's folder."""
+    """Write the recipe, defaults and all, into the run's folder.
+
+    Raises:
+        UsageError: the folder can't be written.
+    """
     text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
-    write_atomically(folder / RECIPE, text.encode())
+    try:
+        write_atomically(folder / RECIPE, text.encode())
+    except OSError as fault:
+        raise UsageError(
+            folder, f"can't be written ({fault})", remedy="Name another --out."
+        ) from fault
 
 
 def checked_pairs(
@@ -60,11 +69,18 @@ def checked_pairs(
     """Return the pairs at a place, of a split where the place has splits, all of them sound.
 
     Raises:
-        DataError: nothing there, or faults; every faulty file is named.
+        DataError: nothing there, several splits but not this one, or faults; all are named.
     """
     path = expanded(place)
     manifest = open_pairs(path, scale=scale)
-    if any(pair.split == split for pair in manifest.pairs):
+    splits = {pair.split for pair in manifest.pairs}
+    if split not in splits and len(splits) > 1:
+        # taking all would let test pairs train, or choose among checkpoints
+        problem = (
+            f"has no split {split}, but {', '.join(sorted(name or 'none' for name in splits))}"
+        )
+        raise DataError(path, problem, remedy="Name a folder or manifest that holds one split.")
+    if split in splits:
         manifest = replace(manifest, pairs=tuple(p for p in manifest.pairs if p.split == split))
     if faults := _faults(manifest, patch_px=patch_px, mask_limit=mask_limit):
         problem = "\n  ".join([f"{len(faults)} faults", *map(str, faults)])
@@ -142,16 +158,20 @@ def _differences(there: ModelConfig, here: ModelConfig) -> str:
 
 
 def check_devices(recipe: Recipe, devices: int) -> None:
-    """Refuse what several processes can't compute as one does.
+    """Refuse what several processes can't compute as one does; torchrun's count too.
 
     Raises:
+        UsageError: no device at all.
         RecipeError: statistics over the batch with several devices, or a batch they can't share.
     """
-    if devices == 1:
+    if devices < 1:
+        raise UsageError("--devices", f"is {devices}", remedy="Give 1 or more.")
+    world = processes(devices)
+    if world == 1:
         return
     if recipe.loss.triplet.statistics == "batch":
         problem = "statistics: batch spans the whole batch, which several devices never see"
         raise RecipeError("loss.triplet", problem, remedy="Use statistics: image, or one device.")
-    if recipe.data.batch % devices:
-        problem = f"batch {recipe.data.batch} can't be shared by {devices} devices"
-        raise RecipeError("data.batch", problem, remedy=f"Choose a multiple of {devices}.")
+    if recipe.data.batch % world:
+        problem = f"batch {recipe.data.batch} can't be shared by {world} devices"
+        raise RecipeError("data.batch", problem, remedy=f"Choose a multiple of {world}.")

@@ -114,6 +114,14 @@ def _reopened(path: Path, step: int):  # noqa: ANN202 - the type of an open text
     """Return the log open for more lines, without those of steps that will be done again."""
     if path.is_file():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        kept = [line for line in lines if _step_of(line) <= step]
         write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
     return path.open("a", encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """Return a log line's step; of a line torn by a kill, infinity."""
+    try:
+        return float(json.loads(line)["step"])
+    except json.JSONDecodeError:
+        return math.inf
