@@ -7,6 +7,7 @@ Under every protocol, with intervals, paired differences and calibration; writte
 """
 
 import os
+import sys
 from pathlib import Path
 
 from d2csr.core.results import Results, write_results
@@ -25,10 +26,12 @@ SETS = {
 }
 ON_CARDS = "y"
 
+UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+
 
 def main() -> None:
     """Score every shipped model, keep the results, put the figures on the cards."""
-    data = Path(os.environ["D2CSR_DATA"])
+    data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
     for name, (folder, words) in SETS.items():
         results = portable(measured(name, data / folder), folder)
         print_results(results)

@@ -21,6 +21,8 @@ from d2csr.metrics.protocol import score
 RESULTS = Path(__file__).parent / "results" / "triplet_pair.json"
 PAIRS = "city100/nikon_d5500_x3/val"
 
+UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+
 
 def main() -> None:
     """Score every run named on the command line and keep the figures."""
@@ -38,7 +40,7 @@ def figures(run: Path) -> dict[str, object]:
     """Return a run's PSNR fused, of each leaf and of their plain mean, and its disagreement."""
     model = d2csr.load(run)
     rows, disagreement = [], []
-    for pair in open_pairs(Path(os.environ["D2CSR_DATA"]) / PAIRS):
+    for pair in open_pairs(Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / PAIRS):
         lr, hr = load_pair(pair, scale=model.scale)
         said = model.predict(lr)
         mean = np.rint(said.predictions.mean(axis=0)).astype(np.uint8)

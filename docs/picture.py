@@ -4,6 +4,7 @@ D2CSR_DATA=DATA python docs/picture.py
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,12 @@ MODEL, SCENE = "city100-nikon-x3", "city100/nikon_d5500_x3/test/Nikon_001"
 TOP, LEFT, SIDE = 150, 120, 96  # of the crop, in LR pixels
 GAP_PX = 6
 
+UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+
 
 def main() -> None:
     """Write the picture: SR pixels at 1:1, bicubic, SR and HR side by side."""
-    scene = Path(os.environ["D2CSR_DATA"]) / SCENE
+    scene = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / SCENE
     lr = read_rgb8(scene.with_name(f"{scene.name}_LR3.webp"))
     hr = read_rgb8(scene.with_name(f"{scene.name}_HR.webp"))
     model = d2csr.load(MODEL)
