@@ -48,8 +48,8 @@ def test_help_loads_nothing_heavy():
 
 
 def test_help_is_quick():
-    """0.14 s when measured on an idle core; the best of three, with room for slower ones."""
-    assert min(_processor_seconds("--help") for _ in range(3)) < 0.5
+    """0.14 s when measured on an idle core; the best of several, as load slows some."""
+    assert min(_processor_seconds("--help") for _ in range(5)) < 0.3
 
 
 def test_version_is_printed(d2csr):

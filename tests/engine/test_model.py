@@ -48,16 +48,16 @@ def test_an_array_that_is_no_picture_is_refused(bundle: Bundle):
 import sys, numpy as np, d2csr
 from d2csr.core.errors import ImageError
 model = d2csr.load(sys.argv[1])
-wrong = [((4, 4, 3), "f4"), ((4, 4), "u1"), ((4, 4, 4), "u1"), ((0, 4, 3), "u1")]
-for shape, kind in wrong:
+wrong = [((4, 4, 3), "f4"), ((4, 4), "u1"), ((4, 4, 4), "u1"), ((0, 4, 3), "u1"), ((4,), "u1")]
+for picture in [*(np.zeros(shape, kind) for shape, kind in wrong), [1, 2], "photo.png"]:
     try:
-        model.upscale(np.zeros(shape, kind))
+        model.upscale(picture)
     except ImageError as fault:
         print(fault.problem)
 """
     command = [sys.executable, "-c", code, str(bundle.folder)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert answer.stdout.count("has shape") == 4
+    assert answer.stdout.count("has shape") == 7
 
 
 def test_a_bundle_is_found_by_its_folder_and_by_its_run(bundle: Bundle, tmp_path):

@@ -89,6 +89,16 @@ def test_a_model_of_another_scale_is_refused_before_any_work(tmp_path, pairs):
         evaluate_models((str(tmp_path),), pairs)
 
 
+@pytest.mark.parametrize("damaged", ["model.safetensors", "trunk.onnx"])
+def test_a_damaged_bundle_is_refused_before_any_work(tmp_path, pairs, damaged):
+    export(tmp_path, 2)
+    with (tmp_path / "bundle" / damaged).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(D2csrError, match=f"doesn't match the hash of {damaged}"):
+        evaluate_models((str(tmp_path),), pairs, extras=Extras(save=tmp_path / "sr"))
+    assert not (tmp_path / "sr").exists()
+
+
 def test_a_run_without_a_bundle_is_told_what_to_do(tmp_path, pairs):
     (tmp_path / "run").mkdir()
     with pytest.raises(D2csrError, match="d2csr export"):

@@ -71,6 +71,11 @@ def test_one_picture_may_name_its_result(tmp_path, touch):
     assert [job.target for job in jobs] == [tmp_path / "b.webp"]
 
 
+def test_a_folder_may_be_called_like_a_picture(tmp_path, touch):
+    touch("a.png", "o.bmp/notes.txt")
+    assert _targets(tmp_path / "a.png", out=tmp_path / "o.bmp") == ["a.png"]
+
+
 def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
     touch("a.png")
     inputs = [tmp_path / "none.png", tmp_path / "a.png"]
@@ -91,6 +96,7 @@ def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
         (["in", "twins"], "b.png", SR_ONLY, "is the name of one file"),
         (["in/a.png"], "b.png", Wanted(suffix="_2"), "says the name and the format already"),
         (["in/a.png"], "notes.txt", SR_ONLY, "is a file, and no picture"),
+        (["in/a.png"], "o.BMP", SR_ONLY, r"\.BMP picture, which can't be written.*\.png, .*\.tif"),
         (["in/a.png"], "out", Wanted(suffix="/../x"), "holds a path separator"),
     ],
 )

@@ -31,7 +31,6 @@ _CONVERT_COMMANDS = {
 _EXTRAS = {
     "train": {"onnx", "onnxscript", "safetensors", "tensorboard", "torch"},
     "figures": {"matplotlib"},
-    "onnxruntime": {"onnxruntime"},
 }
 
 

@@ -20,7 +20,8 @@ class Prediction(NamedTuple):
         sr: the fused picture, 8-bit RGB.
         predictions: one 8-bit picture per leaf.
         weights: their weights, in 0..1, summing to one over the leaves.
-        disagreement: spread of the predictions around SR, in grey levels.
+        disagreement: standard deviation of the predictions around their plain mean, weights
+            left aside, in grey levels.
     """
 
     sr: UInt8[np.ndarray, "sh sw 3"]
@@ -54,10 +55,10 @@ class Model:
         Raises:
             ImageError: the array is no 8-bit RGB picture.
         """
-        height, width = rgb8.shape[0] * self.scale, rgb8.shape[1] * self.scale
-        bands = self.engine.bands(_rgb01(rgb8))
-        sr = np.empty((height, width, 3), np.uint8)
-        for first, part in bands:
+        lr = _rgb01(rgb8)
+        height, width, _ = lr.shape
+        sr = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
+        for first, part in self.engine.bands(lr):
             sr[first : first + part.sr.shape[0]] = _rgb8(part.sr)
         return sr
 
@@ -90,10 +91,11 @@ def load(name_or_folder: str | Path, *, device: str = "auto") -> Model:
 
 def _rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
     """Return a picture as the engine takes it, after checking that it is one."""
-    if rgb8.dtype != np.uint8 or rgb8.ndim != 3 or rgb8.shape[2] != 3 or rgb8.size == 0:
-        problem = f"has shape {rgb8.shape} and type {rgb8.dtype}"
+    given = np.asarray(rgb8)
+    if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or given.size == 0:
+        problem = f"has shape {given.shape} and type {given.dtype}"
         raise ImageError("array", problem, remedy="Give uint8 of shape (height, width, 3).")
-    return rgb8.astype(np.float32) / np.float32(255)
+    return given.astype(np.float32) / np.float32(255)
 
 
 def _rgb8(rgb01: Float32[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 3"]:

@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 from jaxtyping import UInt8
 
-from d2csr.core.bundle import Bundle, read_bundle
+from d2csr.core.bundle import Bundle, read_bundle, verify_bundle
 from d2csr.core.errors import BundleError, D2csrError
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.engine import open_engine
@@ -31,7 +31,11 @@ class Model:
         return self.bundle.weights_sha256
 
     def faults(self, manifest: Manifest) -> list[D2csrError]:
-        """Return a fault where the pairs are of another scale."""
+        """Return a fault where the bundle is damaged, or the pairs are of another scale."""
+        try:
+            verify_bundle(self.bundle)  # the results name its weights by the card's hash
+        except BundleError as fault:
+            return [fault]
         scale = self.bundle.card.scale
         if scale == manifest.scale:
             return []

@@ -8,6 +8,7 @@ from d2csr.core.errors import D2csrError, ImageError, UsageError
 from d2csr.images.formats import is_image_name
 from d2csr.upscale.wanted import WRITABLE, Job, Wanted
 
+_UNWRITABLE = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
 Found = tuple[Path, Path]  # a picture, and its path in the tree of the outputs
 
 
@@ -54,6 +55,9 @@ def _refuse_names(out: Path, wanted: Wanted) -> None:
         raise UsageError("--suffix", problem, remedy="Give a part of a file's name.")
     if out.exists() and not out.is_dir() and not _is_file_name(out):
         raise UsageError(out, "is a file, and no picture", remedy="Choose another folder.")
+    if out.suffix.lower() in _UNWRITABLE and not out.is_dir():
+        problem = f"would be a {out.suffix} picture, which can't be written"
+        raise UsageError(out, problem, remedy=f"Choose one of {', '.join(WRITABLE)}.")
 
 
 def _found(given: Path, out: Path, *, faults: list[D2csrError]) -> Iterator[Found]:
