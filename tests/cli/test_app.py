@@ -49,7 +49,7 @@ def test_help_loads_nothing_heavy():
 
 def test_help_is_quick():
     """0.14 s when measured on an idle core; the best of several, as load slows some."""
-    assert min(_processor_seconds("--help") for _ in range(5)) < 0.3
+    assert min(_processor_seconds("--help") for _ in range(5)) < 0.5  # room for slower machines
 
 
 def test_version_is_printed(d2csr):

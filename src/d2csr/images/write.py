@@ -26,6 +26,7 @@ def write_rgb8(path: Path, rgb8: UInt8[np.ndarray, "h w 3"]) -> None:
 
     Raises:
         ImageError: the suffix names no format, or the disk refuses.
+        UsageError: a folder is in the way, or its folder can't be written to.
     """
     _write(path, _srgb(rgb8))
 
@@ -35,6 +36,7 @@ def write_gray8(path: Path, gray8: UInt8[np.ndarray, "h w"]) -> None:
 
     Raises:
         ImageError: the suffix names no format, or the disk refuses.
+        UsageError: a folder is in the way, or its folder can't be written to.
     """
     image: Any = pyvips.Image.new_from_array(np.ascontiguousarray(gray8))
     _write(path, image.copy(interpretation="b-w"))
