@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -110,7 +111,7 @@ class Watch:
                 self._board.add_scalar(name, value, step)
 
 
-def _reopened(path: Path, step: int):  # noqa: ANN202 - the type of an open text file has no short name
+def _reopened(path: Path, step: int) -> TextIO:
     """Return the log open for more lines, without those of steps that will be done again."""
     if path.is_file():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
