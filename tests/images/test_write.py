@@ -42,7 +42,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path, name):
 
 
 def test_a_picture_that_the_format_can_not_hold_leaves_nothing(tmp_path):
-    with pytest.raises(ImageError, match="can't be written"):
+    with pytest.raises(ImageError, match=r"16384x1 is too large for \.webp"):
         write_rgb8(tmp_path / "x.webp", np.zeros((1, 16384, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
