@@ -68,6 +68,19 @@ class CardFacts:
 
 
 @dataclass(frozen=True)
+class PrecisionLoss:
+    """How far a coarser precision is from float32, measured at export.
+
+    Attributes:
+        psnr_between_db: of SR in the one against SR in the other, over all pictures.
+        pictures: how many were compared; 0: a picture of noise.
+    """
+
+    psnr_between_db: float
+    pictures: int
+
+
+@dataclass(frozen=True)
 class Reach:
     """How far the graphs look, so that they may run on parts of a picture.
 
@@ -102,7 +115,9 @@ class BundleCard:
             predictions, weights, sr), or, where the frame differs, `trunk`, `tail` and
             `tail_frame` (features, lr -> predictions) and `fusion` (predictions -> weights, sr).
             Predictions are (1, 3 p, S h, S w), RGB by RGB.
+            `_int8` after each: the same quantised, where the model has them.
         files: file -> SHA-256, the card and its readme aside.
+        precisions: precision -> how far it is from float32; empty on older cards.
     """
 
     facts: CardFacts
@@ -112,6 +127,7 @@ class BundleCard:
     reach: Reach
     graphs: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
+    precisions: Mapping[str, PrecisionLoss] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -165,6 +181,7 @@ def write_card(folder: Path, card: BundleCard) -> None:
         "reach": asdict(card.reach),
         "graphs": dict(card.graphs),
         "files": dict(card.files),
+        "precisions": {name: asdict(loss) for name, loss in card.precisions.items()},
     }
     text = json.dumps({"format_version": FORMAT_VERSION, **facts, **rest}, indent=1)
     write_atomically(folder / CARD_NAME, f"{text}\n".encode())
@@ -204,6 +221,9 @@ def _card(path: Path, values: Any) -> BundleCard:
             reach=Reach(**values["reach"]),
             graphs=values["graphs"],
             files=values["files"],
+            precisions={
+                name: PrecisionLoss(**loss) for name, loss in values.get("precisions", {}).items()
+            },
         )
         _check(card)
     except (KeyError, TypeError, ValueError, AttributeError, D2csrError) as fault:

@@ -1,18 +1,26 @@
-"""The table of backends: what can run a bundle's graphs, and the one question they answer."""
+"""The table of backends: what can run a bundle's graphs, and the few questions they answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from shutil import which
+from typing import Any, Protocol, cast, final, runtime_checkable
 
 import numpy as np
 
-from d2csr.core.errors import UsageError
+from d2csr.core.bundle import Bundle
+from d2csr.core.errors import BundleError, UsageError
+from d2csr.engine.precision import AskedPrecision, Precision, has_graphs, keeps_promise
 
-Planes = np.ndarray[Any, np.dtype[np.float32]]
+# (1, c, h, w), float32; features may be bfloat16 as uint16 bits, as the graph that made them says.
+Planes = np.ndarray[Any, np.dtype[Any]]
 
-# name -> where its `compile_graph` is; `auto` takes the first.
-BACKENDS = {"openvino": "d2csr.engine.backend_openvino"}
+
+@final
+class MemoryShort(BundleError):  # noqa: N818 - a want, not a fault of the bundle
+    """A graph that fails on the size of its inputs, most often for want of memory."""
 
 
 @runtime_checkable
@@ -24,18 +32,144 @@ class Graph(Protocol):
         ...
 
 
-CompileGraph = Callable[[Path, str], Graph]
+@runtime_checkable
+class Backend(Protocol):
+    """What every module of the table offers."""
+
+    def find_device(self, wanted: str) -> str:
+        """Return the backend's name of a device, or raise UsageError with those there are."""
+        ...
+
+    def precisions(self, device: str) -> tuple[Precision, ...]:
+        """Return the precisions that a device computes in, the fastest first."""
+        ...
+
+    def compile_role(
+        self, bundle: Bundle, role: str, *, device: str, precision: Precision
+    ) -> Graph:
+        """Return the graph of a role of the bundle's card (`whole`: all of them in one)."""
+        ...
 
 
-def find_backend(name: str) -> CompileGraph:
-    """Return the function of a backend that compiles a graph file for a device.
+@final
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    Attributes:
+        module: where the backend is; imported when asked for.
+        package: what must be installed for it.
+        extra: what to install it by; None: it always is.
+        whole: runs a picture in one piece, by the role `whole`; nothing is to be cut for it.
+    """
+
+    module: str
+    package: str
+    extra: str | None = None
+    whole: bool = False
+
+
+BACKENDS = {
+    "openvino": Entry("d2csr.engine.backend_openvino", "openvino"),
+    "onnxruntime": Entry("d2csr.engine.backend_onnxruntime", "onnxruntime", "onnxruntime"),
+    "torch": Entry("d2csr.engine.backend_torch", "torch", "train"),
+    "reference": Entry("d2csr.engine.backend_reference", "torch", "train", whole=True),
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where to compute, and how finely.
+
+    Attributes:
+        device: `auto`, `cpu`, `gpu`, or a GPU's index; -1 is the processor.
+        precision: `auto`, or one of those that the backend has.
+    """
+
+    device: str = "auto"
+    precision: AskedPrecision = "auto"
+
+
+@final
+@dataclass(frozen=True)
+class Runner:
+    """A backend with its device and precision chosen, for one bundle."""
+
+    bundle: Bundle
+    backend: str
+    device: str
+    precision: Precision
+
+    @property
+    def whole(self) -> bool:
+        """Return whether pictures are to be run in one piece, by the role `whole`."""
+        return BACKENDS[self.backend].whole
+
+    def compile(self, role: str) -> Graph:
+        """Return the compiled graph of a role; `whole`: lr -> predictions, weights, sr."""
+        return load_backend(self.backend).compile_role(
+            self.bundle, role, device=self.device, precision=self.precision
+        )
+
+
+def load_backend(name: str) -> Backend:
+    """Return a backend of the table.
 
     Raises:
-        UsageError: no backend of that name.
+        UsageError: no backend of that name, or what it needs isn't installed.
     """
-    chosen = next(iter(BACKENDS)) if name == "auto" else name
-    if chosen not in BACKENDS:
+    if name not in BACKENDS:
         remedy = f"Choose one of auto, {', '.join(BACKENDS)}."
         raise UsageError("backend", f"no backend is called {name!r}", remedy=remedy)
-    compile_graph: CompileGraph = import_module(BACKENDS[chosen]).compile_graph
-    return compile_graph
+    entry = BACKENDS[name]
+    if not is_installed(name):
+        problem = f"{name!r} needs {entry.package}, which isn't installed"
+        raise UsageError("backend", problem, remedy=f"Run `pip install 'd2csr[{entry.extra}]'`.")
+    return cast("Backend", import_module(entry.module))
+
+
+def is_installed(name: str) -> bool:
+    """Return whether a backend of the table has the package that it needs."""
+    return find_spec(BACKENDS[name].package) is not None
+
+
+def choose_runner(bundle: Bundle, *, backend: str, options: RunOptions) -> Runner:
+    """Return the backend, device and precision that a wish comes to.
+
+    Args:
+        bundle: what is to be run.
+        backend: a name of the table; `auto` takes the fastest that is installed.
+        options: the wish; where it leaves the precision open, the fastest that costs the model at
+            most 0.01 dB.
+
+    Raises:
+        UsageError: no such backend, device or precision here.
+    """
+    name = _fastest(options.device) if backend == "auto" else backend
+    chosen = load_backend(name)
+    device = chosen.find_device(options.device)
+    able = chosen.precisions(device)
+    there: list[Precision] = [each for each in able if has_graphs(bundle.card, each)]
+    if options.precision == "auto":
+        kept: list[Precision] = [each for each in there if keeps_promise(bundle.card, each)]
+        return Runner(bundle, name, device, kept[0])  # float32 always is
+    for precision in there:
+        if precision == options.precision:
+            return Runner(bundle, name, device, precision)
+    problem = f"{name} has no {options.precision} for {bundle.card.name} on {device}"
+    raise UsageError("precision", problem, remedy=f"Choose one of auto, {', '.join(there)}.")
+
+
+def _fastest(device: str) -> str:
+    """Return the backend that is fastest on a device: torch on NVIDIA's GPUs, else OpenVINO.
+
+    Torch takes seconds to load, so it is asked only where there is such a GPU.
+    """
+    if device.lower() in ("cpu", "-1") or not _has_nvidia_gpu() or not is_installed("torch"):
+        return "openvino"
+    found = load_backend("torch").find_device("auto")
+    return "torch" if found.startswith("cuda") else "openvino"
+
+
+def _has_nvidia_gpu() -> bool:
+    return Path("/proc/driver/nvidia/version").exists() or which("nvidia-smi") is not None

@@ -1,54 +1,37 @@
-"""Graphs on OpenVINO, in float32, for pictures of any size."""
+"""Graphs on OpenVINO, in float32 or bfloat16, for pictures of any size; kept compiled on disk."""
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
+from typing import Any, final
 
+import numpy as np
 import openvino
+from openvino import CompiledModel, ConstOutput, InferRequest, Model, Tensor, Type
+from openvino.preprocess import PrePostProcessor
 
+from d2csr.core.bundle import Bundle
 from d2csr.core.errors import BundleError, UsageError
-from d2csr.engine.backend import Graph, Planes
+from d2csr.engine.backend import Graph, MemoryShort, Planes
+from d2csr.engine.box_mean import pool_squeezed
+from d2csr.engine.cache import cache_key, read_entry, write_entry
+from d2csr.engine.exact_base import in_parts, keep_sums_float32, split_base
+from d2csr.engine.precision import Precision, from_bits, graph_role, to_bits
 
 # Said aloud because the plugins choose less by themselves: bf16 on processors that have it, fp16
 # on GPUs.
-_PROPERTIES = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+_FORM = "3"  # of what `_prepared` makes of a graph; another number forgets what was compiled
+_FEATURES = "features"  # kept in 16 bits between the graphs where they are computed in them
 
 
-def compile_graph(path: Path, device: str) -> Graph:
-    """Return a graph compiled once for all picture sizes.
-
-    Args:
-        path: an ONNX file.
-        device: `auto` or `cpu` (the processor), `gpu`, or a GPU's index; -1 is the processor.
-
-    Raises:
-        UsageError: there is no such device; those that are there are named.
-        BundleError: OpenVINO can't read or run the graph.
-    """
-    device_name = find_device(device, _core().available_devices)
-    try:
-        compiled = _core().compile_model(path, device_name, _PROPERTIES)
-    except RuntimeError as fault:
-        problem = f"OpenVINO can't compile it for {device_name} ({_first_line(fault)})"
-        raise BundleError(
-            path, problem, remedy="Copy the bundle again, or use `-g cpu`."
-        ) from fault
-    request = compiled.create_infer_request()
-
-    def run(inputs: Sequence[Planes]) -> list[Planes]:
-        try:
-            results = request.infer(list(inputs), share_inputs=True)
-        except RuntimeError as fault:  # out of memory, most often
-            shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"OpenVINO fails on inputs {shapes} ({_first_line(fault)})"
-            remedy = "Give a smaller picture, or free some memory."
-            raise BundleError(path, problem, remedy=remedy) from fault
-        return list(results.values())  # copies: the next call reuses the request's memory
-
-    return run
+def find_device(wanted: str) -> str:
+    """Return OpenVINO's name of a device of this machine."""
+    if wanted.lower() in ("auto", "cpu", "-1"):
+        return "CPU"  # always there; to list the others takes a tenth of a second
+    return device_among(wanted, _core().available_devices)
 
 
-def find_device(wanted: str, available: Sequence[str]) -> str:
+def device_among(wanted: str, available: Sequence[str]) -> str:
     """Return OpenVINO's name of a device.
 
     Args:
@@ -69,12 +52,144 @@ def find_device(wanted: str, available: Sequence[str]) -> str:
     return name
 
 
+def precisions(device: str) -> tuple[Precision, ...]:
+    """Return the precisions that a device multiplies in, the fastest first."""
+    able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return (*(("int8", "bf16") if "BF16" in able else ()), "fp32")
+
+
+def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
+    """Return the graph of a role, from the cache where an earlier run compiled it.
+
+    Raises:
+        BundleError: OpenVINO can't read or compile the graph.
+    """
+    path = bundle.graph(graph_role(role, precision))
+    try:
+        contents = path.read_bytes()
+        key = cache_key(contents, _FORM, precision, openvino.__version__, *_machine(device))
+        compiled = _imported(read_entry(key), device=device, precision=precision)
+        if compiled is None:
+            model = _core().read_model(contents)
+            compiled = _compiled(model, device=device, precision=precision)
+            write_entry(key, _exported(compiled))
+    except (OSError, RuntimeError) as fault:
+        problem = f"OpenVINO can't compile it for {device} ({_first_line(fault)})"
+        raise BundleError(
+            path, problem, remedy="Copy the bundle again, or use `-g cpu`."
+        ) from fault
+    return _Compiled(compiled, where=str(path), once=role == "trunk")
+
+
+def compile_piece(model: Model, *, where: str, device: str, precision: Precision) -> Graph:
+    """Return a graph made in memory, compiled like those of a bundle; it is not kept on disk."""
+    return _Compiled(_compiled(model, device=device, precision=precision), where=where, once=False)
+
+
+@final
+class _Compiled:
+    """A graph on OpenVINO."""
+
+    def __init__(self, compiled: CompiledModel, *, where: str, once: bool) -> None:
+        """Keep the graph.
+
+        Args:
+            compiled: what runs.
+            where: what to call it in messages.
+            once: a call's working memory goes back to the system after it, and its outputs are
+                not copied; for graphs that run on whole pictures.
+        """
+        self._compiled, self._where, self._once = compiled, where, once
+        self._request: InferRequest | None = None
+
+    def __call__(self, inputs: Sequence[Planes]) -> list[Planes]:
+        """Return the outputs, in the order of the file."""
+        request = self._request or self._compiled.create_infer_request()
+        self._request = None if self._once else request
+        ports = self._compiled.inputs
+        # OpenVINO drops an input that nothing reads, as `lr` without a base: it is the last one.
+        tensors = [_tensor(each, port) for each, port in zip(inputs, ports, strict=False)]
+        try:
+            request.infer(tensors, share_inputs=True, share_outputs=True)
+        except RuntimeError as fault:
+            shapes = ", ".join(str(each.shape) for each in inputs)
+            problem = f"OpenVINO fails on inputs {shapes} ({_first_line(fault)})"
+            raise MemoryShort(
+                self._where, problem, remedy="Give a smaller picture, or free some memory."
+            ) from fault
+        outputs = [_array(request.get_output_tensor(i)) for i in range(len(self._compiled.outputs))]
+        return outputs if self._once else [each.copy() for each in outputs]
+
+
+def _prepared(model: Model, *, precision: Precision) -> Model:
+    """Return a graph in the form that runs fastest, its features in 16 bits where they may be."""
+    pool_squeezed(model)
+    if precision == "fp32":
+        return model
+    model = split_base(model)
+    keep_sums_float32(model)
+    wires = PrePostProcessor(model)
+    for port in model.inputs:
+        if _FEATURES in port.get_names():
+            wires.input(_FEATURES).tensor().set_element_type(Type.bf16)
+    for port in model.outputs:
+        if _FEATURES in port.get_names():
+            wires.output(_FEATURES).tensor().set_element_type(Type.bf16)
+    return wires.build()
+
+
+def _compiled(model: Model, *, device: str, precision: Precision) -> CompiledModel:
+    model = _prepared(model, precision=precision)
+    return _core().compile_model(model, device, _properties(precision))
+
+
+def _imported(payload: bytes | None, *, device: str, precision: Precision) -> CompiledModel | None:
+    """Return a graph compiled earlier; None where there is none, or OpenVINO refuses it."""
+    if payload is None:
+        return None
+    try:
+        return _core().import_model(payload, device, _properties(precision))
+    except RuntimeError:
+        return None
+
+
+def _exported(compiled: CompiledModel) -> bytes:
+    exported = compiled.export_model()
+    return exported if isinstance(exported, bytes) else exported.getvalue()
+
+
+def _properties(precision: Precision) -> dict[str, Any]:
+    return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+
+
+def _machine(device: str) -> list[str]:
+    """Return what a compiled graph depends on besides itself."""
+    names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
+    return [device, *(str(_core().get_property(device, name)) for name in names)]
+
+
+def _tensor(planes: Planes, port: ConstOutput) -> Tensor:
+    """Return planes as an input, without a copy where memory and type are as they must be."""
+    channels = port.get_partial_shape()[1].get_length()
+    if channels != planes.shape[1]:
+        planes = in_parts(planes)
+    planes = np.ascontiguousarray(planes)
+    if port.get_element_type() == Type.bf16:
+        return Tensor(to_bits(planes), list(planes.shape), Type.bf16)
+    return Tensor(from_bits(planes), shared_memory=True)
+
+
+def _array(tensor: Tensor) -> Planes:
+    """Return a view of an output; bfloat16 as its bits."""
+    return tensor.data.view(np.uint16) if tensor.get_element_type() == Type.bf16 else tensor.data
+
+
 @cache
 def _core() -> openvino.Core:
     """Return the one OpenVINO core of the process; it loads its plugins once."""
     return openvino.Core()
 
 
-def _first_line(fault: RuntimeError) -> str:
+def _first_line(fault: Exception) -> str:
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     return lines[0] if lines else type(fault).__name__

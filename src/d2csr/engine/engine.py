@@ -1,16 +1,27 @@
-"""Engine: a bundle's graphs run on one picture, the trunk whole, all behind it in row bands."""
+"""Engine: a bundle's graphs run on one picture, in one piece or in parts, as memory allows."""
 
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32
 
 from d2csr.core.bundle import Bundle
-from d2csr.engine.backend import Graph, Planes, find_backend
+from d2csr.core.grid import Size
+from d2csr.engine.backend import Graph, MemoryShort, Planes, Runner, RunOptions, choose_runner
 from d2csr.engine.frame import paste_frame
+from d2csr.engine.memory import free_bytes, free_disk_bytes, held_bytes
 from d2csr.engine.output import EngineOutput
-from d2csr.engine.plan import Band, default_band_rows, plan_bands
+from d2csr.engine.plan import Band, Plan, least_bytes, needs, plan_bands, plan_streamed, plan_whole
+from d2csr.engine.precision import AskedPrecision
+from d2csr.engine.scratch import DiskScratch, MemoryScratch, Scratch
+from d2csr.engine.trunk import StreamedTrunk
+
+_SHARE_OF_FREE = 0.6  # the rest is for whoever else runs, and for estimates that fall short
 
 
 class BandOutput(NamedTuple):
@@ -20,22 +31,78 @@ class BandOutput(NamedTuple):
     output: EngineOutput
 
 
+WHOLE = 1 << 30  # band rows of backends that run a picture in one piece
+
 # Features and LR (1, c, h, w) of a band -> predictions (1, 3 p, S h, S w), weights, SR.
 _Tail = Callable[[Planes, Planes], tuple[Planes, Planes, Planes]]
+# First and last row -> the features in between.
+_ReadFeatures = Callable[[int, int], Planes]
+
+
+@final
+@dataclass(frozen=True)
+class Limits:
+    """What an engine may take.
+
+    Attributes:
+        memory: bytes that the process may hold, what it holds already included; None: that and a
+            share of what is free.
+        disk: bytes of scratch on disk; None: what is free there.
+        band_rows: LR rows of a band at most; None: as many as are fast.
+    """
+
+    memory: int | None = None
+    disk: int | None = None
+    band_rows: int | None = None
 
 
 @final
 class Engine:
-    """Compiled graphs of one bundle."""
+    """Compiled graphs of one bundle.
 
-    def __init__(self, bundle: Bundle, *, trunk: Graph, tail: _Tail, band_rows: int) -> None:
+    Attributes:
+        bundle: what is run.
+        runner: on what it is run: backend, device and precision.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        trunk: Graph,
+        tail: _Tail,
+        streamed: StreamedTrunk,
+        limits: Limits,
+    ) -> None:
         """Keep what `open_engine` made."""
-        self.bundle = bundle
-        self._trunk, self._tail, self._band_rows = trunk, tail, band_rows
+        self.bundle, self.runner = runner.bundle, runner
+        self._trunk, self._tail, self._streamed, self._limits = trunk, tail, streamed, limits
+
+    def within(self, limits: Limits) -> "Engine":
+        """Return an engine on the same compiled graphs with other limits."""
+        return Engine(
+            self.runner,
+            trunk=self._trunk,
+            tail=self._tail,
+            streamed=self._streamed,
+            limits=limits,
+        )
 
     def with_bands(self, band_rows: int) -> "Engine":
-        """Return an engine on the same compiled graphs with bands of so many LR rows."""
-        return Engine(self.bundle, trunk=self._trunk, tail=self._tail, band_rows=band_rows)
+        """Return an engine on the same compiled graphs with bands of so many LR rows at most.
+
+        One that runs pictures in one piece stays as it is.
+        """
+        return self.within(replace(self._limits, band_rows=band_rows))
+
+    def plan(self, height: int, width: int) -> Plan:
+        """Return what would be done with a picture of so many LR pixels.
+
+        Raises:
+            UsageError: memory and disk are too small for it; says what it takes.
+        """
+        lr_bytes = height * width * 3 * np.dtype(np.float32).itemsize  # in memory when it begins
+        return self._plan(Size(width, height), budget=self._budget() - lr_bytes)
 
     def run(self, lr01: Float32[np.ndarray, "h w 3"]) -> EngineOutput:
         """Return SR, predictions and weights of a picture of any size, RGB in 0..1."""
@@ -54,44 +121,147 @@ class Engine:
         return whole
 
     def bands(self, lr01: Float32[np.ndarray, "h w 3"]) -> Iterator[BandOutput]:
-        """Yield the same in bands, top to bottom, so that callers keep only what they need."""
-        lr = np.ascontiguousarray(lr01.transpose(2, 0, 1)[None])
-        (features,) = self._trunk([lr])
-        card = self.bundle.card
-        bands = plan_bands(
-            lr.shape[2], band_rows=self._band_rows, halo_rows=card.reach.halo_lr_rows
-        )
+        """Yield the same in bands, top to bottom, so that callers keep only what they need.
+
+        An allocation that fails halves what the plan may take, and the picture goes on from the
+        row that it has come to.
+
+        Raises:
+            UsageError: memory and disk are too small for it; says what it takes.
+            MemoryError: even the smallest plan takes more than the system gives.
+            MemoryShort: the same, said by a graph.
+        """
+        lr = lr01.transpose(2, 0, 1)[None]
+        size, written = Size(lr01.shape[1], lr01.shape[0]), 0
+        plan = self._plan(size, budget=self._budget())
+        while written < size.height:
+            try:
+                with self._features(lr, plan) as read:
+                    for part in self._behind_trunk(read, lr, plan=plan, start=written):
+                        yield part
+                        written += part.output.sr.shape[0] // self.bundle.card.scale
+            except (MemoryError, MemoryShort):
+                smaller = self._halved(plan, size)
+                if smaller == plan:
+                    raise
+                plan = smaller
+
+    def _halved(self, plan: Plan, size: Size) -> Plan:
+        """Return a plan of half the memory; the smallest, where half of it is too little."""
+        if self.runner.whole:
+            return plan
+        need = needs(self.bundle.card, size, value_bytes=self._streamed.dtype.itemsize)
+        least = least_bytes(need, self._streamed.asks, height=size.height)
+        return self._plan(size, budget=max(plan.peak_bytes // 2, least))
+
+    def _behind_trunk(
+        self, read: _ReadFeatures, lr: Planes, *, plan: Plan, start: int
+    ) -> Iterator[BandOutput]:
+        """Yield SR rows from the LR row `start` on."""
+        scale, halo_rows = self.bundle.card.scale, self.bundle.card.reach.halo_lr_rows
+        bands = plan_bands(lr.shape[2], band_rows=plan.band_rows, halo_rows=halo_rows, start=start)
         for band in bands:
-            rows = slice(band.top, band.bottom)
-            planes = self._tail(_rows(features, rows), _rows(lr, rows))
-            yield BandOutput(card.scale * band.first, _band_output(planes, band, scale=card.scale))
+            rows = np.ascontiguousarray(lr[:, :, band.top : band.bottom])
+            planes = self._tail(read(band.top, band.bottom), rows)
+            yield BandOutput(scale * band.first, _band_output(planes, band, scale=scale))
+
+    @contextmanager
+    def _features(self, lr: Planes, plan: Plan) -> Iterator[_ReadFeatures]:
+        """Run the trunk; give what reads rows of the features."""
+        if plan.trunk == "whole":
+            (features,) = self._trunk([lr if self.runner.whole else np.ascontiguousarray(lr)])
+            yield lambda first, last: np.ascontiguousarray(features[:, :, first:last])
+            return
+        height, width = lr.shape[2:]
+        dtype = self._streamed.dtype
+        scratch: Scratch = (
+            MemoryScratch(height, width, dtype=dtype)
+            if plan.trunk == "memory"
+            else DiskScratch(height, width, dtype=dtype, folder=_scratch_folder())
+        )
+        try:
+            yield self._streamed.run(lr, scratch=scratch, window_rows=plan.window_rows).read
+        finally:
+            scratch.close()
+
+    def _budget(self) -> int:
+        """Return the bytes that may be taken now, beside what is held."""
+        if self._limits.memory is None:
+            return int(_SHARE_OF_FREE * free_bytes())
+        return self._limits.memory - held_bytes()
+
+    def _plan(self, size: Size, *, budget: int) -> Plan:
+        card, streamed, disk = self.bundle.card, self._streamed, self._limits.disk
+        need = needs(card, size, value_bytes=streamed.dtype.itemsize)
+        if self.runner.whole:
+            return Plan("whole", size.height, WHOLE, need.whole)
+        place = {"height": size.height, "scale": card.scale, "budget": budget}
+        plan = plan_whole(need, **place) or plan_streamed(
+            need,
+            streamed.asks,
+            **place,
+            disk=free_disk_bytes(_scratch_folder()) if disk is None else disk,
+        )
+        rows = self._limits.band_rows
+        return plan if rows is None else replace(plan, band_rows=min(rows, plan.band_rows))
 
 
-def open_engine(bundle: Bundle, *, backend: str = "auto", device: str = "auto") -> Engine:
+def open_engine(
+    bundle: Bundle,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: AskedPrecision = "auto",
+    memory: int | None = None,
+) -> Engine:
     """Return an engine with a bundle's graphs compiled.
 
     Args:
         bundle: as `read_bundle` returns it.
-        backend: a name of the backend table; `auto` takes the first.
+        backend: a name of the backend table; `auto` takes the fastest that is installed.
         device: `auto`, `cpu`, `gpu`, or a GPU's index.
+        precision: `auto` takes the fastest that keeps the model's accuracy.
+        memory: bytes that the process may hold; None: what it holds, and a share of what is free.
 
     Raises:
-        UsageError: no such backend or device.
+        UsageError: no such backend, device or precision here.
         BundleError: a graph can't be read.
     """
-    compile_graph = find_backend(backend)
+    options = RunOptions(device=device, precision=precision)
+    runner = choose_runner(bundle, backend=backend, options=options)
     return Engine(
-        bundle,
-        trunk=compile_graph(bundle.graph("trunk"), device),
-        tail=_tail(bundle, lambda role: compile_graph(bundle.graph(role), device)),
-        band_rows=default_band_rows(bundle.card.scale),
+        runner,
+        trunk=_passed if runner.whole else runner.compile("trunk"),
+        tail=_whole(runner) if runner.whole else _tail(runner),
+        streamed=StreamedTrunk(runner),
+        limits=Limits(memory=memory),
     )
 
 
-def _tail(bundle: Bundle, compiled: Callable[[str], Graph]) -> _Tail:
+def _scratch_folder() -> Path:
+    return Path(tempfile.gettempdir())
+
+
+def _passed(inputs: Sequence[Planes]) -> list[Planes]:
+    """Return the picture as the features of a backend that runs everything behind the trunk."""
+    return list(inputs)
+
+
+def _whole(runner: Runner) -> _Tail:
+    """Return all graphs as one function of the whole picture."""
+    whole = runner.compile("whole")
+
+    def run(_features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+        predictions, weights, sr = whole([lr])
+        return predictions, weights, sr
+
+    return run
+
+
+def _tail(runner: Runner) -> _Tail:
     """Return everything behind the trunk as one function of a band."""
-    card = bundle.card
-    tail = compiled("tail")
+    card = runner.bundle.card
+    tail = runner.compile("tail")
     if "tail_frame" not in card.graphs:
 
         def plain(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
@@ -99,7 +269,7 @@ def _tail(bundle: Bundle, compiled: Callable[[str], Graph]) -> _Tail:
             return predictions, weights, sr
 
         return plain
-    tail_frame, fusion = compiled("tail_frame"), compiled("fusion")
+    tail_frame, fusion = runner.compile("tail_frame"), runner.compile("fusion")
 
     def framed(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
         predictions = paste_frame(tail, tail_frame, features=features, lr=lr, card=card)
@@ -107,10 +277,6 @@ def _tail(bundle: Bundle, compiled: Callable[[str], Graph]) -> _Tail:
         return predictions, weights, sr
 
     return framed
-
-
-def _rows(planes: Planes, rows: slice) -> Planes:
-    return np.ascontiguousarray(planes[:, :, rows])
 
 
 def _band_output(planes: tuple[Planes, Planes, Planes], band: Band, *, scale: int) -> EngineOutput:

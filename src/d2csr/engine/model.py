@@ -10,6 +10,7 @@ from d2csr.core.bundle import Bundle, read_bundle
 from d2csr.core.errors import ImageError
 from d2csr.engine.disagreement import disagreement
 from d2csr.engine.engine import Engine, open_engine
+from d2csr.engine.precision import AskedPrecision
 from d2csr.engine.shipped import resolve
 
 
@@ -77,16 +78,29 @@ class Model:
         )
 
 
-def load(name_or_folder: str | Path, *, device: str = "auto") -> Model:
+def load(
+    name_or_folder: str | Path,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: AskedPrecision = "auto",
+) -> Model:
     """Return the model of a shipped name, or of a bundle or run folder, ready to enlarge.
+
+    Args:
+        name_or_folder: of a run, its `bundle` counts.
+        backend: a name of the backend table; `auto` takes the fastest that is installed.
+        device: `auto`, `cpu`, `gpu`, or a GPU's index.
+        precision: `auto` takes the fastest that costs the model at most 0.01 dB.
 
     Raises:
         ModelNameError: neither a shipped model nor a folder that holds one.
         BundleError: its bundle is incomplete or of another version.
-        UsageError: there is no such device.
+        UsageError: there is no such backend, device or precision here.
     """
     bundle = read_bundle(resolve(name_or_folder))
-    return Model(bundle, open_engine(bundle, device=device))
+    engine = open_engine(bundle, backend=backend, device=device, precision=precision)
+    return Model(bundle, engine)
 
 
 def _rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
@@ -100,5 +114,5 @@ def _rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
 
 def _rgb8(rgb01: Float32[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 3"]:
     """Return floats clipped to 0..1 as the nearest 8-bit values."""
-    scaled: np.ndarray[Any, Any] = np.rint(rgb01 * np.float32(255))
+    scaled: np.ndarray[Any, np.dtype[Any]] = np.rint(rgb01 * np.float32(255))
     return scaled.clip(0, 255).astype(np.uint8)

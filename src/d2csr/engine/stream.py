@@ -1,0 +1,136 @@
+"""The trunk run pass by pass in row windows, its maps kept in scratch: exact, on little memory.
+
+Windows go top to bottom and read every row of a map once: what two windows share is taken from the
+window before. So the rows that a window writes may lie where the rows it has read lay, and a pass
+needs no more room than its own results.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, final
+
+import numpy as np
+
+from d2csr.engine.backend import Graph, Planes
+from d2csr.engine.passes import CutTrunk, Pass
+from d2csr.engine.scratch import Rows, Scratch
+
+Compile = Callable[[Pass], Graph]
+
+
+class Window(NamedTuple):
+    """Rows to read, `top` to `bottom`, and rows to write among them, `first` to `last`."""
+
+    top: int
+    bottom: int
+    first: int
+    last: int
+
+
+def plan_windows(height: int, *, rows: int, halo_rows: int) -> list[Window]:
+    """Return windows of one height that cover a picture; a lower picture is one window.
+
+    Of one height, so that the graph is prepared for one shape: those at the picture's frame write
+    more rows, having no halo there.
+
+    Args:
+        height: rows of the picture.
+        rows: of a window, halo included; at least one row more than both halos.
+        halo_rows: rows that are not exact at an end of a window that is no frame of the picture.
+    """
+    windows = [Window(0, min(rows, height), 0, height if rows >= height else rows - halo_rows)]
+    while (first := windows[-1].last) < height:
+        top = min(first - halo_rows, height - rows)
+        last = height if top + rows == height else top + rows - halo_rows
+        windows.append(Window(top, top + rows, first, last))
+    return windows
+
+
+@final
+class Features:
+    """The leaf features of one picture, in scratch."""
+
+    def __init__(self, scratch: Scratch, planes: Sequence[int]) -> None:
+        """Keep what `run_passes` made: where the leaves are, in the order of their channels."""
+        self._scratch, self._planes = scratch, planes
+
+    def read(self, first: int, last: int) -> Rows:
+        """Return rows (1, leaves * c, rows, w)."""
+        return np.concatenate(
+            [self._scratch.read(each, first=first, last=last) for each in self._planes], axis=1
+        )
+
+
+def run_passes(
+    trunk: CutTrunk, lr: Planes, *, scratch: Scratch, window_rows: int, compiled: Compile
+) -> Features:
+    """Return the features of a picture (1, 3, h, w) after all passes.
+
+    Args:
+        trunk: the passes.
+        lr: the picture.
+        scratch: empty planes of its size.
+        window_rows: rows that a pass reads at once; more where its halo leaves no row to write.
+        compiled: returns a pass's graph, ready to run.
+    """
+    planes: dict[str, int] = {}
+    means: dict[str, Planes] = {}
+    spare: dict[int, list[int]] = {}  # channels -> planes that may be written over
+    for each in trunk.passes:
+        sources = [_Source(scratch, planes.get(name), lr=lr) for name in each.reads]
+        for name in each.frees:
+            spare.setdefault(trunk.channels[name], []).append(planes[name])
+        for name in each.writes:
+            channels = trunk.channels[name]
+            room = spare.get(channels)
+            planes[name] = room.pop() if room else scratch.add(channels)
+        targets = [planes[name] for name in each.writes]
+        gates = [means[name] for name in each.means]
+        rows = max(window_rows, 2 * each.halo_rows + 1)
+        windows = plan_windows(lr.shape[2], rows=rows, halo_rows=each.halo_rows)
+        mean = _walk(
+            compiled(each), windows, sources=sources, gates=gates, scratch=scratch, targets=targets
+        )
+        if each.averaged is not None:
+            means[each.averaged] = mean
+    return Features(scratch, [planes[name] for name in trunk.leaves])
+
+
+@final
+class _Source:
+    """A map (the picture, where it has no planes) read window by window, every row once."""
+
+    def __init__(self, scratch: Scratch, planes: int | None, *, lr: Planes) -> None:
+        self._scratch, self._planes, self._lr = scratch, planes, lr
+        self._top, self._rows = 0, lr[:, :, :0]
+
+    def read(self, window: Window) -> Rows:
+        """Return a window's rows; what it shares with the last one may be overwritten already."""
+        if self._planes is None:
+            return np.ascontiguousarray(self._lr[:, :, window.top : window.bottom])
+        known = self._rows[:, :, window.top - self._top :]
+        first = window.top + known.shape[2]
+        fresh = self._scratch.read(self._planes, first=first, last=window.bottom)
+        rows = np.concatenate([known, fresh], axis=2) if known.shape[2] else fresh
+        self._top, self._rows = window.top, rows
+        return rows
+
+
+def _walk(
+    graph: Graph,
+    windows: Sequence[Window],
+    *,
+    sources: Sequence[_Source],
+    gates: Sequence[Planes],
+    scratch: Scratch,
+    targets: Sequence[int],
+) -> Planes:
+    """Run one pass; return the mean (1, c, 1, 1) of the map that its graph averages, or zeros."""
+    total = np.zeros((1, 1, 1, 1))
+    for window in windows:
+        results = graph([*(source.read(window) for source in sources), *gates])
+        own = slice(window.first - window.top, window.last - window.top)
+        for planes, rows in zip(targets, results, strict=False):
+            scratch.write(planes, first=window.first, rows=rows[:, :, own])
+        for row_means in results[len(targets) :]:
+            total = total + row_means[:, :, own].sum(axis=2, dtype=np.float64, keepdims=True)
+    return (total / windows[-1].last).astype(np.float32)

@@ -1,0 +1,98 @@
+"""The engine within limits: the same rows whatever the plan, and none lost where memory ends."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from d2csr.core.bundle import Bundle
+from d2csr.core.errors import UsageError
+from d2csr.engine import engine as engine_module
+from d2csr.engine import plan as plan_module
+from d2csr.engine.backend import MemoryShort, Planes
+from d2csr.engine.engine import Engine, Limits, open_engine
+from d2csr.engine.scratch import MemoryScratch
+
+LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle) -> Engine:
+    """Return an engine that runs every picture of these tests in one piece."""
+    return open_engine(bundle, precision="fp32")
+
+
+@pytest.fixture
+def streaming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no trunk run in one piece."""
+    monkeypatch.setattr(plan_module, "_WHOLE_AT_MOST_BYTES", 0)
+
+
+def _difference(engine: Engine, wanted: np.ndarray) -> float:
+    return float(np.abs(engine.run(LR).sr - wanted).max())
+
+
+def test_pass_by_pass_is_the_same_picture(engine, request):
+    wanted = engine.run(LR).sr
+    assert engine.plan(40, 9).trunk == "whole"
+    request.getfixturevalue("streaming")
+    assert engine.plan(40, 9).trunk == "memory"
+    assert _difference(engine, wanted) < 1e-5
+
+
+@pytest.mark.usefixtures("streaming")
+def test_maps_that_memory_refuses_go_to_disk(engine, monkeypatch):
+    wanted = engine.run(LR).sr
+
+    def refused(self: MemoryScratch, channels: int) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(MemoryScratch, "add", refused)
+    assert _difference(engine, wanted) < 1e-5
+
+
+def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeypatch):
+    """Graphs fail above 12 rows, and once more in the middle of the picture."""
+    wanted = engine.run(LR).sr
+    tail, calls = engine._tail, []
+
+    def failing(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+        calls.append(lr.shape[2])
+        if lr.shape[2] > 12 or len(calls) == 6:
+            raise MemoryShort("tail", "no memory", remedy="None.")
+        return tail(features, lr)
+
+    monkeypatch.setattr(engine, "_tail", failing)
+    monkeypatch.setattr(plan_module, "_FIXED_BYTES", 0)  # or half of it would be the least
+    parts = list(engine.bands(LR))
+    assert [part.first_row for part in parts] == list(_starts(parts))
+    assert np.abs(np.concatenate([part.output.sr for part in parts]) - wanted).max() < 1e-5
+    assert calls[0] > 12
+
+
+def _starts(parts: Sequence[engine_module.BandOutput]) -> Iterator[int]:
+    row = 0
+    for part in parts:
+        yield row
+        row += part.output.sr.shape[0]
+
+
+def test_memory_that_never_suffices_is_said(engine, monkeypatch):
+    def refused(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "_tail", refused)
+    with pytest.raises(MemoryError):
+        engine.run(LR)
+
+
+def test_a_limit_too_small_is_told_what_is_missing(engine):
+    with pytest.raises(UsageError, match=r"memory: .*takes \d+ MiB\. Allow \d+ MiB more\."):
+        engine.within(Limits(memory=1 << 20)).run(LR)
+
+
+@pytest.mark.usefixtures("streaming")
+def test_maps_that_fit_nowhere_are_told(engine):
+    limits = Limits(memory=engine_module.held_bytes() + (250 << 20), disk=1 << 20)
+    with pytest.raises(UsageError, match="fit neither in memory nor in 1 MiB of disk"):
+        engine.within(limits).plan(3000, 3000)
