@@ -7,6 +7,7 @@ import pytest
 from d2csr.cli import doctor as module
 from d2csr.cli.doctor import Finding
 from d2csr.core.errors import BundleError
+from d2csr.engine.backend import BACKENDS
 
 
 @pytest.fixture
@@ -70,6 +71,23 @@ def test_a_data_folder_that_is_not_there_is_told(d2csr, monkeypatch, tmp_path):
         f"partly  data        D2CSR_DATA is {tmp_path / 'gone'}, which is not a folder"
         in answer.out
     )
+
+
+def test_every_backend_has_a_line_and_every_model_says_what_runs_it(d2csr):
+    lines = d2csr("doctor").out.splitlines()
+    backends = [line.split()[2] for line in lines if line.split()[1] == "backends"]
+    assert backends == list(BACKENDS)
+    models = [line for line in lines if line.split()[1] == "models"]
+    assert all("`auto` runs it on" in line for line in models)
+
+
+def test_a_backend_that_is_not_installed_is_absent_with_its_remedy(d2csr, monkeypatch):
+    monkeypatch.setattr(
+        "d2csr.engine.backend.is_installed", lambda name: name not in ("onnxruntime", "torch")
+    )
+    answer = d2csr("doctor")
+    assert answer.code == 0
+    assert "absent  backends    onnxruntime: no onnxruntime; pip install" in answer.out
 
 
 def test_torch_may_be_absent(d2csr, monkeypatch):

@@ -1,12 +1,15 @@
 """Bundle and network compared: every scale and choice, all sizes, whole and in bands."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
-from d2csr.export.verify import LIMIT, check_agreement
+from d2csr.engine.backend import load_backend
+from d2csr.export.verify import LIMIT, check_agreement, measure_losses
 from tests.tiny_models import random_network
 
 SIZES = ((1, 1), (1, 7), (2, 3), (4, 3), (5, 4), (33, 20))
@@ -26,7 +29,7 @@ KINDS = [
 @pytest.mark.parametrize("choices", KINDS, ids=lambda kind: "-".join(map(str, kind.values())))
 def test_the_engine_says_what_the_network_says(exported, choices):
     network, bundle = exported(**choices)
-    engine = open_engine(bundle)
+    engine = open_engine(bundle, precision="fp32")
     random = np.random.default_rng(0)
     for size in SIZES:
         lr01 = random.random((*size, 3), np.float32)
@@ -69,3 +72,18 @@ def test_the_network_is_left_as_it_was():
     network.collapse()
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_bfloat16_is_measured_against_float32(exported):
+    _, bundle = exported(base="bicubic")
+    if "bf16" not in load_backend("openvino").precisions("CPU"):
+        pytest.skip("no bfloat16 on this processor")
+    lr8 = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    lr01 = lr8 / np.float32(255)
+    exact, coarse = (open_engine(bundle, precision=each).run(lr01).sr for each in ("fp32", "bf16"))
+    wanted = -10 * math.log10(((exact - coarse).astype(np.float64) ** 2).mean())
+    loss = measure_losses(bundle, pictures=[lr8])["bf16"]
+    assert (loss.psnr_between_db, loss.pictures) == (pytest.approx(wanted, abs=0.01), 1)
+    assert 60 < loss.psnr_between_db < 100
+    assert measure_losses(bundle, pictures=[])["bf16"].pictures == 0
+    assert set(bundle.card.precisions) == {"bf16"}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from d2csr.checkpoint.load import load_network
+from d2csr.cli.export import export
 from d2csr.core.bundle import Figure, read_bundle, verify_bundle
 from d2csr.core.errors import BundleError
 from d2csr.export import write
@@ -38,6 +39,25 @@ def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
     assert card.parameters == network.collapse().parameter_count()
     assert (card.scale, card.reach.halo_lr_rows) == (3, 3)
     verify_bundle(bundle)
+
+
+def test_a_bundle_exported_onto_itself_keeps_what_its_card_says(exported):
+    _, bundle = exported(scale=3, base="bicubic")
+    marked = set_figures(bundle.folder, [FIGURE])
+    bundle.graph("tail").write_bytes(b"of an older release")
+    assert export(bundle.folder, output=bundle.folder) == 0
+    again = read_bundle(bundle.folder)
+    assert again.card == marked.card
+    verify_bundle(again)
+
+
+def test_a_card_of_an_older_release_promises_no_more_than_float32(exported):
+    _, bundle = exported()
+    path = bundle.folder / "bundle.json"
+    values = json.loads(path.read_text())
+    del values["precisions"]
+    path.write_text(json.dumps(values))
+    assert read_bundle(bundle.folder).card.precisions == {}
 
 
 def test_the_preset_is_found_by_its_sizes(exported):

@@ -94,6 +94,26 @@ def _engine() -> Iterator[Finding]:
     yield Finding("engine", "works", text)
 
 
+def _backends() -> Iterator[Finding]:
+    """Find what can run models, and in which precisions, the fastest first."""
+    from d2csr.engine.backend import BACKENDS, is_installed, load_backend
+
+    for name, entry in BACKENDS.items():
+        if not is_installed(name):
+            text = f"{name}: no {entry.package}; pip install 'd2csr[{entry.extra}]'"
+            yield Finding("backends", "absent", text)
+            continue
+        try:
+            backend = load_backend(name)
+            device = backend.find_device("auto")
+            text = f"{name} on {device}: {', '.join(backend.precisions(device))}"
+        except Exception as fault:  # noqa: BLE001 - the others may be sound
+            text = f"{name}: {type(fault).__name__}: {fault}".splitlines()[0]
+            yield Finding("backends", "broken" if entry.extra is None else "partly", text)
+        else:
+            yield Finding("backends", "works", text)
+
+
 def _pictures() -> Iterator[Finding]:
     """Find the picture formats that can be read and written."""
     import pyvips
@@ -113,15 +133,19 @@ def _pictures() -> Iterator[Finding]:
 def _models() -> Iterator[Finding]:
     """Verify the hash of every file of every model that ships."""
     from d2csr.core.bundle import read_bundle, verify_bundle
+    from d2csr.engine.backend import RunOptions, choose_runner
     from d2csr.engine.shipped import resolve, shipped_names
 
     for name in shipped_names():
         try:
-            verify_bundle(read_bundle(resolve(name)))
+            bundle = read_bundle(resolve(name))
+            verify_bundle(bundle)
+            auto = choose_runner(bundle, backend="auto", options=RunOptions())
         except D2csrError as fault:  # the other models may be sound
             yield Finding("models", "broken", str(fault))
         else:
-            yield Finding("models", "works", f"{name}: all files match their hashes")
+            runs = f"`auto` runs it on {auto.backend} ({auto.device}) in {auto.precision}"
+            yield Finding("models", "works", f"{name}: all files match their hashes; {runs}")
     if not shipped_names():
         yield Finding("models", "absent", "none ship with this installation")
 
@@ -155,6 +179,7 @@ _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "python": _python,
     "processor": _processor,
     "engine": _engine,
+    "backends": _backends,
     "pictures": _pictures,
     "models": _models,
     "training": _training,

@@ -26,6 +26,9 @@ def _rows(card: BundleCard) -> Iterator[tuple[str, str]]:
     sizes = f"{config.leaves} predictions, {config.channels} channels, {config.groups} groups of "
     yield "network", f"{sizes}{config.blocks} blocks" + (f" ({facts.preset})" * bool(facts.preset))
     yield "parameters as run", f"{card.parameters:,}"
+    for precision, loss in card.precisions.items():
+        on = f"{loss.pictures} pictures" if loss.pictures else "noise"
+        yield f"{precision} against fp32", f"{loss.psnr_between_db:.1f} dB on {on}"
     yield "SHA-256 of model.safetensors", card.files.get("model.safetensors", "")
 
 

@@ -1,22 +1,28 @@
 """A bundle compared with the network it was made from, on pictures, picture borders included."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from d2csr.core.bundle import Bundle
+from d2csr.core.bundle import Bundle, PrecisionLoss
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
+from d2csr.engine.backend import load_backend
 from d2csr.engine.output import EngineOutput
+from d2csr.engine.precision import has_graphs
 from d2csr.models.d2csr import D2CSR
 
 LIMIT = 1e-5  # of the largest value: a tenth of a percent of one grey level
 _SIDE_PX = 96  # pictures are cut to this, so that the expanded network's time stays small
 _BAND_ROWS = 7  # so that even small pictures have bands with other bands on both sides
+_BACKEND = "openvino"  # which every installation has
 _TINY = ((1, 1), (1, 7), (2, 3), (5, 4))  # where borders meet
+
+_LEAST_ERROR = 1e-15  # of networks that both precisions compute alike, as one of zeros: 150 dB
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -33,7 +39,7 @@ def check_agreement(bundle: Bundle, network: D2CSR, *, pictures: Iterable[Pictur
         BundleError: SR, a prediction or a weight differs by more than `LIMIT`.
     """
     network = deepcopy(network).cpu().float().eval()  # a GPU's convolutions round to 10 bits
-    engine = open_engine(bundle)
+    engine = open_engine(bundle, backend=_BACKEND, precision="fp32")
     engines = (engine, engine.with_bands(_BAND_ROWS))
     differences: list[float] = []
     for lr8 in _crops(pictures):
@@ -47,6 +53,31 @@ def check_agreement(bundle: Bundle, network: D2CSR, *, pictures: Iterable[Pictur
     return worst
 
 
+def measure_losses(bundle: Bundle, *, pictures: Sequence[Picture]) -> dict[str, PrecisionLoss]:
+    """Return how far each coarser precision is from float32, where this machine has it.
+
+    Args:
+        bundle: what the engine runs.
+        pictures: real LR pictures, of which the middle is compared; none: one of noise.
+    """
+    backend = load_backend(_BACKEND)
+    exact = open_engine(bundle, backend=_BACKEND, precision="fp32")
+    crops = [_middle(each) / np.float32(255) for each in pictures or [noise_picture()]]
+    wanted = [exact.run(crop).sr for crop in crops]
+    losses: dict[str, PrecisionLoss] = {}
+    for precision in backend.precisions("CPU"):
+        if precision == "fp32" or not has_graphs(bundle.card, precision):
+            continue
+        coarse = open_engine(bundle, backend=_BACKEND, precision=precision)
+        errors = [
+            np.square(coarse.run(crop).sr - sr, dtype=np.float64).mean()
+            for crop, sr in zip(crops, wanted, strict=True)
+        ]
+        between_db = -10 * math.log10(max(float(np.mean(errors)), _LEAST_ERROR))
+        losses[precision] = PrecisionLoss(round(between_db, 2), len(pictures))
+    return losses
+
+
 def noise_picture() -> Picture:
     """Return a picture to verify on where no photograph is at hand, the same each time."""
     return np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -54,11 +85,15 @@ def noise_picture() -> Picture:
 
 def _crops(pictures: Iterable[Picture]) -> Iterator[Picture]:
     for index, picture in enumerate(pictures):
-        top, left = (max(0, side - _SIDE_PX) // 2 for side in picture.shape[:2])
-        crop = picture[top : top + _SIDE_PX, left : left + _SIDE_PX]
+        crop = _middle(picture)
         yield crop
         if index == 0:
             yield from (crop[:height, :width] for height, width in _TINY)
+
+
+def _middle(picture: Picture) -> Picture:
+    top, left = (max(0, side - _SIDE_PX) // 2 for side in picture.shape[:2])
+    return picture[top : top + _SIDE_PX, left : left + _SIDE_PX]
 
 
 def _run(network: D2CSR, lr01: Float32[np.ndarray, "h w 3"]) -> EngineOutput:

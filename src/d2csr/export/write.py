@@ -25,7 +25,7 @@ from d2csr.core.folders import atomic_folder
 from d2csr.export.card import README_NAME, readme
 from d2csr.export.tail import reach, write_frame_tail, write_fusion, write_inner_tail, write_tail
 from d2csr.export.trunk import write_trunk
-from d2csr.export.verify import check_agreement, noise_picture
+from d2csr.export.verify import check_agreement, measure_losses, noise_picture
 from d2csr.models.d2csr import D2CSR
 from d2csr.models.presets import PRESETS, preset
 
@@ -68,7 +68,10 @@ def export_bundle(
             files={name: sha256_file(beside / name) for name in names},
         )
         _write_card(beside, filled)
-        check_agreement(read_bundle(beside), network, pictures=verify_on or [noise_picture()])
+        written = read_bundle(beside)
+        check_agreement(written, network, pictures=verify_on or [noise_picture()])
+        losses = measure_losses(written, pictures=verify_on)
+        _write_card(beside, replace(filled, precisions=losses))
     return read_bundle(folder)
 
 
