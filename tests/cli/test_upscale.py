@@ -1,5 +1,6 @@
 """The `upscale`, `models` and `export` commands as the shell sees them."""
 
+import json
 import subprocess
 import sys
 
@@ -50,7 +51,10 @@ def test_several_inputs_follow_one_flag(d2csr, bundle: Bundle, photo, tmp_path):
     words = ("-i", photo, tmp_path / "b.png", "-o", tmp_path / "out", "--suffix", "_x2")
     answer = d2csr("upscale", *words, "--ext", "webp", "-n", bundle.folder, "-s", 2, "-g", "-1")
     assert answer.code == 0, answer.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_x2.webp", "b_x2.webp"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == [
+        "a_x2.webp",
+        "b_x2.webp",
+    ]
 
 
 def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle, photo, tmp_path):
@@ -68,6 +72,10 @@ def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle,
         (("-n", "{bundle}", "-g", "tpu"), "'tpu' is no device of this machine. Choose one of auto"),
         (("-n", "{bundle}", "--ext", "bmp"), "bmp"),
         ((), "error: model: none is named. Add -n NAME."),
+        (("-n", "{bundle}", "--outscale", "0"), "--outscale: can't be 0.0"),
+        (("-n", "{bundle}", "--memory", "much"), "--memory: 'much' is no amount of memory"),
+        (("-n", "{bundle}", "--backend", "abacus"), "no backend is called 'abacus'"),
+        (("-n", "{bundle}", "-i", "s3://bucket"), "s3://bucket: is a URL"),
     ],
 )
 def test_a_wrong_call_says_what_is_wrong(d2csr, bundle, photo, tmp_path, words, message):
@@ -75,6 +83,64 @@ def test_a_wrong_call_says_what_is_wrong(d2csr, bundle, photo, tmp_path, words, 
     answer = d2csr("upscale", "-i", photo, "-o", tmp_path / "out", *words)
     assert (answer.code, message in answer.err, answer.out) == (2, True, ""), answer
     assert not (tmp_path / "out").exists()
+
+
+def test_json_is_a_line_a_picture_and_one_of_the_call(d2csr, bundle: Bundle, photo, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"")
+    words = ("-i", photo, tmp_path / "bad.png", "-o", tmp_path / "out", "-n", bundle.folder)
+    answer = d2csr("upscale", *words, "--json", "--width", 20, "--memory", "4GiB")
+    done, bad, call = sorted(map(json.loads, answer.out.splitlines()), key=_order)
+    assert (answer.code, call["done"], call["failed"], call["interrupted"]) == (1, 1, 1, False)
+    assert (done["status"], done["error"], done["warnings"]) == ("done", None, [])
+    assert (done["input"], done["files"]) == (str(photo), [str(tmp_path / "out" / "a.png")])
+    assert (done["lr_size"], done["sr_size"]) == ([9, 7], [20, 16])
+    assert set(done["seconds"]) == {"decode", "compute", "encode"}
+    assert (done["model"], done["weights_sha256"]) == ("tiny", bundle.weights_sha256)
+    assert (done["backend"], done["device"], done["scale"]) == ("openvino", "CPU", 2)
+    assert bad["status"] == "failed"
+    assert "bad.png: is empty" in bad["error"]
+    assert bad["error"] in answer.err
+
+
+def _order(record: dict[str, object]) -> tuple[object, ...]:
+    return record["event"] == "call", record.get("status") == "failed"
+
+
+def test_dry_run_says_what_would_be_done_and_writes_nothing(d2csr, bundle, photo, tmp_path):
+    words = ("-i", photo, "-o", tmp_path / "out", "-n", bundle.folder, "-x")
+    answer = d2csr("upscale", *words, "--dry-run")
+    assert (answer.code, answer.err) == (0, "")
+    out = tmp_path / "out" / "a.png"
+    assert answer.out.startswith(f"{photo} 9x7 -> {out} 18x14: in one piece, then in bands of ")
+    assert not (tmp_path / "out").exists()
+    d2csr("upscale", *words)
+    (record,) = map(json.loads, d2csr("upscale", *words, "--dry-run", "--json").out.splitlines())
+    assert (record["status"], record["files"]) == ("to do", [str(out)])
+    again = d2csr("upscale", *words, "--dry-run", "--resume")
+    assert again.out == f"{photo} 9x7 -> {out} 18x14: done before\n"
+
+
+def test_dry_run_tells_faults(d2csr, bundle: Bundle, photo, tmp_path):
+    words = ("-i", photo, tmp_path / "gone", "-o", tmp_path / "out", "-n", bundle.folder)
+    answer = d2csr("upscale", *words, "--dry-run")
+    assert (answer.code, "gone: does not exist" in answer.err) == (1, True)
+
+
+def test_resume_says_what_was_done_before(d2csr, bundle: Bundle, photo, tmp_path):
+    words = ("-i", photo, "-o", tmp_path / "out", "-n", bundle.folder)
+    d2csr("upscale", *words)
+    answer = d2csr("upscale", *words, "--resume")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("0 pictures enlarged x2 by tiny in ")
+    assert answer.out.rstrip().endswith(f", 1 done before: {tmp_path / 'out'}")
+
+
+def test_self_ensemble_changes_the_picture_a_little(d2csr, bundle: Bundle, photo, tmp_path):
+    words = ("-i", photo, "-n", bundle.folder)
+    d2csr("upscale", *words, "-o", tmp_path / "one.png")
+    d2csr("upscale", *words, "-o", tmp_path / "mean.png", "-x")
+    one, mean = (read_rgb8(tmp_path / name).astype(int) for name in ("one.png", "mean.png"))
+    assert 0 < np.abs(one - mean).mean() < 30
 
 
 def test_models_lists_what_ships(d2csr, tmp_path, monkeypatch):

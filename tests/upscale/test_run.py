@@ -1,15 +1,21 @@
 """Files in, files out: what is written, what is reported, and what is left alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from d2csr.core.bundle import Bundle
+from d2csr.core.errors import UsageError
+from d2csr.engine.engine import Engine
 from d2csr.engine.model import load
 from d2csr.images.read import read_rgb8
-from d2csr.images.resize import enlarge_bicubic
+from d2csr.images.resize import enlarge_bicubic, resize_bicubic
 from d2csr.images.write import write_rgb8
-from d2csr.upscale import run
-from d2csr.upscale.run import upscale_files
+from d2csr.upscale.done import LIST_NAME
+from d2csr.upscale.heatmap import heatmap
+from d2csr.upscale.run import Manner, upscale_files
+from d2csr.upscale.size import OutputSize
 from d2csr.upscale.wanted import Wanted
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
@@ -25,7 +31,8 @@ def photos(tmp_path):
 
 
 def _names(folder) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    return sorted(name for name in names if name != LIST_NAME)
 
 
 def test_every_picture_of_a_folder_is_enlarged(bundle: Bundle, photos, tmp_path):
@@ -46,8 +53,8 @@ def test_all_extras_are_pictures_of_what_the_model_says(bundle: Bundle, photos, 
     assert np.array_equal(pixels["a.png"], answer.sr)
     assert np.array_equal(pixels["a_bicubic.png"], enlarge_bicubic(LR8, 2))
     assert np.array_equal(pixels["a_prediction_3.png"], answer.predictions[2])
-    assert np.array_equal(pixels["a_weight_4.png"], run.heatmap(answer.weights[3], top=0.5))
-    assert np.array_equal(pixels["a_disagreement.png"], run.heatmap(answer.disagreement, top=4.0))
+    assert np.array_equal(pixels["a_weight_4.png"], heatmap(answer.weights[3], top=0.5))
+    assert np.array_equal(pixels["a_disagreement.png"], heatmap(answer.disagreement, top=4.0))
 
 
 def test_a_bad_file_is_reported_and_the_rest_go_on(bundle: Bundle, photos, tmp_path, capfd):
@@ -69,10 +76,10 @@ def test_where_nothing_works_the_exit_code_is_two(bundle: Bundle, tmp_path):
 def test_a_picture_too_large_for_the_memory_is_reported(
     bundle: Bundle, photos, tmp_path, monkeypatch
 ):
-    def upscale(*_: object) -> None:
+    def bands(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(run.Model, "upscale", upscale)
+    monkeypatch.setattr(Engine, "bands", bands)
     summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
     assert [fault.problem for fault in summary.faults] == [
         "is too large for this machine's memory"
@@ -86,12 +93,103 @@ def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_gray_picture_and_a_16_bit_one_are_enlarged(bundle: Bundle, tmp_path):
-    from skimage.io import imsave
+RESUME = Manner(resume=True)
 
-    imsave(tmp_path / "gray.png", LR8[..., 0], check_contrast=False)
-    imsave(tmp_path / "deep.png", LR8[..., 0].astype(np.uint16) * 257, check_contrast=False)
-    inputs = [tmp_path / "gray.png", tmp_path / "deep.png"]
-    assert upscale_files(inputs, tmp_path / "out", bundle=bundle).exit_code == 0
-    gray, deep = (read_rgb8(tmp_path / "out" / path.name) for path in inputs)
-    assert np.array_equal(gray, deep)
+
+def _states(summary) -> list[tuple[str, str]]:
+    return sorted((Path(report.source).name, report.status) for report in summary.pictures)
+
+
+def test_resume_leaves_out_what_is_done(bundle: Bundle, photos, tmp_path):
+    out = tmp_path / "out"
+    upscale_files([photos], out, bundle=bundle)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    summary = upscale_files([photos], out, bundle=bundle, manner=RESUME)
+    assert _states(summary) == [("a.png", "unchanged"), ("b.png", "unchanged")]
+    assert (summary.exit_code, summary.done) == (0, ())
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == before
+
+
+def test_without_resume_everything_is_done_again(bundle: Bundle, photos, tmp_path):
+    upscale_files([photos], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
+    assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
+
+
+def test_resume_does_changed_pictures_and_lost_results_again(bundle: Bundle, photos, tmp_path):
+    out = tmp_path / "out"
+    write_rgb8(photos / "c.png", LR8[:, ::-1])
+    upscale_files([photos], out, bundle=bundle)
+    write_rgb8(photos / "a.png", LR8[:4])
+    (out / "c.png").unlink()
+    summary = upscale_files([photos], out, bundle=bundle, manner=RESUME)
+    assert _states(summary) == [("a.png", "done"), ("b.png", "unchanged"), ("c.png", "done")]
+    assert read_rgb8(out / "a.png").shape == (8, 18, 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Wanted(bicubic=True), Wanted(self_ensemble=True), Wanted(size=OutputSize(outscale=1.5))],
+)
+def test_resume_does_all_again_with_other_settings(bundle: Bundle, photos, tmp_path, other):
+    upscale_files([photos], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([photos], tmp_path / "out", bundle=bundle, wanted=other, manner=RESUME)
+    assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
+
+
+def test_a_failed_picture_is_tried_again(bundle: Bundle, photos, tmp_path):
+    whole = (photos / "a.png").read_bytes()
+    (photos / "a.png").write_bytes(whole[:70])
+    assert upscale_files([photos], tmp_path / "out", bundle=bundle).exit_code == 1
+    (photos / "a.png").write_bytes(whole)
+    summary = upscale_files([photos], tmp_path / "out", bundle=bundle, manner=RESUME)
+    assert _states(summary) == [("a.png", "done"), ("b.png", "unchanged")]
+
+
+def test_a_single_file_has_nothing_to_resume(bundle: Bundle, photos, tmp_path):
+    with pytest.raises(UsageError, match="nothing to resume"):
+        upscale_files([photos / "a.png"], tmp_path / "b.png", bundle=bundle, manner=RESUME)
+
+
+def test_a_single_file_leaves_no_list(bundle: Bundle, photos, tmp_path):
+    upscale_files([photos / "a.png"], tmp_path / "to" / "b.png", bundle=bundle)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["b.png"]
+
+
+def test_any_size_is_written(bundle: Bundle, photos, tmp_path):
+    soft = 100 + LR8 // 5  # nothing to clip, which is done at other places here and there
+    write_rgb8(photos / "a.png", soft)
+    wanted = Wanted(size=OutputSize(width=23), bicubic=True)
+    upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
+    sr, bicubic = (read_rgb8(tmp_path / "out" / name) for name in ("a.png", "a_bicubic.png"))
+    assert sr.shape == bicubic.shape == (18, 23, 3)
+    expected = resize_bicubic(load(bundle.folder).upscale(soft), scale=(18, 23))
+    assert np.abs(sr.astype(int) - expected).max() <= 2  # which rounds three times, not once
+
+
+def test_maps_of_predictions_are_of_the_models_own_size():
+    with pytest.raises(UsageError, match="--outscale"):
+        Wanted(disagreement=True, size=OutputSize(outscale=3.0))
+
+
+def test_pictures_of_many_bands_and_many_pictures_come_out_in_order(bundle: Bundle, tmp_path):
+    """More pictures than the conveyor and the pool hold, each with several bands."""
+    random = np.random.default_rng(3)
+    pictures = [random.integers(0, 256, (70, 5, 3), dtype=np.uint8) for _ in range(7)]
+    for k, picture in enumerate(pictures):
+        write_rgb8(tmp_path / "in" / f"{k}.png", picture)
+    summary = upscale_files([tmp_path / "in"], tmp_path / "out", bundle=bundle)
+    assert summary.exit_code == 0
+    model = load(bundle.folder)
+    for k, picture in enumerate(pictures):
+        assert np.array_equal(read_rgb8(tmp_path / "out" / f"{k}.png"), model.upscale(picture))
+
+
+def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkeypatch):
+    def bands(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Engine, "bands", bands)
+    with pytest.raises(ZeroDivisionError):
+        upscale_files([photos], tmp_path / "out", bundle=bundle)
+    assert not list(tmp_path.rglob("out/*.png"))

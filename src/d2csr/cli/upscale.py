@@ -1,45 +1,143 @@
 """Command `upscale`: enlarge photographs."""
 
+import json
+import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from d2csr.upscale.wanted import SR_ONLY, Wanted
+from d2csr.images.formats import DEFAULT_LIMIT_MP
+from d2csr.upscale.size import MODELS_OWN, OutputSize
+from d2csr.upscale.wanted import Wanted
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model.
+
+    Attributes:
+        name: A shipped model (`d2csr models` lists them), or the folder of a bundle or of a run.
+        scale: What the model must enlarge by; without -n, the smallest shipped model that does is
+            taken.
+    """
+
+    name: Annotated[str | None, Parameter(name=("--name", "-n"))] = None
+    scale: Annotated[int | None, Parameter(name=("--scale", "-s"))] = None
+
+
+@dataclass(frozen=True)
+class _Wanted(Wanted):
+    __doc__ = Wanted.__doc__
+
+    self_ensemble: Annotated[bool, Parameter(name=("--self-ensemble", "-x"))] = False
+    size: Annotated[OutputSize, Parameter(name="*")] = MODELS_OWN
+
+
+@dataclass(frozen=True)
+class Means:
+    """What to compute with.
+
+    Attributes:
+        backend: What to compute with: auto, openvino, onnxruntime, torch, or reference (the network
+            as it was trained, in one piece); auto is the fastest that is installed.
+        device: Where to compute: auto, cpu, gpu, or a GPU's index, -1 being the processor; auto is
+            the processor.
+        precision: How finely: auto, fp32, bf16, or int8; auto is the fastest that keeps the model's
+            accuracy.
+        memory: How much memory the engine may take: 4GiB, 500MB, or a number of bytes; a share of
+            what is free unless given.
+        limit_mp: The largest picture taken, in millions of pixels; more is refused by its header,
+            before it is decoded.
+        engine: Who does the work: this process (local), or a Ray cluster (ray): the one that
+            RAY_ADDRESS names, or else one started here. With ray, inputs and output may be URLs of
+            object storage.
+        workers: How many processes of the cluster share the work; one a machine unless given.
+    """
+
+    backend: str = "auto"
+    device: Annotated[str, Parameter(name=("--device", "-g"), allow_leading_hyphen=True)] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    memory: str | None = None
+    limit_mp: float = DEFAULT_LIMIT_MP
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How to go about it.
+
+    Attributes:
+        resume: Leave out what an earlier run into this folder has finished, if neither the picture
+            nor the settings have changed since.
+        json: Print a line of JSON for each picture, and one for the call, on standard output.
+        dry_run: Say what would be done, how, and in how much memory, and write nothing.
+    """
+
+    resume: bool = False
+    json: bool = False
+    dry_run: bool = False
 
 
 def upscale(
     *,
     input: Annotated[  # noqa: A002 - the option's name
-        tuple[Path, ...],
+        tuple[str, ...],
         Parameter(name=("--input", "-i"), consume_multiple=True, negative=()),
     ],
-    output: Annotated[Path, Parameter(name=("--output", "-o"))],
-    name: Annotated[str | None, Parameter(name=("--name", "-n"))] = None,
-    scale: Annotated[int | None, Parameter(name=("--scale", "-s"))] = None,
-    device: Annotated[str, Parameter(name=("--device", "-g"), allow_leading_hyphen=True)] = "auto",
-    wanted: Annotated[Wanted, Parameter(name="*", negative=())] = SR_ONLY,
+    output: Annotated[str, Parameter(name=("--output", "-o"))],
+    choice: Annotated[Choice, Parameter(name="*")] = Choice(),
+    wanted: Annotated[_Wanted, Parameter(name="*", negative=())] = _Wanted(),
+    means: Annotated[Means, Parameter(name="*")] = Means(),
+    conduct: Annotated[Conduct, Parameter(name="*")] = Conduct(),
 ) -> int:
     """Enlarge photographs and write them into one folder.
 
-    A picture that can't be enlarged is reported and the rest go on. Exit code: 0 all done, 1 some
-    failed, 2 nothing could be done.
+    A picture that can't be enlarged is reported and the rest go on. What is written is whole: after
+    Ctrl-C or a crash the same call with --resume goes on. Exit code: 0 all done, 1 some failed, 2
+    nothing could be done, 130 interrupted.
 
     Args:
         input: Picture files, or folders searched recursively; hidden files and files that are no
             pictures are skipped.
         output: Folder for the results, in which the tree of an input folder is kept; for a single
             picture also the name of a file.
-        name: A shipped model (`d2csr models` lists them), or the folder of a bundle or of a run.
-        scale: What to enlarge by: checked against the model, or, without -n, the smallest shipped
-            model of that scale is taken.
-        device: Where to compute: auto, cpu, gpu, or a GPU's index, -1 being the processor; auto is
-            the processor.
     """
     from d2csr.upscale.choice import choose_bundle  # `upscale --help` needs no engine
-    from d2csr.upscale.run import upscale_files
+    from d2csr.upscale.compute import Compute, parse_bytes
+    from d2csr.upscale.places import refuse_urls
+    from d2csr.upscale.run import Manner, upscale_files
 
-    bundle = choose_bundle(name, scale)
-    summary = upscale_files(input, output, bundle=bundle, wanted=wanted, device=device)
-    print(f"{summary.as_text()}: {output}")
+    memory = None if means.memory is None else parse_bytes(means.memory)
+    compute = Compute(means.backend, means.device, means.precision, memory, means.limit_mp)
+    bundle = choose_bundle(choice.name, choice.scale)
+    manner = Manner(conduct.resume, conduct.json, means.workers)
+    if conduct.dry_run or means.engine == "local":
+        refuse_urls((*input, output))
+    places = [Path(each) for each in input]
+    if conduct.dry_run:
+        from d2csr.upscale.forecast import tell_forecast
+
+        return tell_forecast(
+            places, Path(output), bundle=bundle, wanted=wanted, compute=compute, manner=manner
+        )
+    if means.engine == "ray":
+        from d2csr.upscale.cluster import upscale_on_cluster
+
+        summary = upscale_on_cluster(
+            input, output, bundle=bundle, wanted=wanted, compute=compute, manner=manner
+        )
+    else:
+        summary = upscale_files(
+            places, Path(output), bundle=bundle, wanted=wanted, compute=compute, manner=manner
+        )
+    if conduct.json:
+        print(json.dumps({"event": "call", "output": output, **summary.record()}))
+    elif not summary.interrupted:
+        print(f"{summary.as_text()}: {output}")
+    if summary.interrupted:
+        what = "The files are whole; the same call with --resume goes on."
+        print(f"interrupted: {summary.as_text()}. {what}", file=sys.stderr)
     return summary.exit_code

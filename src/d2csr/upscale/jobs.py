@@ -8,7 +8,7 @@ from d2csr.core.errors import D2csrError, ImageError, UsageError
 from d2csr.images.formats import is_image_name
 from d2csr.upscale.wanted import WRITABLE, Job, Wanted
 
-_UNWRITABLE = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
+_UNWRITABLE = (".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
 Found = tuple[Path, Path]  # a picture, and its path in the tree of the outputs
 
 
@@ -37,13 +37,13 @@ def plan_jobs(
     if not found and not faults:
         remedy = "Give picture files, or folders that hold some."
         raise UsageError(", ".join(map(str, inputs)), "no pictures there", remedy=remedy)
-    if _is_file_name(out):
+    if is_one_file(out):
         jobs = [Job(source, _named(out, wanted)) for source, _ in found]
         if len(inputs) > 1 or inputs[0].is_dir():
             remedy = "Give a folder for several pictures."
             raise UsageError(out, "is the name of one file", remedy=remedy)
     else:
-        jobs = [Job(source, _target(out / place, wanted)) for source, place in found]
+        jobs = [Job(source, target_place(out / place, wanted)) for source, place in found]
     _refuse_clashes(jobs, wanted, leaves=leaves)
     return jobs, faults
 
@@ -53,7 +53,7 @@ def _refuse_names(out: Path, wanted: Wanted) -> None:
     if {"/", os.sep} & set(wanted.suffix):
         problem = f"{wanted.suffix!r} holds a path separator"
         raise UsageError("--suffix", problem, remedy="Give a part of a file's name.")
-    if out.exists() and not out.is_dir() and not _is_file_name(out):
+    if out.exists() and not out.is_dir() and not is_one_file(out):
         raise UsageError(out, "is a file, and no picture", remedy="Choose another folder.")
     if out.suffix.lower() in _UNWRITABLE and not out.is_dir():
         problem = f"would be a {out.suffix} picture, which can't be written"
@@ -83,7 +83,8 @@ def _found(given: Path, out: Path, *, faults: list[D2csrError]) -> Iterator[Foun
         yield from ((picture, picture.relative_to(given)) for picture in pictures)
 
 
-def _is_file_name(out: Path) -> bool:
+def is_one_file(out: Path) -> bool:
+    """Return whether results go to a file of that name, not into a folder."""
     return out.suffix.lower() in WRITABLE and not out.is_dir()
 
 
@@ -95,8 +96,8 @@ def _named(out: Path, wanted: Wanted) -> Path:
     return out
 
 
-def _target(place: Path, wanted: Wanted) -> Path:
-    """Return where a picture's SR goes; GIF can't be written, so it becomes PNG."""
+def target_place(place: Path, wanted: Wanted) -> Path:
+    """Return where a picture's SR goes; what can't be written becomes PNG."""
     kept = place.suffix if place.suffix.lower() in WRITABLE else ".png"
     ending = kept if wanted.ext == "same" else f".{wanted.ext}"
     return place.with_name(f"{place.stem}{wanted.suffix}{ending}")

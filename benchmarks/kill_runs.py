@@ -1,0 +1,118 @@
+"""Kills (-9) at random moments of a folder run: after `--resume`, is every file right?
+
+A folder of small pictures is enlarged by the command line in a process of its own, which is killed
+after a random time; the next process goes on with `--resume`, and is killed, until one gets to the
+end. Then the results are compared, byte by byte, with those of a run that nobody killed, and it
+begins again, until there were enough kills. After each kill, every result that is there must be
+whole already.
+
+    python benchmarks/kill_runs.py --kills 200
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from d2csr.core.files import write_atomically
+from d2csr.images.write import write_rgb8
+
+RESULTS = Path(__file__).parent / "results"
+ENDINGS = ("png", "tif", "webp", "jpg")
+
+
+@dataclass
+class Counts:
+    """What was seen."""
+
+    kills: int = 0
+    kills_with_some_done: int = 0
+    runs_to_the_end: int = 0
+    results_seen_after_kills: int = 0
+    half_written: int = 0
+    wrong_after_resume: int = 0
+    left_behind: int = 0
+
+
+def main() -> None:
+    """Kill, go on, compare; write a dated JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--model", default="city100-iphone-x2")
+    parser.add_argument("--pictures", type=int, default=12)
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = kill_runs(
+            Path(folder), model=wanted.model, kills=wanted.kills, pictures=wanted.pictures
+        )
+    found = {"date": date.today().isoformat(), "pictures": wanted.pictures, **vars(counts)}
+    print(json.dumps(found))
+    path = RESULTS / f"kill_runs-{found['date']}.json"
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    if counts.half_written or counts.wrong_after_resume:
+        sys.exit("files are not right")
+
+
+def kill_runs(folder: Path, *, model: str, kills: int, pictures: int) -> Counts:
+    """Return what was seen in so many kills."""
+    make_pictures(folder / "in", pictures)
+    started = time.monotonic()
+    run(folder, "whole", model=model).wait()
+    seconds = time.monotonic() - started
+    right = contents(folder / "whole")
+    counts, draw = Counts(), random.Random(0)
+    while counts.kills < kills:
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        while True:
+            process = run(folder, "out", model=model)
+            try:
+                process.wait(draw.uniform(0.0, 1.1 * seconds))
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            counts.kills += 1
+            seen = contents(folder / "out")
+            counts.results_seen_after_kills += len(seen)
+            counts.kills_with_some_done += bool(seen)
+            counts.half_written += sum(right.get(name) != bytes_ for name, bytes_ in seen.items())
+        counts.runs_to_the_end += 1
+        counts.wrong_after_resume += sum(
+            contents(folder / "out").get(name) != bytes_ for name, bytes_ in right.items()
+        )
+        counts.left_behind += len(list((folder / "out").rglob(".*"))) - 1  # the list of the done
+    return counts
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Write small pictures of noise, no two alike, in every format that is written."""
+    random_ = np.random.default_rng(0)
+    for at in range(count):
+        pixels = random_.integers(0, 256, (60 + at, 90, 3), dtype=np.uint8)
+        write_rgb8(folder / f"{at % 3}" / f"{at}.{ENDINGS[at % len(ENDINGS)]}", pixels)
+
+
+def run(folder: Path, out: str, *, model: str) -> "subprocess.Popen[bytes]":
+    """Start the command on the pictures."""
+    words = ["upscale", "-i", folder / "in", "-o", folder / out, "-n", model, "--ext", "same"]
+    command = [sys.executable, "-m", "d2csr", *map(str, words), "--resume"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the results that are there; hidden files are none."""
+    files = (path for path in folder.rglob("*.*") if not path.name.startswith("."))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+if __name__ == "__main__":
+    main()

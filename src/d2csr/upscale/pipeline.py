@@ -1,0 +1,218 @@
+"""The pipeline: the next pictures are read and the last rows encoded while rows are computed."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from d2csr.core.files import sha256_file
+from d2csr.engine.engine import Engine
+from d2csr.images.formats import DEFAULT_LIMIT_MP
+from d2csr.images.picture import Picture, picture_size, read_picture
+from d2csr.upscale.ahead import done_ahead
+from d2csr.upscale.conveyor import Conveyor, LeftAloneError
+from d2csr.upscale.done import DoneList
+from d2csr.upscale.enlargement import Enlargement, Piece
+from d2csr.upscale.faults import PICTURE_FAULTS, picture_fault
+from d2csr.upscale.progress import Bar
+from d2csr.upscale.report import PictureReport, Teller
+from d2csr.upscale.sheets import losses, open_sheets
+from d2csr.upscale.stopwatch import Stopwatch
+from d2csr.upscale.wanted import Job, Wanted
+
+_AHEAD_BYTES = 512 << 20  # of pictures read, the one in work included, at most
+_AHEAD_SHARE = 8  # of the memory allowed
+_PIXEL_BYTES = 8  # at most: four bands of 16 bit
+_PIECES_WAITING = 2  # for the encoder, by picture
+_ENCODERS = max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
+@final
+@dataclass(frozen=True)
+class Decoded:
+    """A job with its picture, and the hash of its file where one is kept."""
+
+    job: Job
+    watch: Stopwatch
+    input_sha256: str
+    picture: Picture
+
+
+@final
+@dataclass(frozen=True)
+class Pipeline:
+    """What all pictures of a call share.
+
+    Attributes:
+        wanted: what is made of each.
+        teller: hears what became of each.
+        bar: shows how far it is.
+        done: where finished pictures are noted; None: nowhere.
+        settings: hash of all that decides what the results hold.
+        resume: leave out what was noted before.
+        memory: bytes that the process may hold; None: not said.
+        limit_mp: the largest picture taken, in millions of pixels.
+    """
+
+    wanted: Wanted
+    teller: Teller
+    bar: Bar
+    done: DoneList | None = None
+    settings: str = ""
+    resume: bool = False
+    memory: int | None = None
+    limit_mp: float = DEFAULT_LIMIT_MP
+
+    def run(self, jobs: Iterable[Job], engine: Callable[[], Engine]) -> None:
+        """Enlarge pictures; a fault of one is told and the rest go on.
+
+        Pictures are read by one thread, computed by this one, encoded by others. Few are held at a
+        time: up to 512 MiB of pictures read, and some bands of rows.
+
+        Args:
+            jobs: what to enlarge.
+            engine: gives the engine; asked for once the first picture is read.
+
+        Raises:
+            D2csrError: there is no engine.
+        """
+        encoding: deque[Future[None]] = deque()
+        pool = ThreadPoolExecutor(_ENCODERS, thread_name_prefix="encode")
+        try:
+            for decoded in done_ahead(jobs, self._decode, cost=self._cost, limit=self._ahead()):
+                opened = engine()
+                if isinstance(decoded, PictureReport):
+                    self._tell(decoded)
+                    continue
+                self.bar.begin(decoded.job.source.name)
+                encoding.append(self._enlarge(decoded, opened, pool=pool))
+                while len(encoding) > _ENCODERS:
+                    encoding.popleft().result()
+            for each in encoding:
+                each.result()
+        finally:
+            pool.shutdown()  # pictures that were computed are written, even after an interrupt
+
+    def _ahead(self) -> int:
+        """Return the bytes of pictures that may be held."""
+        return min(_AHEAD_BYTES, (self.memory or 1 << 62) // _AHEAD_SHARE)
+
+    def _cost(self, job: Job) -> int:
+        """Return at most how many bytes a picture takes; 0 where its header can't be read."""
+        try:
+            size = picture_size(job.source, limit_mp=self.limit_mp)
+        except PICTURE_FAULTS:
+            return 0  # reading it will tell
+        return size.width * size.height * _PIXEL_BYTES
+
+    def _decode(self, job: Job) -> Decoded | PictureReport:
+        """Return a job with its picture read, or why there is none: done before, or a fault."""
+        watch, sha256 = Stopwatch(), ""
+        try:
+            with watch.timing("decode"):
+                if self.done is not None and job.source.is_file():
+                    sha256 = sha256_file(job.source)  # before the pixels: changed since, done again
+                    if self.resume and self._is_done(job, sha256):
+                        return PictureReport(str(job.source), str(job.target), "unchanged")
+                picture = read_picture(job.source, limit_mp=self.limit_mp)
+                return Decoded(job, watch, sha256, picture)
+        except PICTURE_FAULTS as error:
+            return _failed(job, watch, error=error)
+
+    def _is_done(self, job: Job, sha256: str) -> bool:
+        known = self.done
+        return known is not None and known.holds(
+            job.target, input_sha256=sha256, settings=self.settings
+        )
+
+    def _enlarge(
+        self, decoded: Decoded, engine: Engine, *, pool: ThreadPoolExecutor
+    ) -> "Future[None]":
+        """Compute a picture's rows and return the writing of them, which may not be over."""
+        enlargement = Enlargement(decoded.job, engine, self.wanted, decoded.picture)
+        conveyor = Conveyor[Piece](places=_PIECES_WAITING)
+        writing = pool.submit(self._write, enlargement, conveyor, decoded=decoded)
+        watch = decoded.watch
+        try:
+            with conveyor.filling():
+                for piece in watch.timed("compute", enlargement.pieces()):
+                    conveyor.put(piece)
+                    self._show(enlargement, piece)
+        except LeftAloneError:
+            pass  # the writing failed, and tells
+        except PICTURE_FAULTS as error:
+            writing.result()  # it gives up, and leaves nothing
+            self._tell(_failed(decoded.job, watch, error=error))
+        return writing
+
+    def _write(
+        self, enlargement: Enlargement, conveyor: Conveyor[Piece], *, decoded: Decoded
+    ) -> None:
+        """Write a picture's files, SR last, note it as done, and tell what came of it."""
+        job, watch = decoded.job, decoded.watch
+        files, picture, size = enlargement.files(), enlargement.picture, enlargement.out_size
+        warnings = picture.warnings
+        try:
+            with watch.timing("encode"), conveyor.emptying() as pieces:
+                warnings += losses(job, picture=picture, size=size)
+                with open_sheets(job, files, picture=picture, size=size) as sheets:
+                    for piece in watch.timed("waiting", pieces):
+                        sheets[piece.file].write(piece.rows)
+            if self.done is not None:
+                self.done.add(files, input_sha256=decoded.input_sha256, settings=self.settings)
+        except LeftAloneError:
+            return  # computing failed, and tells
+        except PICTURE_FAULTS as error:
+            self._tell(_failed(job, watch, error=error))
+            return
+        report = PictureReport(
+            str(job.source),
+            str(job.target),
+            "done",
+            files=tuple(map(str, files)),
+            lr_size=enlargement.lr_size,
+            sr_size=size,
+            seconds=_parts(watch),
+            warnings=warnings,
+        )
+        self._tell(report)
+
+    def _show(self, enlargement: Enlargement, piece: Piece) -> None:
+        if piece.file == enlargement.job.target:
+            rows, width = piece.rows.shape[:2]
+            share = rows / enlargement.out_size.height
+            self.bar.advance(
+                input_bytes=round(share * _input_bytes(enlargement.job.source)), sr_px=rows * width
+            )
+
+    def _tell(self, report: PictureReport) -> None:
+        if report.status != "done":
+            self.bar.advance(input_bytes=_input_bytes(Path(report.source)), sr_px=0)
+        self.bar.finish()
+        self.teller.tell(report)
+
+
+def _failed(job: Job, watch: Stopwatch, *, error: BaseException) -> PictureReport:
+    fault = picture_fault(job.source, error)
+    return PictureReport(
+        str(job.source), str(job.target), "failed", seconds=_parts(watch), fault=fault
+    )
+
+
+def _parts(watch: Stopwatch) -> dict[str, float]:
+    """Return seconds of decoding, computing and encoding; waiting for rows is no encoding."""
+    spent = watch.seconds
+    encode = spent.get("encode", 0.0) - spent.get("waiting", 0.0)
+    return {"decode": spent.get("decode", 0.0), "compute": spent.get("compute", 0.0)} | {
+        "encode": max(encode, 0.0)
+    }
+
+
+def _input_bytes(source: Path) -> int:
+    try:
+        return source.stat().st_size
+    except OSError:
+        return 0
