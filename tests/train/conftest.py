@@ -13,17 +13,19 @@ from d2csr.train.recipe import Recipe
 SCALE = 2
 
 
-def write_pairs(folder: Path, count: int = 3, *, size_px: int = 24, seed: int = 0) -> Path:
-    """Write pairs of soft stripes and blocks, LR the mean of 2x2 HR pixels."""
+def write_pairs(
+    folder: Path, count: int = 3, *, size_px: int = 24, seed: int = 0, scale: int = SCALE
+) -> Path:
+    """Write pairs of soft stripes and blocks, an LR pixel the mean of scale x scale HR pixels."""
     generator = np.random.default_rng(seed)
-    y, x = np.mgrid[0 : size_px * SCALE, 0 : size_px * SCALE]
+    y, x = np.mgrid[0 : size_px * scale, 0 : size_px * scale]
     for number in range(count):
         angle, period = generator.uniform(0, np.pi), generator.uniform(5, 12)
         wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
-        blocks = generator.uniform(60, 190, (4, 4, 3)).repeat(size_px * SCALE // 4, 0)
-        hr = blocks.repeat(size_px * SCALE // 4, 1) + 50 * wave[..., None]
-        lr = hr.reshape(size_px, SCALE, size_px, SCALE, 3).mean((1, 3))
-        for name, picture in ((f"s{number}_HR", hr), (f"s{number}_LR{SCALE}", lr)):
+        blocks = generator.uniform(60, 190, (4, 4, 3)).repeat(size_px * scale // 4, 0)
+        hr = blocks.repeat(size_px * scale // 4, 1) + 50 * wave[..., None]
+        lr = hr.reshape(size_px, scale, size_px, scale, 3).mean((1, 3))
+        for name, picture in ((f"s{number}_HR", hr), (f"s{number}_LR{scale}", lr)):
             write_rgb8(folder / f"{name}.png", picture.clip(0, 255).round().astype(np.uint8))
     return folder
 

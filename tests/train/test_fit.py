@@ -109,6 +109,17 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_files(tmp_path, pairs
     assert "--resume" in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_stops_before_the_weights_move(tmp_path, pairs, value):
+    run, loader = make_run(tiny_recipe(pairs), tmp_path / "run")
+    run.network.divergence.head.bias.register_hook(lambda gradient: gradient * value)
+    before = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"gradients of step 0 are not finite, batch: s\d"):
+        fit(run, loader, watch=None)
+    after = run.network.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
 def test_the_loss_falls_on_a_picture_seen_again_and_again(tmp_path, pairs):
     stages = [{"kind": "joint", "steps": 60, "learning_rate": 3e-3}]
     recipe = tiny_recipe(pairs, stages=stages, loss={"reconstruction": "l1"})
@@ -125,7 +136,7 @@ def test_the_loss_falls_on_a_picture_seen_again_and_again(tmp_path, pairs):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs):
+def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     train(recipe, out=tmp_path / "run", validate_on=str(pairs))
     log = tmp_path / "run" / "log.jsonl"
@@ -138,6 +149,8 @@ def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs):
         "convergence"
     ] * 2
     assert {"learning_rate", "steps_per_s"} <= rows[0].keys()
+    assert [row["protocol"] for row in rows if "val_psnr_db" in row] == ["y"]
+    assert "validation (protocol y)" in capfd.readouterr().err
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 

@@ -1,9 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
+from d2csr.checkpoint.load import read_state
 from d2csr.core.errors import RecipeError
+from d2csr.train.devices import resolved_precision
 from d2csr.train.recipe import Recipe
 from d2csr.train.recipe_file import read_recipe
 from d2csr.train.start import train
@@ -25,16 +29,20 @@ def test_every_scale_of_the_paper_has_its_recipe():
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)
 def test_every_experiment_trains_when_made_small(path, tmp_path):
-    """Its own kinds of stage, losses, mean, border and base; four channels, two steps each."""
+    """Its own scale, precision, stages, losses, mean, border and base; few channels and steps."""
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    pairs = write_pairs(tmp_path / "pairs")
-    small = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4, "scale": 2}
-    values["model"] |= small
-    values["data"] = {"train": str(pairs), "patch_px": 12, "batch": 2}
+    scale = values["model"]["scale"]
+    pairs = write_pairs(tmp_path / "pairs", size_px=12, scale=scale)
+    values["model"] |= {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
+    values["data"] = {"train": str(pairs), "patch_px": 8, "batch": 2}
     values["stages"] = [{**stage, "steps": 2} for stage in values["stages"]]
-    values |= {"pace": {"log": 1}, "compile": False, "precision": "fp32"}
+    values |= {"pace": {"log": 1}, "compile": False}
     train(write_recipe(tmp_path / "small.yaml", values), out=tmp_path / "run")
-    assert (tmp_path / "run" / "bundle" / "bundle.json").is_file()
+    card = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text(encoding="utf-8"))
+    assert card["scale"] == scale
+    state = read_state(tmp_path / "run" / "checkpoints" / f"step-{2 * len(values['stages']):08d}")
+    chosen = values.get("precision", "auto")
+    assert state["precision"] == resolved_precision(chosen, torch.device("cpu"))
 
 
 def test_all_faults_are_told_at_once_with_their_lines(tmp_path):

@@ -1,5 +1,6 @@
 """A run that was stopped goes on as if it never had been, bit for bit."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ import torch
 
 from d2csr.checkpoint.load import last_checkpoint, load_network, read_file, read_state
 from d2csr.checkpoint.save import EMA, MODEL, OPTIMIZER
-from d2csr.core.errors import RecipeError, UsageError
+from d2csr.core.errors import CheckpointError, RecipeError, UsageError
 from d2csr.train.devices import Devices
 from d2csr.train.fit import fit
 from d2csr.train.run import Run
@@ -128,3 +129,35 @@ def test_a_run_is_not_resumed_with_another_recipe(tmp_path, pairs):
     other = write_recipe(tmp_path / "other.yaml", recipe_values(pairs, seed=5))
     with pytest.raises(RecipeError, match="differ: seed"):
         train(other, out=tmp_path / "run", resume=True)
+
+
+def _with_precision(run, precision):
+    """Write another precision, or none, into the newest checkpoint's state."""
+    path = last_checkpoint(run) / "state.json"
+    state = {**json.loads(path.read_text()), "precision": precision}
+    path.write_text(json.dumps({key: value for key, value in state.items() if value is not None}))
+
+
+def test_a_run_is_not_resumed_in_another_precision(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run")
+    _with_precision(tmp_path / "run", "bf16")
+    with pytest.raises(CheckpointError, match="trained in bf16, and precision here is fp32"):
+        train(recipe, out=tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_that_tells_no_precision_is_resumed(tmp_path, pairs, capfd):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run")
+    _with_precision(tmp_path / "run", None)
+    train(recipe, out=tmp_path / "run", resume=True)
+    assert "going on at step 4 of 4" in capfd.readouterr().err
+
+
+def test_a_resume_without_a_run_says_that_a_new_one_begins(tmp_path, pairs, capfd):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run", resume=True)
+    told = f"{tmp_path / 'run'} holds no checkpoint to resume from: a new run begins\n"
+    assert told in capfd.readouterr().err
+    train(recipe, out=tmp_path / "other")
+    assert "a new run begins" not in capfd.readouterr().err

@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 
 import d2csr
 from d2csr.checkpoint.load import last_checkpoint, load_network, read_state
@@ -16,23 +17,40 @@ from tests.train.conftest import recipe_values, write_pairs, write_recipe
 D2CSR = [sys.executable, "-m", "d2csr"]
 
 
-def test_sigterm_saves_and_the_run_goes_on(tmp_path, pairs):
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+def test_a_run_asked_to_stop_saves_and_can_be_resumed(tmp_path, pairs, devices, number):
     stages = [{"kind": "joint", "steps": 100_000, "learning_rate": 1e-3}]
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, stages=stages))
     command = [*D2CSR, "train", str(recipe), "--out", str(tmp_path / "run")]
+    command += ["--devices", str(devices)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"
     while process.poll() is None and not (log.is_file() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
+    process.send_signal(number)  # to the first process alone
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
-    assert "stopped and saved at step" in told
+    assert told.count("stopped and saved at step") == 1
+    assert "Traceback" not in told
     folder = last_checkpoint(tmp_path / "run")
     assert folder is not None
     step = read_state(folder)["step"]
     assert 3 < step < 100_000
     load_network(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])
+def test_processes_stopped_before_training_end_as_one_does(tmp_path, pairs, number, code):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    command = [*D2CSR, "train", str(recipe), "--out", str(tmp_path / "run"), "--devices", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run" / "recipe.yaml").is_file():
+        time.sleep(0.02)
+    time.sleep(0.5)  # its processes are being started
+    process.send_signal(number)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == code, told
 
 
 def test_pairs_to_enlarged_photograph_from_end_to_end(tmp_path):

@@ -1,20 +1,15 @@
-"""Devices and processes: where tensors live, in which precision, and how gradients are shared."""
+"""Devices: where tensors live, in which precision, and what the processes of a run share."""
 
-import os
-import socket
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 
-from d2csr.core.errors import UsageError
-
+Told = TypeVar("Told")
 Precision = Literal["auto", "bf16", "fp32", "fp64"]
 
 
@@ -43,7 +38,7 @@ class Devices:
             gradient.copy_(part.view_as(gradient))
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a number's mean over all processes."""
+        """Return the mean over all processes, number by number."""
         if self.world == 1:
             return value
         shared = value.clone()
@@ -56,78 +51,22 @@ class Devices:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
-
-def is_first_process() -> bool:
-    """Return whether torchrun, if it started us, means this process to write files."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def processes(devices: int) -> int:
-    """Return how many processes train: torchrun's, where it started us, or one a device."""
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else devices
+    def gathered(self, value: Told) -> list[Told]:
+        """Return what every process says, the first one's word first."""
+        if self.world == 1:
+            return [value]
+        told: list[Told] = [value] * self.world
+        torch.distributed.all_gather_object(told, value)
+        return told
 
 
-class Order(NamedTuple):
-    """What every process of a run is to do."""
-
-    work: Callable[..., None]
-    arguments: tuple[object, ...]
-
-
-def run_on_devices(order: Order, devices: int) -> None:
-    """Run `work(Devices, *arguments)` here, in several processes, or as torchrun placed us.
-
-    Raises:
-        UsageError: more devices than there are, or `--devices` beside torchrun.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        if devices != 1:
-            problem = "given beside torchrun, which starts the processes itself"
-            raise UsageError("--devices", problem, remedy="Leave it out.")
-        _run_in_group(order)
-    elif devices == 1:
-        order.work(Devices(_device(0)), *order.arguments)
-    elif torch.cuda.is_available() and devices > torch.cuda.device_count():
-        problem = f"{devices} asked for, {torch.cuda.device_count()} there"
-        raise UsageError("--devices", problem, remedy="Ask for fewer.")
-    else:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-        spawn(_spawned, args=(order, {**place, "WORLD_SIZE": str(devices)}), nprocs=devices)
-
-
-def _spawned(rank: int, *told: Any) -> None:
-    """Join the run as process `rank` of this machine, told as torchrun tells its processes."""
-    order, place = told
-    os.environ.update(place, RANK=str(rank), LOCAL_RANK=str(rank))
-    if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(place["WORLD_SIZE"])))
-    _run_in_group(order)
-
-
-def _run_in_group(order: Order) -> None:
-    """Join the process group that the environment describes, and work."""
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    device = _device(int(os.environ["LOCAL_RANK"]))
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, rank=rank, world_size=world)
-    try:
-        order.work(Devices(device, rank, world), *order.arguments)
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def _device(index: int) -> torch.device:
+def device_at(index: int) -> torch.device:
+    """Return the device of a machine's process: its GPU of that number, or the processor."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def resolved_precision(precision: Precision, device: torch.device) -> Precision:

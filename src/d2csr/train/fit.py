@@ -1,9 +1,6 @@
 """The training loop: one step after the other, from wherever the run stopped."""
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -12,11 +9,12 @@ import torch
 from d2csr.core.errors import TrainingError
 from d2csr.data.crops import CropBatch
 from d2csr.data.loader import Loader
-from d2csr.losses.total import total
+from d2csr.losses.total import Term, total
 from d2csr.train.devices import autocast
 from d2csr.train.optimizer import learning_rate, set_learning_rate
 from d2csr.train.run import Run
 from d2csr.train.stages import KINDS, Lesson
+from d2csr.train.stop import asked_to_stop
 
 
 @runtime_checkable
@@ -36,9 +34,9 @@ def fit(run: Run, loader: Loader, *, watch: Follower | None) -> bool:
         watch: tells what happens; None on all processes but the first.
 
     Raises:
-        TrainingError: a loss is not finite; step and files are named.
+        TrainingError: a loss or a gradient is not finite; step and files are named.
     """
-    with _asked_to_stop() as asked:
+    with asked_to_stop() as asked:
         batches = loader.starting_at(run.step)
         while run.step < run.recipe.steps:
             _, batch = next(batches)
@@ -71,15 +69,15 @@ def update(run: Run, batch: CropBatch) -> dict[str, float]:
     with autocast(run.precision, run.devices.device):
         terms = KINDS[stage.kind].terms(run.network, lesson)
     loss = total(terms)
-    _check_finite(run, batch, loss=loss)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    _check_finite(run, batch, loss=loss)
     run.devices.share_gradients(run.parameters)
     if settings.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(run.parameters, settings.clip_norm)
     run.optimizer.step()
     run.average.update(run.network, run.step)
-    return {"loss": loss.item(), **{t.name: t.value.item() for t in terms}, "learning_rate": rate}
+    return {**_figures(run, terms, loss=loss), "learning_rate": rate}
 
 
 def _tensor(images: np.ndarray, run: Run) -> torch.Tensor:
@@ -91,25 +89,25 @@ def _tensor(images: np.ndarray, run: Run) -> torch.Tensor:
 
 
 def _check_finite(run: Run, batch: CropBatch, *, loss: torch.Tensor) -> None:
-    """Stop before a loss that is no number spoils the weights, on all processes at once."""
-    own = not bool(loss.isfinite())
-    if run.devices.any(own):
-        problem = f"the loss of step {run.step} is {loss.item()}, batch: {', '.join(batch.names)}"
-        remedy = "Lower the learning rate or look at these pairs; --resume goes on before it."
-        raise TrainingError(run.folder, problem, remedy=remedy)
+    """Stop, on all processes at once, before a number that is none spoils the weights."""
+    gradients = [p.grad for p in run.parameters if p.grad is not None]
+    largest = torch.nn.utils.get_total_norm(gradients, torch.inf)  # NaN counts as larger than all
+    sound = bool(loss.isfinite() & largest.isfinite())
+    if not run.devices.any(not sound):
+        return
+    what = f"the gradients of step {run.step} are not finite"
+    if not loss.isfinite():
+        what = f"the loss of step {run.step} is {loss.item()}"
+    told = run.devices.gathered(None if sound else (what, batch.names))
+    guilty = [each for each in told if each is not None]
+    files = ", ".join(name for _, names in guilty for name in names)
+    remedy = "Lower the learning rate or look at these pairs; --resume goes on before it."
+    raise TrainingError(run.folder, f"{guilty[0][0]}, batch: {files}", remedy=remedy)
 
 
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Yield a list that SIGTERM or SIGINT fills; the run then saves and ends its step."""
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _figures(run: Run, terms: Sequence[Term], *, loss: torch.Tensor) -> dict[str, float]:
+    """Return loss and terms as numbers; of a step that is logged, the means over all processes."""
+    values = torch.stack([loss.detach().double(), *(t.value.detach().double() for t in terms)])
+    if (run.step + 1) % run.recipe.pace.log == 0:
+        values = run.devices.mean(values)
+    return dict(zip(("loss", *(term.name for term in terms)), values.tolist(), strict=True))

@@ -12,6 +12,7 @@ from torch import nn
 from d2csr.checkpoint.load import BEST, CHECKPOINTS, last_checkpoint, read_file, read_state
 from d2csr.checkpoint.save import EMA, MODEL, OPTIMIZER, save_checkpoint
 from d2csr.core.config import ModelConfig
+from d2csr.core.errors import CheckpointError
 from d2csr.models.d2csr import D2CSR
 from d2csr.train.average import Average
 from d2csr.train.devices import Devices, Precision
@@ -94,11 +95,20 @@ class Run:
         self._write(self.folder / BEST, {MODEL: self.average.tensors}, config=config)
 
     def resume(self) -> bool:
-        """Take over the newest checkpoint, if there is one; return whether there was."""
+        """Take over the newest checkpoint, if there is one; return whether there was.
+
+        Raises:
+            CheckpointError: it was trained in another precision than this run computes in.
+        """
         folder = last_checkpoint(self.folder)
         if folder is None:
             return False
         state = read_state(folder)
+        before = state.get("precision", self.precision)  # the oldest checkpoints don't say
+        if before != self.precision:
+            problem = f"the run was trained in {before}, and precision here is {self.precision}"
+            remedy = f"Resume on a machine where it is {before}, or begin a new run."
+            raise CheckpointError(folder, problem, remedy=remedy)
         self.step = state["step"]
         self.best = Best(**state["best"])
         tensors, _ = read_file(folder / MODEL)

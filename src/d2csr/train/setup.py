@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 import yaml
-from rich.console import Console
 
-from d2csr.checkpoint.load import last_checkpoint, load_network
+from d2csr.checkpoint.load import load_network
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeError, UsageError
 from d2csr.core.files import cache_folder, write_atomically
@@ -20,7 +19,8 @@ from d2csr.data.crops import CropSampler
 from d2csr.data.loader import Loader
 from d2csr.data.sources import open_pairs
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.devices import Devices, processes, resolved_precision
+from d2csr.train.devices import Devices, resolved_precision
+from d2csr.train.launch import processes
 from d2csr.train.recipe import Recipe
 from d2csr.train.recipe_file import read_recipe
 from d2csr.train.run import Run
@@ -120,16 +120,24 @@ def make_loader(recipe: Recipe, pairs: Manifest, *, devices: Devices) -> Loader:
     return Loader(sampler, rank=devices.rank, world=devices.world)
 
 
-def make_run(recipe: Recipe, folder: Path, *, devices: Devices, console: Console) -> Run:
-    """Return the run, where it stands: at its newest checkpoint, or at the start."""
+def make_run(recipe: Recipe, folder: Path, *, devices: Devices) -> Run:
+    """Return the run, where it stands: at its newest checkpoint, or at the start.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or of another precision.
+        UsageError: not all processes find the same checkpoint.
+    """
     precision = resolved_precision(recipe.precision, devices.device)
     network = initial_network(recipe).to(devices.device)
     network.to(torch.float64 if precision == "fp64" else torch.float32)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
     run = Run(recipe, folder, network=network, devices=devices, precision=precision)
-    if last_checkpoint(folder) is not None:
-        run.resume()
-        console.print(f"going on at step {run.step} of {recipe.steps}")
+    run.resume()
+    steps = devices.gathered(run.step)
+    if len(set(steps)) > 1:
+        problem = f"the processes stand at different steps: {', '.join(map(str, steps))}"
+        remedy = "--out must be a folder that all machines share."
+        raise UsageError(folder, problem, remedy=remedy)
     return run
 
 
@@ -145,10 +153,14 @@ def initial_network(recipe: Recipe) -> D2CSR:
     if recipe.initial is None:
         return D2CSR(config).train()
     path = expanded(recipe.initial)
-    network = load_network(path)
-    if network.config != config:
-        problem = f"is another network: {_differences(network.config, config)}"
+    given = load_network(path)
+    # the window holds no weights, and a finished model has the one it is used with
+    there = replace(given.config, pooling_px=config.pooling_px)
+    if there != config:
+        problem = f"is another network: {_differences(there, config)}"
         raise CheckpointError(path, problem, remedy="Name the same model in the recipe.")
+    network = D2CSR(config)
+    network.load_state_dict(given.state_dict())
     return network.train()
 
 

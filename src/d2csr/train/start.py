@@ -6,9 +6,11 @@ from pathlib import Path
 from rich.console import Console
 
 from d2csr.core.manifest import Manifest
-from d2csr.train.devices import Devices, Order, is_first_process, run_on_devices
+from d2csr.train.compilation import compile_network
+from d2csr.train.devices import Devices
 from d2csr.train.finish import finish
 from d2csr.train.fit import fit
+from d2csr.train.launch import Order, is_first_process, run_on_devices
 from d2csr.train.recipe import Recipe
 from d2csr.train.recipe_file import read_recipe
 from d2csr.train.setup import (
@@ -31,6 +33,7 @@ class Job:
     folder: Path
     train: Manifest
     validation: Manifest | None
+    resume: bool
 
 
 def train(
@@ -72,17 +75,22 @@ def train(
         validation = checked_pairs(place, scale=scale, split="val")
     if is_first_process():
         keep_recipe(recipe, out)
-    run_on_devices(Order(train_here, (Job(recipe, out, pairs, validation),)), devices)
+    job = Job(recipe, out, pairs, validation, resume)
+    run_on_devices(Order(train_here, (job,)), devices)
 
 
 def train_here(devices: Devices, job: Job) -> None:
     """Do one process's part of a run; the first one writes, talks and finishes."""
     console = Console(stderr=True, quiet=not devices.is_first)
-    run = make_run(job.recipe, job.folder, devices=devices, console=console)
+    run = make_run(job.recipe, job.folder, devices=devices)
+    if run.step:
+        console.print(f"going on at step {run.step} of {job.recipe.steps}")
+    elif job.resume:
+        problem = f"{job.folder} holds no checkpoint to resume from: a new run begins"
+        console.print(problem, soft_wrap=True, markup=False)
     loader = make_loader(job.recipe, job.train, devices=devices)
     if job.recipe.compile:
-        run.network.divergence.compile()
-        run.network.convergence.compile()
+        compile_network(run.network, device=devices.device, console=console)
     if not devices.is_first:
         fit(run, loader, watch=None)
         return

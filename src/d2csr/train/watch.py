@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from d2csr.core.files import write_atomically
 from d2csr.train.run import Run
-from d2csr.train.validate import Validator
+from d2csr.train.validate import PROTOCOL, Validator
 
 LOG = "log.jsonl"
 
@@ -83,11 +83,12 @@ class Watch:
         if best:
             self.run.save_best(sr)
         row = {"val_psnr_db": sr, "val_best_leaf_psnr_db": max(leaves)}
-        self._write({**row, "val_worst_leaf_psnr_db": min(leaves)})
+        self._write({**row, "val_worst_leaf_psnr_db": min(leaves), "protocol": PROTOCOL})
         note = " (best so far)" if best else ""
         self.console.print(
-            f"step {self.run.step}: validation {sr:.3f} dB, leaves "
-            f"{min(leaves):.3f} to {max(leaves):.3f} dB{note}"
+            f"step {self.run.step}: validation (protocol {PROTOCOL}) {sr:.3f} dB, leaves "
+            f"{min(leaves):.3f} to {max(leaves):.3f} dB{note}",
+            soft_wrap=True,
         )
         self._since = (time.monotonic(), self.run.step)
 
@@ -101,13 +102,13 @@ class Watch:
         for index, weights in enumerate(output.weights[0]):
             self._board.add_image(f"weight/{index}", weights.unsqueeze(0).cpu(), self.run.step)
 
-    def _write(self, row: Mapping[str, float]) -> None:
+    def _write(self, row: Mapping[str, float | str]) -> None:
         step = self.run.step
         line = {"step": step, "stage": self.run.stage.kind, **row}
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
         for name, value in row.items():
-            if math.isfinite(value):
+            if not isinstance(value, str) and math.isfinite(value):
                 self._board.add_scalar(name, value, step)
 
 
