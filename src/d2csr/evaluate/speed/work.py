@@ -1,0 +1,138 @@
+"""Work of a network: parameters and operations, told by its configuration alone."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from d2csr.core.config import ModelConfig
+
+_REDUCTION = 16  # squeeze of the channel attention
+_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # factors of an expanded tail's shuffles
+_TAIL_TAPS = 25  # of the one 5x5 convolution that a tail collapses to
+_BASE_TAPS = 25  # of the bicubic base, one filter per output phase and colour
+
+
+class Convolution(NamedTuple):
+    """Convolutions of one kind.
+
+    Attributes:
+        inputs: channels in.
+        outputs: channels out.
+        taps: kernel height times width.
+        number: how many of them there are.
+        per_lr_px: output pixels per LR pixel; 0: one for the whole picture.
+        bias: has one.
+        trained: has weights that are learned; else they are fixed and no parameters.
+    """
+
+    inputs: int
+    outputs: int
+    taps: int = 9
+    number: int = 1
+    per_lr_px: int = 1
+    bias: bool = True
+    trained: bool = True
+
+    @property
+    def flop_per_lr_px(self) -> int:
+        """Return multiplications and additions per LR pixel, all of the kind together."""
+        return 2 * self.inputs * self.outputs * self.taps * self.number * self.per_lr_px
+
+    @property
+    def parameters(self) -> int:
+        """Return the number of trained values, all of the kind together."""
+        values = self.inputs * self.outputs * self.taps + (self.outputs if self.bias else 0)
+        return values * self.number if self.trained else 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a network is made of, part by part; the softmax and the sums count as nothing."""
+
+    trunk: tuple[Convolution, ...]
+    tails: tuple[Convolution, ...]
+    convergence: tuple[Convolution, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Return the number of trained values."""
+        return sum(each.parameters for each in (*self.trunk, *self.tails, *self.convergence))
+
+    @property
+    def gflop_per_lr_mp(self) -> float:
+        """Return the operations for a million LR pixels, in 1e9; 2 a multiplication with sum."""
+        return gflop_per_lr_mp((*self.trunk, *self.tails, *self.convergence))
+
+
+def gflop_per_lr_mp(convolutions: tuple[Convolution, ...]) -> float:
+    """Return the operations of convolutions for a million LR pixels, in 1e9."""
+    return sum(each.flop_per_lr_px for each in convolutions) / 1e3
+
+
+def work(config: ModelConfig, *, collapsed: bool) -> Work:
+    """Return the work of a configuration, its tails expanded or collapsed.
+
+    A frame of other kernels (`tail_border: each`) is left out: it is no part of a large picture.
+    """
+    return Work(
+        trunk=tuple(_trunk(config)),
+        tails=tuple(_collapsed_tails(config) if collapsed else _expanded_tails(config)),
+        convergence=tuple(_convergence(config)),
+    )
+
+
+def _trunk(config: ModelConfig) -> list[Convolution]:
+    width, leaves = config.channels, config.leaves
+    branches = sum(config.children**level for level in range(1, config.depth + 1))
+    groups = branches * config.groups
+    blocks = groups * config.blocks
+    residuals = leaves * (config.depth if config.deep_residual else 1)
+    hidden = max(1, width // _REDUCTION)
+    gated = 0 if config.pooling_px is None else 1  # a gate per pixel only where pooling is local
+    parts = [
+        Convolution(3, width),
+        Convolution(width, width, number=2 * blocks + groups + branches + residuals),
+        Convolution(width, hidden, taps=1, number=blocks, per_lr_px=gated),
+        Convolution(hidden, width, taps=1, number=blocks, per_lr_px=gated),
+    ]
+    if config.mean == "convolution":
+        parts.append(Convolution(3, 3, taps=1))
+    return parts
+
+
+def _expanded_tails(config: ModelConfig) -> list[Convolution]:
+    width, leaves, pixels = config.channels, config.leaves, 1
+    parts: list[Convolution] = []
+    for factor in _STAGES[config.scale]:
+        outputs = width * factor**2
+        parts.append(Convolution(width, outputs, number=leaves, per_lr_px=pixels))
+        pixels *= factor**2
+    return [
+        *parts,
+        Convolution(width, 3, number=leaves, per_lr_px=pixels),
+        *_finish(config, leaves),
+    ]
+
+
+def _collapsed_tails(config: ModelConfig) -> list[Convolution]:
+    tail = Convolution(config.channels, 3 * config.scale**2, taps=_TAIL_TAPS, number=config.leaves)
+    return [tail, *_finish(config, config.leaves)]
+
+
+def _finish(config: ModelConfig, leaves: int) -> list[Convolution]:
+    """Return what joins the tails on the SR grid: the trained mean, and the bicubic base once."""
+    pixels = config.scale**2
+    parts: list[Convolution] = []
+    if config.mean == "convolution":  # one map, applied to each leaf
+        parts.append(Convolution(3, 3, taps=1, per_lr_px=pixels))
+        repeated = Convolution(3, 3, taps=1, number=leaves - 1, per_lr_px=pixels, trained=False)
+        parts.append(repeated)
+    if config.base == "bicubic":
+        base = Convolution(1, 3 * pixels, taps=_BASE_TAPS, bias=False, trained=False)
+        parts.append(base)
+    return parts
+
+
+def _convergence(config: ModelConfig) -> list[Convolution]:
+    width, leaves, pixels = config.convergence_channels, config.leaves, config.scale**2
+    sizes = ((3 * leaves, width), (width, width), (width, leaves))
+    return [Convolution(*size, per_lr_px=pixels, bias=False) for size in sizes]
