@@ -1,0 +1,179 @@
+"""How simulated zoom pairs compare with real ones: blur between HR and LR, sharpness, noise.
+
+Real: City100's train scenes (Nikon D5500, x3). Simulated: the default camera of `d2csr simulate`
+on the photos of data/photos, at the same scale. Written to `results/realism.json`.
+
+    D2CSR_DATA=DATA python benchmarks/realism.py
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from d2csr.core.files import write_atomically
+from d2csr.core.manifest import Manifest
+from d2csr.data.sources import open_pairs
+from d2csr.images.colour import luma_of_rgb8
+from d2csr.images.read import read_rgb8
+from d2csr.simulate.camera import Camera
+from d2csr.simulate.run import Job, simulate
+from d2csr.simulate.sources import photos_in
+
+RESULTS = Path(__file__).parent / "results"
+SCALE = 3
+REAL = "city100/nikon_d5500_x3/train"
+PHOTOS = "photos/clic2025"
+KERNEL_PX = 15  # side, on the HR grid
+SPECTRUM_PX = 128
+BANDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)  # cycles per pixel
+FREQUENCIES = tuple(round(0.02 * step, 2) for step in range(1, 13))  # cycles per HR pixel
+UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+
+Luma = np.ndarray
+
+
+def main() -> None:
+    """Measure both, print them side by side, keep the figures."""
+    data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "pairs"
+        job = Job(scale=SCALE, camera=Camera(), seed=0)
+        simulate(photos_in([data / PHOTOS], out=out), out, job=job)
+        rows = {"real": measured(open_pairs(data / REAL)), "simulated": measured(open_pairs(out))}
+    rows["real"]["pairs"] = f"$D2CSR_DATA/{REAL}"
+    rows["simulated"]["pairs"] = f"default camera, x{SCALE}, seed 0, of $D2CSR_DATA/{PHOTOS}"
+    for name in rows["real"]:
+        print(f"{name:28}", *(f"{kind}: {row[name]}" for kind, row in rows.items()), sep="\n    ")
+    text = json.dumps(rows, indent=1)
+    write_atomically(RESULTS / "realism.json", f"{text}\n".encode())
+
+
+def measured(manifest: Manifest) -> dict[str, object]:
+    """Return what is compared, of all pairs of a manifest."""
+    pictures = [(luma(pair.hr), luma(pair.lr)) for pair in manifest]
+    kernel = least_squares_kernel(pictures, manifest.scale)
+    transfer = mtf(kernel)
+    return {
+        "pairs": "",
+        "number": len(pictures),
+        "mtf": {str(at): round(float(transfer(at)), 3) for at in FREQUENCIES},
+        "mtf50_cycles_per_hr_px": round(mtf50(kernel), 4),
+        "mtf_at_lr_nyquist": round(float(transfer(0.5 / manifest.scale)), 3),
+        "kernel_width_hr_px": round(width(kernel), 2),
+        "hr_spectrum_db": spectrum_db([hr for hr, _ in pictures]),
+        "lr_spectrum_db": spectrum_db([lr for _, lr in pictures]),
+        "hr_noise_levels": noise([hr for hr, _ in pictures]),
+        "lr_noise_levels": noise([lr for _, lr in pictures]),
+    }
+
+
+def luma(path: Path) -> Luma:
+    """Return a picture's luma, 0..255 full range."""
+    return (luma_of_rgb8(read_rgb8(path)) - 16) * 255 / 219
+
+
+def least_squares_kernel(pictures: Iterable[tuple[Luma, Luma]], scale: int) -> np.ndarray:
+    """Return the filter on the HR grid that, sampled, comes nearest to the LR pictures."""
+    half, first = KERNEL_PX // 2, (scale - 1) // 2
+    unknowns = (2 * half + 1) ** 2 + 1
+    normal, target = np.zeros((unknowns, unknowns)), np.zeros(unknowns)
+    for hr, lr in pictures:
+        edge = half // scale + 1
+        rows, columns = (side - 2 * edge for side in lr.shape)
+        offsets = [
+            (edge * scale + first + y, edge * scale + first + x)
+            for y in range(-half, half + 1)
+            for x in range(-half, half + 1)
+        ]
+        taps = [
+            hr[y : y + scale * rows : scale, x : x + scale * columns : scale].ravel()
+            for y, x in offsets
+        ]
+        system = np.stack([*taps, np.ones(rows * columns)])
+        normal = normal + system @ system.T
+        target = target + system @ lr[edge : edge + rows, edge : edge + columns].ravel()
+    solved = np.linalg.solve(normal + 100 * np.eye(len(normal)), target)[:-1]
+    return solved.reshape(KERNEL_PX, KERNEL_PX) / solved.sum()
+
+
+def mtf(kernel: np.ndarray) -> Callable[[float], float]:
+    """Return a function of cycles per HR pixel: the kernel's transfer, mean of both axes."""
+    offsets = np.arange(KERNEL_PX) - KERNEL_PX // 2
+
+    def transfer(at: float) -> float:
+        wave = np.exp(-2j * np.pi * at * offsets)
+        return float(np.mean([abs(kernel.sum(axis) @ wave) for axis in (0, 1)]))
+
+    return transfer
+
+
+def mtf50(kernel: np.ndarray) -> float:
+    """Return the lowest frequency at which the transfer falls below one half."""
+    transfer = mtf(kernel)
+    fine = np.linspace(0, 0.5, 2001)
+    return float(next((at for at in fine if transfer(at) < 0.5), 0.5))
+
+
+def width(kernel: np.ndarray) -> float:
+    """Return the kernel's full width at half of its maximum, along the axes, HR pixels."""
+    line = (kernel.sum(0) + kernel.sum(1)) / 2
+    fine = np.interp(np.linspace(0, KERNEL_PX - 1, 2000), np.arange(KERNEL_PX), line)
+    return float((fine > fine.max() / 2).mean() * (KERNEL_PX - 1))
+
+
+def spectrum_db(pictures: Sequence[Luma]) -> list[float]:
+    """Return the power in bands of frequency, dB above the lowest band's."""
+    window = np.outer(np.hanning(SPECTRUM_PX), np.hanning(SPECTRUM_PX))
+    step = np.fft.fftfreq(SPECTRUM_PX)
+    radius = np.hypot(step[:, None], step)
+    power = np.zeros_like(radius)
+    for picture in pictures:
+        spectra = [
+            np.abs(np.fft.fft2((part - part.mean()) * window)) ** 2 for part in tiles(picture)
+        ]
+        power += np.sum(spectra, axis=0) / np.sum(spectra)
+    bands = [power[np.abs(radius - band) < 0.02].mean() for band in BANDS]
+    return [round(10 * float(np.log10(band / bands[0])), 1) for band in bands]
+
+
+def tiles(picture: Luma) -> Iterable[Luma]:
+    """Yield the squares of a picture that a spectrum is taken of."""
+    side = SPECTRUM_PX
+    for top in range(0, picture.shape[0] - side + 1, side):
+        for left in range(0, picture.shape[1] - side + 1, side):
+            yield picture[top : top + side, left : left + side]
+
+
+def noise(pictures: Sequence[Luma]) -> float:
+    """Return the noise of pictures' flattest blocks of 16x16, levels of 255; their median.
+
+    Standard deviation by the mask of Immerkaer (1996), which lets neither slopes nor edges along
+    the axes through.
+    """
+    return round(float(np.median([flat_noise(picture) for picture in pictures])), 2)
+
+
+def flat_noise(picture: Luma) -> float:
+    """Return the 1st percentile over blocks that are neither black nor white."""
+    p = picture
+    mask = p[1:-1, 1:-1] * 4 + p[:-2, :-2] + p[2:, 2:] + p[:-2, 2:] + p[2:, :-2]
+    mask = (mask - 2 * (p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1])) / 6
+    blocks, means = squares(mask), squares(p[1:-1, 1:-1]).mean(axis=1)
+    usable = (means > 20) & (means < 235)
+    return float(np.percentile(np.sqrt((blocks[usable] ** 2).mean(axis=1)), 1))
+
+
+def squares(picture: np.ndarray, side: int = 16) -> np.ndarray:
+    """Return the picture's square blocks, one a row."""
+    height, width = (length // side * side for length in picture.shape)
+    cut = picture[:height, :width].reshape(height // side, side, width // side, side)
+    return cut.transpose(0, 2, 1, 3).reshape(-1, side * side)
+
+
+if __name__ == "__main__":
+    main()

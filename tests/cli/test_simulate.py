@@ -1,0 +1,39 @@
+"""The command `simulate`, as the shell sees it."""
+
+import pytest
+
+
+@pytest.fixture
+def camera(tmp_path):
+    file = tmp_path / "camera.yaml"
+    file.write_text("scene: {procedural_px: [130, 120]}\nexif: {model: Toy}\n")
+    return file
+
+
+def test_pairs_are_made_and_checked(d2csr, camera, tmp_path):
+    out = tmp_path / "pairs"
+    made = d2csr("simulate", "--procedural", 2, "-o", out, "--scale", 2, "--config", camera)
+    assert (made.code, made.out) == (0, f"{out}: 2 pairs of scale 2\n")
+    assert sorted(path.name for path in out.rglob("*LR2.png")) == [
+        "Toy_001_LR2.png",
+        "Toy_002_LR2.png",
+    ]
+    assert d2csr("data", "check", out, "--patch", 16).code == 0
+
+
+def test_captures_are_frames_with_their_truth(d2csr, camera, tmp_path):
+    out = tmp_path / "captures"
+    words = ("--procedural", 1, "-o", out, "-s", 2, "--config", camera, "--captures")
+    assert d2csr("simulate", *words).out == f"{out}: 1 captures of scale 2\n"
+    assert {path.name for path in out.iterdir()} == {
+        "001_wide.jpg", "001_tele.jpg", "001_planes.png", "001_parallax.png", "truth.json",
+    }  # fmt: skip
+
+
+def test_faults_are_one_line_and_code_2(d2csr, tmp_path):
+    nothing = d2csr("simulate", "-o", tmp_path / "out", "-s", 2)
+    assert (nothing.code, nothing.out) == (2, "")
+    assert "has nothing to take" in nothing.err
+    missing = d2csr("simulate", "-i", tmp_path / "none", "-o", tmp_path / "out", "-s", 2)
+    assert missing.code == 2
+    assert "does not exist" in missing.err

@@ -1,0 +1,154 @@
+"""Geometry: views against OpenCV's camera, and rendered dots against the truth."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from d2csr.core.grid import Size
+from d2csr.simulate.camera import Camera, CameraError, LensPart, OpticsPart, PosePart, ScenePart
+from d2csr.simulate.geometry import Distortion, View, plane_homography
+from d2csr.simulate.render import light_on_sensor
+from d2csr.simulate.scene import Plane, Scene
+from d2csr.simulate.shots import couple
+from d2csr.simulate.tone import srgb_of_linear
+from d2csr.simulate.truth import (
+    Truth,
+    parallax_mask,
+    planes_seen,
+    read_truth,
+    truth_of,
+    write_truth,
+)
+
+VIEW = View(
+    Size(300, 200), 700.0, 180.0, Distortion(-0.06, 0.02, 0.01, 1e-3, -8e-4),
+    (3.0, -2.0, 5.0), (0.1, -0.05, 0.2),
+)  # fmt: skip
+POINTS = np.random.default_rng(0).uniform((0, 0), (299, 199), (50, 2))
+
+
+def test_projection_is_opencv_s():
+    plane_m = VIEW.on_plane(POINTS, 4.0)
+    world = np.concatenate([plane_m, np.full((50, 1), 4.0)], axis=1)
+    step, lens = 700 / 180, VIEW.distortion
+    coefficients = [lens.k1 * step**2, lens.k2 * step**4, lens.p1 * step, lens.p2 * step]
+    coefficients.append(lens.k3 * step**6)
+    turn = VIEW.rotation
+    found, _ = cv2.projectPoints(
+        world, turn, -turn @ np.array(VIEW.position_m), VIEW.intrinsics, np.array(coefficients)
+    )
+    assert found[:, 0] == pytest.approx(POINTS, abs=1e-6)
+    assert VIEW.pixels(plane_m, 4.0) == pytest.approx(POINTS, abs=1e-8)
+
+
+def test_the_homography_is_the_mapping_without_distortion():
+    flat = replace(VIEW, distortion=Distortion())
+    other = View(Size(400, 260), 2000.0, 240.0, Distortion(), (-1.0, 2.0, 0.5), (0.0, 0.02, -0.1))
+    matrix = plane_homography(flat, other, distance_m=3.0)
+    mapped = np.concatenate([POINTS, np.ones((50, 1))], axis=1) @ matrix.T
+    expected = other.pixels(flat.on_plane(POINTS, 3.0), 3.0)
+    assert mapped[:, :2] / mapped[:, 2:] == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_finer_grid_sees_the_same_through_the_middle_of_its_blocks():
+    finer = VIEW.times(3)
+    assert finer.on_plane((POINTS + 0.5) * 3 - 0.5, 2.0) == pytest.approx(
+        VIEW.on_plane(POINTS, 2.0), abs=1e-9
+    )
+
+
+def dots():
+    """Return round dots of light on black, and where they are."""
+    rng = np.random.default_rng(3)
+    grid = np.stack(np.meshgrid(np.arange(90, 620, 90), np.arange(90, 420, 90)), -1).reshape(-1, 2)
+    places = grid + rng.uniform(-0.5, 0.5, grid.shape)
+    y, x = np.mgrid[:500, :700].astype(np.float32)
+    light = sum(np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * 5.0**2)) for u, v in places)
+    photo = np.rint(255 * srgb_of_linear(light.astype(np.float32))).astype(np.uint8)
+    return np.repeat(photo[..., None], 3, axis=2), places
+
+
+def centroid(light, near, radius):
+    """Return the centre of a dot under a Gaussian window that follows it."""
+    left, top = (int(place - 5 * radius) for place in near)
+    side = int(10 * radius) + 2
+    light = light[top : top + side, left : left + side]
+    y, x = np.mgrid[top : top + light.shape[0], left : left + light.shape[1]].astype(np.float64)
+    for _ in range(10):
+        window = light * np.exp(-((x - near[0]) ** 2 + (y - near[1]) ** 2) / (2 * radius**2))
+        near = np.array([(window * x).sum(), (window * y).sum()]) / window.sum() * 2 - near
+    return near
+
+
+TILTED = Camera(
+    pose=PosePart(tilt_deg=(-0.2, 0.2), roll_deg=(-3, 3)),
+    optics=OpticsPart(
+        wide=LensPart(k1=-0.08, p1=1e-3, vignetting_stops=0, defocus_um=0),
+        tele=LensPart(k1=0.03, p2=1e-3, vignetting_stops=0, defocus_um=8),
+    ),
+    scene=ScenePart(px_per_tele_px=1.2),
+)
+
+
+def test_dots_appear_where_the_truth_says():
+    """To 0.01 px of each grid: wide, tele, and the tele picture on the wide grid times 3."""
+    photo, places = dots()
+    both = couple(photo, TILTED, scale=3, fields=1.2, seed=(5,))
+    plane = both.scene.planes[0]
+    points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
+    for shot, sigma in ((both.wide.shot, 2.0), (both.tele.shot, 4.5), (both.registered.shot, 4.5)):
+        size = shot.view.size
+        light = np.zeros((size.height, size.width))
+        for tile, rgb in light_on_sensor(both.scene, shot):
+            light[tile.rows, tile.columns] = rgb[..., 1]
+        truth = shot.view.pixels(points_m, plane.distance_m)
+        margin = 5 * sigma
+        inside = (truth > margin).all(1) & (truth < np.array(size) - margin).all(1)
+        assert inside.sum() >= 6
+        found = np.array([centroid(light, place, sigma) for place in truth[inside]])
+        assert np.abs(found - truth[inside]).max() < 0.01
+
+
+def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path):
+    photo, places = dots()
+    both = couple(photo, TILTED, scale=3, fields=1.2, seed=(5,))
+    truth = truth_of(both, "001", suffix=".jpg")
+    plane = both.scene.planes[0]
+    points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
+    on_wide = both.wide.shot.view.pixels(points_m, plane.distance_m)
+    on_tele = both.tele.shot.view.pixels(points_m, plane.distance_m)
+    assert truth.tele_position((on_wide + 0.5) * 3 - 0.5) == pytest.approx(on_tele, abs=1e-6)
+    write_truth((truth,), tmp_path / "truth.json")
+    (again,) = read_truth(tmp_path)
+    assert isinstance(again, Truth)
+    assert again == replace(truth, shots=again.shots)
+
+
+def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
+    """A disc half as far away, seen from two places: it lies over other parts of the backdrop."""
+    photo = np.full((400, 600, 3), 200, np.uint8)
+    camera = Camera(pose=PosePart(tilt_deg=0, roll_deg=0, shift_mm=(-30, 30)))
+    both = couple(photo, camera, scale=2, fields=1.0, seed=(1,))
+    backdrop = both.scene.planes[0]
+    y, x = np.mgrid[:400, :600]
+    cover = np.where(np.hypot(x - 300, y - 200) < 60, np.uint8(255), np.uint8(0))
+    near = Plane(np.zeros_like(photo), cover, 0.5 * backdrop.distance_m, 0.5 * backdrop.pitch_m)
+    both = replace(both, scene=Scene((backdrop, near)))
+    seen = planes_seen(both)
+    free = parallax_mask(both, seen)
+    assert set(np.unique(seen)) == {0, 1}
+    assert not free[seen == 1].any()
+    hidden = (free == 0) & (seen == 0)
+    assert 0.1 * (seen == 1).sum() < hidden.sum()
+    picture = both.wide.take(both.scene)
+    inner = cv2.erode((seen == 1).astype(np.uint8), np.ones((9, 9))) > 0
+    outer = cv2.dilate((seen == 1).astype(np.uint8), np.ones((9, 9))) == 0
+    assert picture[inner].max() < 25
+    assert picture[outer].min() > 120
+
+
+def test_a_photo_too_small_is_told():
+    with pytest.raises(CameraError, match="below 16 px"):
+        couple(np.zeros((60, 60, 3), np.uint8), Camera(), scale=4, fields=1.0, seed=(0,))
