@@ -1,0 +1,124 @@
+"""The training set: accepted pairs in their splits, with the manifest that training reads."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from d2csr.align.outcome import PICTURES, Outcome
+from d2csr.align.task import move_picture
+from d2csr.core.grid import Size
+from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
+
+SPLITS = ("train", "val", "test")
+Layout = Literal["splits", "realsr"]
+
+# Folder of a split's pictures, by layout; RealSR V3 sorts by camera first.
+FOLDERS: Mapping[Layout, Callable[[str, str, int], str]] = {
+    "splits": lambda split, camera, scale: split,
+    "realsr": lambda split, camera, scale: f"{camera}/{split.capitalize()}/{scale}",
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a set is laid out and split.
+
+    Attributes:
+        scale: HR pixels to an LR pixel.
+        layout: of the folders.
+        seed: decides which scene goes where.
+        val: share of the scenes for validation.
+        test: share of the scenes for testing.
+        licence: what the manifest says.
+    """
+
+    scale: int
+    layout: Layout = "splits"
+    seed: int = 0
+    val: float = 0.1
+    test: float = 0.1
+    licence: str = ""
+
+
+def write_set(outcomes: Sequence[Outcome], work: Path, *, out: Path, shape: Shape) -> Manifest:
+    """Move the accepted pairs' pictures to their places and write the manifest; return it."""
+    accepted = [outcome for outcome in outcomes if outcome.verdict == "accepted"]
+    splits = splits_of([outcome.scene for outcome in accepted], shape)
+    pairs = tuple(
+        _placed(outcome, splits[outcome.scene], work=work, out=out, shape=shape)
+        for outcome in accepted
+    )
+    manifest = Manifest(shape.scale, shape.licence, pairs, out)
+    write_manifest(manifest, out / MANIFEST_NAME)
+    return manifest
+
+
+def splits_of(scenes: Sequence[str], shape: Shape) -> dict[str, str]:
+    """Return each scene's split: scenes in the order of a hash with the seed, shares rounded.
+
+    At least one scene goes to a split whose share is above 0, once there are three.
+    """
+    order = sorted(set(scenes), key=lambda scene: _hash(shape.seed, scene))
+    counts = {name: int(len(order) * getattr(shape, name) + 0.5) for name in ("test", "val")}
+    if len(order) >= 3:
+        counts = {
+            name: max(count, 1 if getattr(shape, name) > 0 else 0) for name, count in counts.items()
+        }
+    splits = ["test"] * counts["test"] + ["val"] * counts["val"]
+    splits += ["train"] * (len(order) - len(splits))
+    return dict(zip(order, splits, strict=False))
+
+
+def _hash(seed: int, scene: str) -> str:
+    return hashlib.sha256(f"{seed}:{scene}".encode()).hexdigest()
+
+
+def place(outcome: Outcome, kind: str, *, split: str, out: Path, shape: Shape) -> Path:
+    """Return where a picture of a pair belongs."""
+    if kind == "mask":
+        return out / "masks" / f"{outcome.name}.png"
+    folder = out / FOLDERS[shape.layout](split, outcome.camera, shape.scale)
+    return folder / f"{outcome.name}_{kind if kind == 'HR' else f'LR{shape.scale}'}.png"
+
+
+def where(outcome: Outcome, kind: str, *, work: Path, out: Path, shape: Shape) -> Path | None:
+    """Return where a picture lies now: in the work folder, or any split of any layout, or None."""
+    shapes = [replace(shape, layout=layout) for layout in FOLDERS]
+    there = [work / f"{outcome.name}_{kind}.png"]
+    there += [
+        place(outcome, kind, split=split, out=out, shape=each)
+        for each in shapes
+        for split in SPLITS
+    ]
+    return next((path for path in there if path.is_file()), None)
+
+
+def _placed(outcome: Outcome, split: str, *, work: Path, out: Path, shape: Shape) -> Pair:
+    paths = {}
+    for kind in PICTURES:
+        if kind not in outcome.hashes:
+            continue
+        now, paths[kind] = (
+            where(outcome, kind, work=work, out=out, shape=shape),
+            place(outcome, kind, split=split, out=out, shape=shape),
+        )
+        if now is None:
+            raise FileNotFoundError(paths[kind])
+        if now != paths[kind]:
+            move_picture(now, paths[kind])
+    return Pair(
+        outcome.name,
+        split,
+        paths["LR"],
+        paths["HR"],
+        Size(*outcome.lr_size),
+        Size(*outcome.hr_size),
+        outcome.hashes["LR"],
+        outcome.hashes["HR"],
+        paths.get("mask"),
+        outcome.scores,
+        outcome.transform,
+        outcome.camera,
+    )

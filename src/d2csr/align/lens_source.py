@@ -1,0 +1,134 @@
+"""Where a lens' distortion is known from: nowhere, given figures, or lensfun by EXIF."""
+
+import json
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from d2csr.align.facts import Facts
+from d2csr.align.lens import IDENTITY, Lens
+from d2csr.align.photo import Photo
+from d2csr.core.errors import DataError, UsageError
+from d2csr.core.grid import Size
+
+Source = Literal["identity", "lensfun", "estimate", "given"]
+LENSFUN_LIMIT_PX = 0.5  # by which Brown's radial terms may miss lensfun's own model
+
+
+@dataclass(frozen=True)
+class LensChoice:
+    """Which distortion is undone before registering.
+
+    Attributes:
+        source: identity, lensfun, estimate (of many pairs together; a single pair has none to
+            join), or given.
+        wide: given, of the wide photographs.
+        tele: given, of the tele photographs.
+    """
+
+    source: Source = "identity"
+    wide: Lens = field(default=IDENTITY)
+    tele: Lens = field(default=IDENTITY)
+
+
+UNKNOWN_LENSES = LensChoice()
+
+
+def lens_choice(text: str) -> LensChoice:
+    """Return the choice that a word or a JSON file names.
+
+    Args:
+        text: `identity`, `lensfun`, `estimate`, or a file `{"wide": {"k1": ...}, "tele": {...}}`.
+
+    Raises:
+        UsageError: neither word nor file.
+        DataError: the file isn't what it should be.
+    """
+    for word in ("identity", "lensfun", "estimate"):
+        if text == word:
+            return LensChoice(word)
+    path = Path(text)
+    if not path.is_file():
+        remedy = "Say identity, lensfun, estimate, or the name of a JSON file."
+        raise UsageError("--lens", f"{text!r} is none of its choices and no file", remedy=remedy)
+    known = [each.name for each in fields(Lens)]
+    remedy = f'Write {{"wide": {{...}}, "tele": {{...}}}} with numbers for {", ".join(known)}.'
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        wide, tele = (
+            Lens(**{name: float(value) for name, value in values.get(end, {}).items()})
+            for end in ("wide", "tele")
+        )
+    except (OSError, ValueError, TypeError, AttributeError) as fault:
+        raise DataError(path, f"holds no lenses ({fault})", remedy=remedy) from fault
+    return LensChoice("given", wide, tele)
+
+
+def lenses_of(wide: Photo, tele: Photo, *, choice: LensChoice) -> tuple[Lens, Lens]:
+    """Return the distortion of both photographs' lenses.
+
+    Raises:
+        DataError: lensfun knows no such camera or lens.
+    """
+    if choice.source == "lensfun":
+        first, second = (
+            lensfun_lens(each.facts, each.size, path=each.path) for each in (wide, tele)
+        )
+        return first, second
+    return choice.wide, choice.tele
+
+
+def lensfun_lens(facts: Facts, frame: Size, *, path: Path) -> Lens:
+    """Return lensfun's distortion of a lens at a focal length, as Brown's radial terms.
+
+    Raises:
+        DataError: EXIF tells no lens, or lensfun knows none, or not at this focal length.
+    """
+    # its database takes a while to load, and few need it; the module says nothing of its types
+    lensfunpy: Any = import_module("lensfunpy")
+
+    remedy = "Leave --lens away, or give the coefficients in a JSON file."
+    if not (facts.model and facts.focal_mm):
+        raise DataError(path, "tells no camera and focal length for lensfun", remedy=remedy)
+    database = lensfunpy.Database()
+    cameras = database.find_cameras(facts.make, facts.model)
+    lenses = database.find_lenses(cameras[0], None, facts.lens or None) if cameras else []
+    if not lenses:
+        problem = f"has a camera or lens that lensfun doesn't know ({facts.model}, {facts.lens})"
+        raise DataError(path, problem, remedy=remedy)
+    modifier = lensfunpy.Modifier(lenses[0], cameras[0].crop_factor, *frame)
+    modifier.initialize(
+        facts.focal_mm, facts.f_number or 8.0, facts.distance_m or 10.0,
+        flags=lensfunpy.ModifyFlags.DISTORTION,
+    )  # fmt: skip
+    step = max(1, max(frame) // 64)
+    distorted = modifier.apply_geometry_distortion(0, 0, *frame)
+    if distorted is None:
+        raise DataError(path, f"lensfun has no distortion of {lenses[0].model}", remedy=remedy)
+    return fitted_lens(
+        np.asarray(distorted, np.float64)[::step, ::step], step, frame=frame, path=path
+    )
+
+
+def fitted_lens(distorted: np.ndarray, step: int, *, frame: Size, path: Path) -> Lens:
+    """Return the radial terms that bring ideal places, `step` apart, to these distorted ones.
+
+    Raises:
+        DataError: they don't describe it.
+    """
+    rows, columns = distorted.shape[:2]
+    ideal = np.stack(np.meshgrid(np.arange(columns) * step, np.arange(rows) * step), -1)
+    middle, corner = (np.array(frame) - 1) / 2, np.hypot(*frame) / 2
+    start, goal = ((each - middle) / corner for each in (ideal, distorted))
+    square = (start**2).sum(-1, keepdims=True)
+    terms = np.stack([start, *(start * square**power for power in (1, 2, 3))], -1).reshape(-1, 4)
+    size, *radial = np.linalg.lstsq(terms, goal.reshape(-1), rcond=None)[0]
+    missed = np.abs(terms @ [size, *radial] - goal.reshape(-1)).max() * corner
+    if missed > LENSFUN_LIMIT_PX:
+        problem = f"lensfun's model can't be written as radial terms ({missed:.2f} px missed)"
+        raise DataError(path, problem, remedy="Leave --lens away.")
+    # an ideal frame enlarged by `size` has the same shape; the matrix takes the enlargement up
+    return Lens(*(float(k / size ** (2 * n + 1)) for n, k in enumerate(radial, 1)))

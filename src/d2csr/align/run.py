@@ -1,0 +1,219 @@
+"""Many pairs at once: processes side by side, every outcome kept, so that a killed run goes on."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+
+from d2csr.align.captures import Capture, Captures, captures_in
+from d2csr.align.dataset import Shape, where, write_set
+from d2csr.align.facts import facts_of_file
+from d2csr.align.lens_source import LensChoice
+from d2csr.align.lens_together import estimated, group_of
+from d2csr.align.outcome import Outcome, key_of, read_outcome
+from d2csr.align.photo import is_raw_name
+from d2csr.align.report import REPORT_NAME, write_report
+from d2csr.align.steps import Settings
+from d2csr.align.task import Task, do_task
+from d2csr.core.errors import D2csrError, UsageError
+from d2csr.core.files import refuse_unwritable
+from d2csr.core.log import console
+from d2csr.core.manifest import MANIFEST_NAME
+from d2csr.images.read import image_size
+
+WORK_NAME = ".align"
+BYTES_PER_PX = 36  # of both photographs together, at the most; measured (docs/align.md)
+RAW_PX = 50_000_000  # assumed of a file whose size isn't read before it is developed
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to."""
+
+    outcomes: tuple[Outcome, ...]
+    alone: tuple[tuple[Path, str], ...]
+    out: Path
+
+    def count(self, verdict: str) -> int:
+        """Return how many pairs met a verdict."""
+        return sum(outcome.verdict == verdict for outcome in self.outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if every pair was accepted, 1 if some were, 2 if none."""
+        accepted = self.count("accepted")
+        return 0 if accepted == len(self.outcomes) else 1 if accepted else 2
+
+
+def align_folder(
+    folder: Path, out: Path, *, settings: Settings, shape: Shape, jobs: int
+) -> Summary:
+    """Make a training set of a folder of photographs.
+
+    Raises:
+        D2csrError: the folder holds no pairs, or the output can't be written; told before work.
+    """
+    if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
+        remedy = "Choose a folder outside the photographs'."
+        raise UsageError(out, "is, or holds, the folder of the photographs", remedy=remedy)
+    found = captures_in(folder, scale=settings.scale)
+    inside = out.resolve()
+    kept = [pair for pair in found.pairs if not pair.wide.resolve().is_relative_to(inside)]
+    return align_captures(
+        Captures(tuple(kept), found.alone), out, settings=settings, shape=shape, jobs=jobs
+    )
+
+
+def align_captures(
+    captures: Captures, out: Path, *, settings: Settings, shape: Shape, jobs: int
+) -> Summary:
+    """Make a training set of these pairs; what an earlier run into the folder did is taken over."""
+    _refuse_foreign(out)
+    refuse_unwritable(out, folder=True)
+    work = out / WORK_NAME
+    work.mkdir(parents=True, exist_ok=True)
+    tasks = [
+        Task(capture, f"{camera}_{number:03}", camera, settings, work)
+        for number, capture in enumerate(captures.pairs, 1)
+        for camera in [camera_name(capture)]
+    ]
+    if settings.lens.source == "estimate":
+        tasks = _with_estimated_lenses(tasks, jobs)
+    done = {task.name: outcome for task in tasks if (outcome := _done(task, out, shape=shape))}
+    left = [task for task in tasks if task.name not in done]
+    if done:
+        console().print(f"{len(done)} of {len(tasks)} pairs were done before")
+    for outcome in _shown(left, workers(left, jobs)):
+        done[outcome.name] = outcome
+    outcomes = tuple(done[task.name] for task in tasks)
+    write_set(outcomes, work, out=out, shape=shape)
+    write_report(outcomes, captures.alone, work=work, path=out / REPORT_NAME, scale=settings.scale)
+    return Summary(outcomes, captures.alone, out)
+
+
+def _with_estimated_lenses(tasks: Sequence[Task], jobs: int) -> list[Task]:
+    """Return the tasks with the lenses that the pairs of one camera and zoom agree on.
+
+    Each pair is registered alone first, in a folder that a resumed run finds again.
+    """
+    alone = [
+        replace(
+            task,
+            settings=replace(task.settings, lens=LensChoice()),
+            work=task.work / "alone",
+        )
+        for task in tasks
+    ]
+    known = {task.name: read_outcome(task.outcome_path) for task in alone}
+    left = [
+        task
+        for task in alone
+        if (outcome := known[task.name]) is None
+        or outcome.key != key_of(task.capture, task.settings)
+    ]
+    for outcome in _shown(left, workers(left, jobs), what="Estimating lenses"):
+        known[outcome.name] = outcome
+    lenses = estimated([outcome for outcome in known.values() if outcome is not None])
+    return [
+        replace(task, settings=replace(task.settings, lens=lenses[group_of(known[task.name])]))
+        for task in tasks
+    ]
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Refuse a folder with somebody else's files in it."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(out, "is a file", remedy="Give the name of a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / WORK_NAME).is_dir():
+        remedy = "Choose a new folder, or one that an earlier run made."
+        raise UsageError(out, "holds other files", remedy=remedy)
+
+
+def camera_name(capture: Capture) -> str:
+    """Return letters and digits of the camera's name, by which files are called."""
+    facts = facts_of_file(capture.wide)
+    return re.sub(r"[^A-Za-z0-9]", "", facts.model) or "Camera"
+
+
+def _done(task: Task, out: Path, *, shape: Shape) -> Outcome | None:
+    """Return an earlier run's outcome, if files and settings are the same and pictures there."""
+    outcome = read_outcome(task.outcome_path)
+    if outcome is None or outcome.key != key_of(task.capture, task.settings):
+        return None
+    there = all(
+        where(outcome, kind, work=task.work, out=out, shape=shape) for kind in outcome.hashes
+    )
+    return outcome if there else None
+
+
+def workers(tasks: Sequence[Task], jobs: int) -> int:
+    """Return how many pairs to work on at once: as asked, at most what free memory holds."""
+    if jobs <= 1 or len(tasks) <= 1:
+        return 1
+    largest = max(_bytes(task) for task in tasks)
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        free = largest * jobs
+    return max(1, min(jobs, len(tasks), int(0.8 * free / largest)))
+
+
+def _bytes(task: Task) -> int:
+    pixels = 0
+    for path in (task.capture.wide, task.capture.tele):
+        try:
+            size = (RAW_PX, 1) if is_raw_name(path) else image_size(path)
+        except D2csrError:
+            continue  # told as this pair's fault when its turn comes
+        pixels += size[0] * size[1]
+    return max(1, pixels * BYTES_PER_PX)
+
+
+def _shown(tasks: Sequence[Task], jobs: int, *, what: str = "Aligning") -> Iterator[Outcome]:
+    """Yield outcomes as they come, with a progress bar."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
+        shown = bar.add_task(what, total=len(tasks))
+        for outcome in _outcomes(do_task, tasks, jobs=jobs):
+            bar.advance(shown)
+            yield outcome
+
+
+def _outcomes(
+    work: Callable[[Task], Outcome], tasks: Sequence[Task], *, jobs: int
+) -> Iterator[Outcome]:
+    if jobs <= 1:
+        yield from map(work, tasks)
+        return
+    context = get_context("spawn")  # forked copies of libvips' threads would hang
+    with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
+        left = {pool.submit(work, task) for task in tasks}
+        try:
+            while left:
+                done, left = wait(left, return_when=FIRST_COMPLETED, timeout=0.5)
+                for future in done:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def summary_text(summary: Summary) -> str:
+    """Return the lines for the screen: counts, then every pair that is not in the set."""
+    lines = [
+        f"{summary.out}: {summary.count('accepted')} of {len(summary.outcomes)} pairs accepted; "
+        f"{MANIFEST_NAME}, {REPORT_NAME}"
+    ]
+    lines += [
+        f"{outcome.verdict}: {outcome.name} ({outcome.capture}): {outcome.reason}"
+        for outcome in summary.outcomes
+        if outcome.verdict != "accepted"
+    ]
+    lines += [f"unpaired: {path.name}: {why}" for path, why in summary.alone]
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""One pair from files to files: the part of a run that a process of its own does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from d2csr.align.captures import Capture
+from d2csr.align.outcome import Outcome, key_of, write_outcome
+from d2csr.align.photo import Photo, read_couple
+from d2csr.align.rejection import Rejection
+from d2csr.align.steps import Aligned, Registered, Settings, lens_json, pair_of, register
+from d2csr.align.trust import SURE_PX, refuse_untrustworthy
+from d2csr.core.errors import D2csrError
+from d2csr.core.files import sha256_file, write_atomically
+from d2csr.images.read import eight_bit
+from d2csr.images.write import write_gray8, write_rgb8
+
+PREVIEW_PX = 640  # longer side of the pictures in the report
+ARROWS = 400
+
+
+@dataclass(frozen=True)
+class Task:
+    """A pair to make.
+
+    Attributes:
+        capture: its photographs.
+        name: of its files.
+        camera: what took them.
+        settings: how.
+        work: folder for its pictures and its outcome.
+    """
+
+    capture: Capture
+    name: str
+    camera: str
+    settings: Settings
+    work: Path
+
+    @property
+    def outcome_path(self) -> Path:
+        """Return where its outcome lies."""
+        return self.work / f"{self.name}.json"
+
+
+def do_task(task: Task) -> Outcome:
+    """Return what became of a pair; its pictures and then its outcome are on the disk."""
+    try:
+        photos = read_couple(task.capture.wide, task.capture.tele)
+    except D2csrError as fault:
+        return _kept(task, _outcome(task, "failed", cause="file", reason=str(fault)))
+    try:
+        registered = register(*photos, settings=task.settings)
+    except Rejection as rejection:
+        _write_previews(task, eight(photos[0].pixels), second=eight(photos[1].pixels))
+        told = {"cause": rejection.cause, "reason": rejection.reason}
+        return _kept(task, _outcome(task, "rejected", **told, notes=_notes(photos)))
+    except D2csrError as fault:
+        return _kept(task, _outcome(task, "failed", cause="lens", reason=str(fault)))
+    pair = pair_of(*photos, registered=registered, settings=task.settings)
+    about = _about(task, pair, photos=photos)
+    _write_previews(task, enlarged(eight(pair.lr), task.settings.scale), second=pair.hr)
+    try:
+        refuse_untrustworthy(registered.scores, scale=task.settings.scale)
+    except Rejection as rejection:
+        told = {"cause": rejection.cause, "reason": rejection.reason}
+        return _kept(task, _outcome(task, "rejected", **told, **about))
+    return _kept(task, _outcome(task, "accepted", hashes=_write_pictures(task, pair), **about))
+
+
+def _outcome(task: Task, verdict: Any, **about: Any) -> Outcome:
+    capture = task.capture
+    return Outcome(
+        key=key_of(capture, task.settings),
+        name=task.name,
+        capture=capture.name,
+        scene=capture.scene,
+        wide=str(capture.wide),
+        tele=str(capture.tele),
+        verdict=verdict,
+        camera=task.camera,
+        **about,
+    )
+
+
+def _kept(task: Task, outcome: Outcome) -> Outcome:
+    write_outcome(outcome, task.outcome_path)
+    return outcome
+
+
+def _notes(photos: tuple[Photo, Photo]) -> list[str]:
+    return [f"{photo.path.name}: {note}" for photo in photos for note in photo.notes]
+
+
+def _about(task: Task, pair: Aligned, *, photos: tuple[Photo, Photo]) -> dict[str, Any]:
+    registered = pair.registered
+    return {
+        "lr_size": (pair.lr.shape[1], pair.lr.shape[0]),
+        "hr_size": (pair.hr.shape[1], pair.hr.shape[0]),
+        "scores": registered.scores.as_json(),
+        "transform": transform_json(registered, photos, settings=task.settings),
+        "arrows": arrows(registered, task.settings.scale),
+        "notes": _notes(photos),
+    }
+
+
+def transform_json(
+    registered: Registered, photos: tuple[Photo, Photo], *, settings: Settings
+) -> dict[str, Any]:
+    """Return all that maps the pair's pixels to the photographs', and what these are."""
+    mapping, region = registered.mapping, registered.region
+    mesh = mapping.mesh
+    return {
+        "matrix": mapping.matrix.tolist(),
+        "wide_lens": lens_json(mapping.wide_lens),
+        "tele_lens": lens_json(mapping.tele_lens),
+        "mesh": None
+        if mesh is None
+        else {"region": list(vars(mesh.region).values()), "values": mesh.values.round(5).tolist()},
+        "lr_region": [region.left, region.top, region.width, region.height],
+        "wide_size": list(mapping.wide),
+        "tele_size": list(mapping.tele),
+        "focal_mm": [photo.facts.focal_mm for photo in photos],
+        "focal_ratio": mapping.ratio,
+        "tone": registered.tone.coefficients.round(6).tolist() if settings.match_colours else None,
+        "sources": [photo.path.name for photo in photos],
+        "sha256_sources": [sha256_file(photo.path) for photo in photos],
+    }
+
+
+def arrows(registered: Registered, scale: int) -> list[list[float]]:
+    """Return displacements that are left, in HR pixels of the pair, as many as a report shows."""
+    patches = registered.patches.only(registered.patches.deviation_px < SURE_PX)
+    every = max(1, -(-len(patches) // ARROWS))
+    left, top = registered.region.left, registered.region.top
+    places = (patches.places - [left, top] + 0.5) * scale - 0.5
+    rows = np.concatenate([places, patches.moves * scale], axis=1)[::every]
+    return rows.round(2).tolist()
+
+
+def _write_pictures(task: Task, pair: Aligned) -> dict[str, str]:
+    """Write LR, HR and, where anything is masked, the mask; return their hashes."""
+    write_rgb8(task.work / f"{task.name}_LR.png", eight(pair.lr))
+    write_rgb8(task.work / f"{task.name}_HR.png", pair.hr)
+    kinds = ["LR", "HR"]
+    if (pair.registered.mask == 0).any():
+        write_gray8(task.work / f"{task.name}_mask.png", pair.registered.mask)
+        kinds.append("mask")
+    return {kind: sha256_file(task.work / f"{task.name}_{kind}.png") for kind in kinds}
+
+
+def _write_previews(
+    task: Task, first: UInt8[np.ndarray, "h w 3"], *, second: UInt8[np.ndarray, "sh sw 3"]
+) -> None:
+    """Write small JPEGs of both pictures, for the report."""
+    for kind, picture in (("a", first), ("b", second)):
+        factor = min(1.0, PREVIEW_PX / max(picture.shape[:2]))
+        height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        write_atomically(task.work / f"{task.name}_{kind}.jpg", coded.tobytes())
+
+
+def eight(pixels: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    """Return pixels in 8 bit; 16-bit ones are rounded once."""
+    return pixels if pixels.dtype == np.uint8 else eight_bit(pixels)
+
+
+def enlarged(lr: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
+    """Return LR at HR's size, to look at."""
+    size = (lr.shape[1] * scale, lr.shape[0] * scale)
+    return cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
+
+
+def move_picture(source: Path, target: Path) -> None:
+    """Move a finished picture to where it belongs."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Path(source).replace(target)

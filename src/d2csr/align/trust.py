@@ -1,0 +1,173 @@
+"""What a registered pair is worth: scores in plain units, and the limits they must keep."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from d2csr.align.displacement import Displacements
+from d2csr.align.fit import Matches, fitted
+from d2csr.align.mapping import Mapping as GridMapping
+from d2csr.align.region import Region
+from d2csr.align.rejection import Rejection
+
+TEXTURED = 0.02  # contrast, 0..1, of a patch whose likeness and move mean something
+SURE_PX = 0.15  # deviation, wide pixels, of a patch that the residual counts
+APART_WIDE_PX = 0.5  # a patch farther off than this stands at another depth, or moved
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures a pair is judged by; `px` are pixels of HR, shares are 0..1.
+
+    Attributes:
+        residual_median_px: displacement left in patches that aren't masked; their own noise is part
+            of it.
+        residual_p95_px: the same, 95th percentile.
+        grid_error_px: how far mappings fitted to two halves of the patches differ, halved: what
+            chance leaves of the grid; on simulated pairs about twice the true error.
+        parallax: share of textured patches that lie off the rest: other depths, moved things.
+        likeness: median share of a textured patch's variance that the other picture explains.
+        textured: share of patches with texture.
+        blur_minor: blur from HR to LR in LR pixels, in the direction where it is least; below 0 the
+            tele picture is the softer one.
+        blur_major: where it is most.
+        exposure_ev: stops by which the tele picture was darker (above 0) than the wide one.
+        colour_residual: median difference left after matching, 0..1.
+        saturated: share of clipped pixels in LR.
+        overlap: share of the tele frame that is in the pair.
+        masked: share of LR pixels masked.
+        ratio: true ratio of focal lengths, in pixels.
+        features: SIFT features that agreed in the rough registration.
+    """
+
+    residual_median_px: float
+    residual_p95_px: float
+    grid_error_px: float
+    parallax: float
+    likeness: float
+    textured: float
+    blur_minor: float
+    blur_major: float
+    exposure_ev: float
+    colour_residual: float
+    saturated: float
+    overlap: float
+    masked: float
+    ratio: float
+    features: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the scores rounded to what they mean."""
+        return {
+            name: value if isinstance(value, int) else float(f"{value:.4g}")
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A score's limit, and how its breach reads."""
+
+    bound: Callable[[int], float]
+    least: bool
+    says: str
+
+
+# Set on simulated and real pairs, good and wrong (docs/align.md); bounds may depend on the scale.
+LIMITS: Mapping[str, Limit] = {
+    "likeness": Limit(lambda _: 0.60, True, "patches look alike by {value:.2f}, below {bound:.2f}"),
+    "textured": Limit(lambda _: 0.02, True, "only {value:.1%} of it has texture to register by"),
+    "grid_error_px": Limit(
+        lambda scale: 0.30 if scale <= 4 else 0.075 * scale,
+        False,
+        "the grid is known to {value:.2f} px only, above {bound:.2f}",
+    ),
+    "residual_median_px": Limit(
+        lambda scale: 0.25 * scale,
+        False,
+        "half of it is displaced by more than {value:.2f} px, above {bound:.2f}",
+    ),
+    "parallax": Limit(
+        lambda _: 0.35, False, "{value:.0%} of it lies off the rest (parallax), above {bound:.0%}"
+    ),
+    "blur_minor": Limit(
+        lambda _: -0.30,
+        True,
+        "the tele picture is hardly sharper than the wide one (blur {value:.2f} px of the wide, "
+        "below {bound:.2f}): out of focus or shaken",
+    ),
+    "blur_major": Limit(
+        lambda _: 1.20,
+        False,
+        "the wide picture is blurred by {value:.2f} of its pixels, above {bound:.2f}: out of focus "
+        "or shaken",
+    ),
+    "exposure_ev": Limit(
+        lambda _: 2.0, False, "exposures are {value:.1f} stops apart, above {bound:.1f}"
+    ),
+    "colour_residual": Limit(
+        lambda _: 0.05, False, "colours differ by {value:.3f} after matching, above {bound:.3f}"
+    ),
+    "saturated": Limit(lambda _: 0.30, False, "{value:.0%} of it is clipped, above {bound:.0%}"),
+    "overlap": Limit(
+        lambda _: 0.15, True, "only {value:.0%} of the tele frame is in both, below {bound:.0%}"
+    ),
+    "masked": Limit(lambda _: 0.50, False, "{value:.0%} of it would be masked, above {bound:.0%}"),
+}
+
+
+def refuse_untrustworthy(scores: Scores, *, scale: int) -> None:
+    """Reject a pair one of whose scores breaks its limit; the first of the table is told first.
+
+    Raises:
+        Rejection: with every breach in words.
+    """
+    breaches = []
+    for name, limit in LIMITS.items():
+        value, bound = getattr(scores, name), limit.bound(scale)
+        value = abs(value) if name == "exposure_ev" else value
+        if not (value >= bound if limit.least else value <= bound):
+            breaches.append((name, limit.says.format(value=value, bound=bound)))
+    if breaches:
+        raise Rejection(breaches[0][0], "; ".join(says for _, says in breaches))
+
+
+def residual_px(
+    patches: Displacements, *, scale: int
+) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Return each patch's displacement in HR pixels, and which patches know theirs."""
+    return scale * np.hypot(*patches.moves.T), patches.deviation_px < SURE_PX
+
+
+def parallax_share(patches: Displacements) -> float:
+    """Return the share of textured patches off by more than chance and half a wide pixel."""
+    textured = patches.only((patches.contrast > TEXTURED) & (patches.deviation_px < SURE_PX))
+    if not len(textured):
+        return 0.0
+    return float((np.hypot(*textured.moves.T) > APART_WIDE_PX).mean())
+
+
+def grid_error_px(mapping: GridMapping, matches: Matches, *, region: Region) -> float:
+    """Return what chance leaves of the grid, in HR pixels RMS: halves of the patches fitted apart.
+
+    Two halves' fits differ by twice the error of the fit to all, as each has half the patches.
+    """
+    side = 8 * float(np.sqrt(region.width * region.height / max(len(matches), 1)))
+    block = np.floor((matches.registered - [region.left, region.top]) / side).astype(int)
+    odd = block.sum(1) % 2 == 1
+    if min(odd.sum(), (~odd).sum()) < 12:
+        return float("inf")
+    x = np.linspace(region.left, region.right - 1, 16)
+    y = np.linspace(region.top, region.bottom - 1, 12)
+    cells = [] if mapping.mesh is None else [mapping.mesh.cells]
+    halves = [
+        fitted(mapping, matches.only(part), region=region, cells=cells, straight=mapping).on_grid(
+            x, y
+        )
+        for part in (odd, ~odd)
+    ]
+    apart = np.hypot(*np.moveaxis(halves[0] - halves[1], -1, 0)) / mapping.tele_px_per_px
+    return float(np.sqrt(np.mean(apart**2))) / 2

@@ -1,0 +1,32 @@
+"""Photographs for the tests of alignment: small captures of the simulated zoom camera."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from d2csr.core.grid import Size
+from d2csr.simulate.run import Job, simulate
+from d2csr.simulate.sources import Procedural
+from d2csr.simulate.truth import Truth, read_truth
+
+
+@pytest.fixture(scope="session")
+def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenes at x3, JPEG with EXIF, and their truth."""
+    folder = tmp_path_factory.mktemp("captures") / "x3"
+    scenes = [Procedural(Size(1200, 800), (11, number)) for number in range(2)]
+    simulate(scenes, folder, job=Job(scale=3, captures=True, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def truths(captures: Path) -> tuple[Truth, ...]:
+    """What is known of the captures."""
+    return read_truth(captures)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(5)

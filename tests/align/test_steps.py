@@ -1,0 +1,162 @@
+"""Whole pairs against the simulator's truth, and pairs that must not be made."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from d2csr.align.photo import Photo, read_couple
+from d2csr.align.rejection import Rejection
+from d2csr.align.steps import Registered, Settings, align, pair_of, register
+from d2csr.align.trust import refuse_untrustworthy
+from d2csr.core.errors import ImageError
+from d2csr.simulate.truth import Truth
+
+SETTINGS = Settings(scale=3)
+
+
+def error_px(registered: Registered, truth: Truth) -> np.ndarray:
+    """Distance from the true place on the tele frame, in HR pixels, over the pair."""
+    region = registered.region.times(truth.scale)
+    x = np.linspace(region.left, region.right - 1, 24)
+    y = np.linspace(region.top, region.bottom - 1, 18)
+    grid = np.stack(np.meshgrid(x, y), -1)
+    apart = registered.mapping(grid) - truth.tele_position(grid)
+    return np.hypot(*np.moveaxis(apart, -1, 0)) / registered.mapping.tele_px_per_px
+
+
+@pytest.fixture(scope="session")
+def couples(captures: Path, truths: tuple[Truth, ...]) -> list[tuple[Photo, Photo]]:
+    return [read_couple(captures / each.wide_file, captures / each.tele_file) for each in truths]
+
+
+@pytest.fixture(scope="session")
+def registered(couples: list[tuple[Photo, Photo]]) -> list[Registered]:
+    return [register(*couple, settings=SETTINGS) for couple in couples]
+
+
+def test_grid_is_recovered(registered, truths):
+    for found, truth in zip(registered, truths, strict=True):
+        error = error_px(found, truth)
+        assert np.sqrt((error**2).mean()) < 0.15
+        assert np.percentile(error, 95) < 0.25
+
+
+def test_good_pairs_are_accepted(registered):
+    for found in registered:
+        refuse_untrustworthy(found.scores, scale=3)
+
+
+def test_lr_pixels_are_the_photographs_own(couples, registered):
+    pair = pair_of(*couples[0], registered=registered[0], settings=SETTINGS)
+    np.testing.assert_array_equal(pair.lr, couples[0][0].pixels[registered[0].region.slices])
+    assert pair.hr.shape[:2] == (3 * pair.lr.shape[0], 3 * pair.lr.shape[1])
+
+
+def test_colours_are_matched(couples, registered):
+    pair = pair_of(*couples[0], registered=registered[0], settings=SETTINGS)
+    kept = pair_of(
+        *couples[0], registered=registered[0], settings=replace(SETTINGS, match_colours=False)
+    )
+    matched, own = (
+        np.abs(cv2.GaussianBlur(reduced - 1.0 * pair.lr, (0, 0), 3.0))
+        for hr in (pair.hr, kept.hr)
+        for reduced in [cv2.resize(hr, pair.lr.shape[1::-1], interpolation=cv2.INTER_AREA)]
+    )
+    assert np.median(matched) < 2.0
+    assert np.median(matched) < 0.6 * np.median(own)
+
+
+def test_the_same_photographs_give_the_same_pair(couples, registered):
+    again = register(*couples[0], settings=SETTINGS)
+    np.testing.assert_array_equal(again.mapping.matrix, registered[0].mapping.matrix)
+
+
+def test_focal_ratio_below_the_scale_is_refused(couples):
+    with pytest.raises(Rejection, match=r"focal ratio is .* largest honest scale is 3") as fault:
+        register(*couples[0], settings=Settings(scale=4))
+    assert fault.value.cause == "ratio"
+
+
+def changed(photo: Photo, pixels: np.ndarray) -> Photo:
+    return replace(photo, pixels=np.ascontiguousarray(pixels))
+
+
+def wrong_pairs(couples: list[tuple[Photo, Photo]]) -> dict[str, tuple[Photo, Photo]]:
+    (wide, tele), (other, _) = couples
+    blank = np.random.default_rng(0).normal(128, 3, wide.pixels.shape)
+    wall = np.clip(cv2.GaussianBlur(blank, (0, 0), 0.8), 0, 255).astype(np.uint8)
+    large = cv2.resize(wall, tele.pixels.shape[1::-1])
+    return {
+        "two scenes": (other, tele),
+        "mirrored": (wide, changed(tele, tele.pixels[:, ::-1])),
+        "upside down mirrored": (wide, changed(tele, tele.pixels[::-1])),
+        "blank wall": (changed(wide, wall), changed(tele, large)),
+        "blank tele": (wide, changed(tele, large)),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["two scenes", "mirrored", "upside down mirrored", "blank wall", "blank tele"]
+)
+def test_wrong_pairs_are_rejected(couples, kind):
+    with pytest.raises(Rejection):
+        align(*wrong_pairs(couples)[kind], settings=SETTINGS)
+
+
+def test_tele_picture_without_detail_is_rejected(couples):
+    wide, tele = couples[0]
+    soft = cv2.GaussianBlur(tele.pixels, (0, 0), 3.0)
+    with pytest.raises(Rejection, match="hardly sharper") as fault:
+        align(wide, changed(tele, soft), settings=SETTINGS)
+    assert fault.value.cause == "blur_minor"
+
+
+def test_what_stands_elsewhere_is_masked(couples):
+    wide, tele = couples[0]
+    pixels = tele.pixels.copy()
+    height, width = pixels.shape[:2]
+    part = np.s_[height // 3 : height // 2, width // 3 : width // 2]
+    pixels[part] = pixels[part][::-1, ::-1]
+    found = register(wide, changed(tele, pixels), settings=SETTINGS)
+    x, y = np.meshgrid(
+        np.arange(found.region.left, found.region.right),
+        np.arange(found.region.top, found.region.bottom),
+    )
+    places = found.mapping((np.stack([x, y], -1) + 0.5) * 3 - 0.5)
+    inside = (
+        (places[..., 0] > width // 3 + 9) & (places[..., 0] < width // 2 - 9)
+        & (places[..., 1] > height // 3 + 9) & (places[..., 1] < height // 2 - 9)
+    )  # fmt: skip
+    assert (found.mask[inside] == 0).mean() > 0.7
+    assert (found.mask[~inside] == 0).mean() < 0.25
+
+
+@pytest.mark.parametrize("kind", ["gray", "16 bit"])
+def test_other_kinds_of_pixels_are_registered_alike(couples, truths, kind):
+    def other(photo: Photo) -> Photo:
+        if kind == "gray":
+            gray = photo.pixels.mean(axis=2, keepdims=True)
+            return changed(photo, np.repeat(np.rint(gray).astype(np.uint8), 3, axis=2))
+        return changed(photo, photo.pixels.astype(np.uint16) * 257)
+
+    wide, tele = couples[1]
+    found = register(other(wide), other(tele), settings=SETTINGS)
+    assert np.sqrt((error_px(found, truths[1]) ** 2).mean()) < 0.2
+
+
+def test_tiny_and_damaged_files_are_told(tmp_path, captures, truths):
+    tiny = tmp_path / "tiny.png"
+    cv2.imwrite(str(tiny), np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(ImageError, match="30x20 px"):
+        read_couple(tiny, tiny)
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes((captures / truths[0].wide_file).read_bytes()[:5000])
+    with pytest.raises(ImageError, match=r"torn\.jpg.*damaged"):
+        read_couple(torn, torn)
+    for name in ("torn.dng", "none.nef"):
+        (tmp_path / "torn.dng").write_bytes(b"II*\0nothing")
+        with pytest.raises(ImageError):
+            read_couple(tmp_path / name, tmp_path / name)
