@@ -45,6 +45,7 @@ bench: .venv/.installed-dev ## measure again what benchmarks/ answers
 docs: .venv/.installed-dev ## write anew the lists and tables that are made: files, results
 	@$(BIN)/python docs/architecture.py
 	@$(BIN)/python docs/results.py
+	@$(BIN)/python docs/speed.py
 
 clean: ## remove what the other targets made
 	rm -rf .venv $(DEMO_FOLDER) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

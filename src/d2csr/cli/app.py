@@ -13,7 +13,10 @@ _COMMANDS = {
     "evaluate": ("d2csr.cli.evaluate:evaluate", "Score models on paired photographs."),
     "train": ("d2csr.cli.train:train", "Train a model by a recipe."),
     "export": ("d2csr.cli.export:export", "Make a bundle from a training run."),
+    "align": ("d2csr.cli.align:align", "Make training pairs from photographs of a zoom lens."),
+    "simulate": ("d2csr.cli.simulate:simulate", "Make training pairs by a simulated zoom camera."),
     "models": ("d2csr.cli.models:models", "List the models that ship with the package."),
+    "benchmark": ("d2csr.cli.benchmark:benchmark", "Measure speed and memory of models."),
     "doctor": ("d2csr.cli.doctor:doctor", "Say what works on this machine."),
 }
 _DATA_COMMANDS = {
@@ -31,6 +34,7 @@ _CONVERT_COMMANDS = {
 _EXTRAS = {
     "train": {"onnx", "onnxscript", "safetensors", "tensorboard", "torch"},
     "figures": {"matplotlib"},
+    "align": {"cv2", "lensfunpy", "rawpy"},
 }
 
 
