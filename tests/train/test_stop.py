@@ -67,7 +67,7 @@ def test_pairs_to_enlarged_photograph_from_end_to_end(tmp_path):
     recipe = write_recipe(tmp_path / "r.yaml", values)
 
     def run(*words):
-        done = subprocess.run([*D2CSR, *words], capture_output=True, text=True, timeout=110)
+        done = subprocess.run([*D2CSR, *words], capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

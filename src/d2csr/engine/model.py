@@ -10,6 +10,7 @@ from d2csr.core.bundle import Bundle, read_bundle
 from d2csr.core.errors import ImageError
 from d2csr.engine.disagreement import disagreement
 from d2csr.engine.engine import Engine, open_engine
+from d2csr.engine.flat import ColourGuard
 from d2csr.engine.precision import AskedPrecision
 from d2csr.engine.shipped import resolve
 
@@ -18,7 +19,7 @@ class Prediction(NamedTuple):
     """All that a model says of one picture.
 
     Attributes:
-        sr: the fused picture, 8-bit RGB.
+        sr: the fused picture, 8-bit RGB; flat places in LR's own colour (`ColourGuard`).
         predictions: one 8-bit picture per leaf.
         weights: their weights, in 0..1, summing to one over the leaves.
         disagreement: standard deviation of the predictions around their plain mean, weights
@@ -59,8 +60,10 @@ class Model:
         lr = _rgb01(rgb8)
         height, width, _ = lr.shape
         sr = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
+        guard = ColourGuard(lr, scale=self.scale)
         for first, part in self.engine.bands(lr):
-            sr[first : first + part.sr.shape[0]] = _rgb8(part.sr)
+            rows = guard.guarded(part.sr, first_row=first)
+            sr[first : first + len(rows)] = _rgb8(rows)
         return sr
 
     def predict(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> Prediction:
@@ -69,9 +72,10 @@ class Model:
         Raises:
             ImageError: the array is no 8-bit RGB picture.
         """
-        output = self.engine.run(_rgb01(rgb8))
+        lr = _rgb01(rgb8)
+        output = self.engine.run(lr)
         return Prediction(
-            sr=_rgb8(output.sr),
+            sr=_rgb8(ColourGuard(lr, scale=self.scale).guarded(output.sr, first_row=0)),
             predictions=_rgb8(output.predictions),
             weights=output.weights,
             disagreement=disagreement(output),

@@ -11,6 +11,7 @@ from d2csr.core.errors import BundleError, D2csrError
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.engine import open_engine
 from d2csr.engine.disagreement import disagreement
+from d2csr.engine.flat import ColourGuard
 from d2csr.engine.shipped import resolve
 from d2csr.evaluate.system import Enlarge, Enlarged
 
@@ -47,8 +48,10 @@ class Model:
         engine = open_engine(self.bundle)
 
         def enlarge(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Enlarged:
-            output = engine.run(lr.astype(np.float32) / np.float32(255))
-            return Enlarged(output.sr, disagreement(output))
+            lr01 = lr.astype(np.float32) / np.float32(255)
+            output = engine.run(lr01)
+            guard = ColourGuard(lr01, scale=self.bundle.card.scale)
+            return Enlarged(guard.guarded(output.sr, first_row=0), disagreement(output))
 
         return enlarge
 

@@ -12,10 +12,10 @@ from jaxtyping import Float32
 from d2csr.core.grid import Size
 from d2csr.engine.disagreement import disagreement
 from d2csr.engine.engine import BandOutput, Engine
+from d2csr.engine.flat import ColourGuard
 from d2csr.images.picture import Picture
 from d2csr.images.resize import resize_bicubic
 from d2csr.upscale.ensemble import self_ensemble
-from d2csr.upscale.flat import ColourGuard
 from d2csr.upscale.heatmap import heatmap
 from d2csr.upscale.pixels import PixelKind, Rgb01, engine_colour, engine_gray, file_rows, kind_of
 from d2csr.upscale.size import resampled

@@ -5,10 +5,11 @@ import pytest
 
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import ModelNameError
+from d2csr.engine.flat import ColourGuard
+from d2csr.engine.model import load
 from d2csr.engine.shipped import resolve
 from d2csr.images.read import read_rgb8
 from d2csr.images.write import write_rgb8
-from d2csr.upscale.flat import ColourGuard
 from d2csr.upscale.run import upscale_files
 
 NOISE01 = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
@@ -54,6 +55,7 @@ def test_shipped_models_keep_flat_colours(name: str, level, tmp_path):
         bundle = read_bundle(resolve(name))
     except ModelNameError:
         pytest.skip(f"{name} does not ship with this copy")
+    assert (load(name).upscale(np.full((12, 13, 3), level, np.uint8)) == level).all()
     write_rgb8(tmp_path / "flat.png", np.full((12, 13, 3), level, np.uint8))
     upscale_files([tmp_path / "flat.png"], tmp_path / "out", bundle=bundle)
     assert (read_rgb8(tmp_path / "out" / "flat.png") == level).all()
