@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2csr.checkpoint.load import load_network
+from d2csr.checkpoint.load import load_network, trained_steps
+from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import DataError, RecipeError, TrainingError, UsageError
 from d2csr.data.loader import Loader
 from d2csr.data.sources import open_pairs
@@ -226,3 +227,16 @@ def test_pairs_of_several_splits_without_the_wanted_one_are_refused(pairs, monke
     with pytest.raises(DataError, match="no split val, but test, train"):
         checked_pairs(str(pairs), scale=2, split="val")
     assert len(checked_pairs(str(pairs), scale=2, split="test").pairs) == 2
+
+
+def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path, pairs):
+    """Whether these lie in a run, a checkpoint or a bundle; a resume counts them once."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(write_recipe(tmp_path / "a.yaml", recipe_values(pairs)), out=first)
+    for place in (first, first / "bundle", first / "checkpoints" / "step-00000004"):
+        assert trained_steps(place) == 4
+    recipe = write_recipe(tmp_path / "b.yaml", recipe_values(pairs, initial=str(first)))
+    train(recipe, out=second)
+    train(recipe, out=second, resume=True)
+    assert trained_steps(second / "checkpoints" / "step-00000004") == 8
+    assert read_bundle(second / "bundle").card.facts.steps == 8

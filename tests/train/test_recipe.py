@@ -36,7 +36,7 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     values["model"] |= {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
     values["data"] = {"train": str(pairs), "patch_px": 8, "batch": 2}
     values["stages"] = [{**stage, "steps": 2} for stage in values["stages"]]
-    values |= {"pace": {"log": 1}, "compile": False}
+    values |= {"pace": {"log": 1}, "compile": False, "initial": None}
     train(write_recipe(tmp_path / "small.yaml", values), out=tmp_path / "run")
     card = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text(encoding="utf-8"))
     assert card["scale"] == scale

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2csr.checkpoint.save import EMA, MODEL, STATE, retired
 from d2csr.checkpoint.sizes import METADATA_KEY, config_from_shapes
+from d2csr.core.bundle import CARD_NAME, read_bundle
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError
 from d2csr.models.d2csr import D2CSR
@@ -68,6 +69,22 @@ def read_state(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as fault:
         problem = f"its {STATE} is missing or damaged ({fault})"
         raise CheckpointError(folder, problem, remedy="Resume from another checkpoint.") from fault
+
+
+def trained_steps(folder: Path) -> int:
+    """Return the steps behind the weights that `load_network` reads there; 0 where nobody says.
+
+    Raises:
+        CheckpointError: there are none.
+        BundleError: the bundle they lie in is damaged.
+    """
+    place = find_weights(folder).parent
+    if (place / CARD_NAME).is_file():
+        return read_bundle(place).card.facts.steps or 0
+    if not (place / STATE).is_file():
+        return 0
+    state = read_state(place)
+    return state.get("earlier_steps", 0) + state["step"]
 
 
 def last_checkpoint(run: Path) -> Path | None:

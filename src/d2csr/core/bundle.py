@@ -48,7 +48,7 @@ class CardFacts:
         name: what people call the model.
         licence: of the weights.
         data: what it was trained on.
-        steps: optimizer steps, all stages together.
+        steps: optimizer steps, all stages together, those behind the weights it began with too.
         seed: of the run; None where unknown.
         machine: what it was trained on.
         preset: the named configuration it has, if any.
@@ -74,10 +74,12 @@ class PrecisionLoss:
     Attributes:
         psnr_between_db: of SR in the one against SR in the other, over all pictures.
         pictures: how many were compared; 0: a picture of noise.
+        cost_db: by how much PSNR against the truth is lower, where that was measured; else None.
     """
 
     psnr_between_db: float
     pictures: int
+    cost_db: float | None = None
 
 
 @dataclass(frozen=True)

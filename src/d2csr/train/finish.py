@@ -61,7 +61,7 @@ def card_facts(run: Run) -> CardFacts:
         name=recipe.name,
         licence=recipe.licence,
         data=recipe.data_note,
-        steps=run.best.step if run.best.step >= 0 else run.step,
+        steps=run.earlier_steps + (run.best.step if run.best.step >= 0 else run.step),
         seed=recipe.seed,
         machine=machine(run.devices.device),
         preset=recipe.model.preset,

@@ -49,6 +49,7 @@ class Run:
         self.average = Average(network, recipe.optimizer.average)
         self.best = Best()
         self.step = 0
+        self.earlier_steps = 0  # behind the weights it began with
         self._enter_stage()
 
     @property
@@ -110,6 +111,7 @@ class Run:
             remedy = f"Resume on a machine where it is {before}, or begin a new run."
             raise CheckpointError(folder, problem, remedy=remedy)
         self.step = state["step"]
+        self.earlier_steps = state.get("earlier_steps", self.earlier_steps)
         self.best = Best(**state["best"])
         tensors, _ = read_file(folder / MODEL)
         self.network.load_state_dict(tensors)
@@ -137,6 +139,7 @@ class Run:
     ) -> None:
         state = {
             "step": self.step,
+            "earlier_steps": self.earlier_steps,
             "stage": self._stage,
             "best": vars(self.best),
             "versions": {name: version(name) for name in ("d2csr", "torch")},

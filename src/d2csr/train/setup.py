@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from d2csr.checkpoint.load import load_network
+from d2csr.checkpoint.load import load_network, trained_steps
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeError, UsageError
 from d2csr.core.files import cache_folder, write_atomically
@@ -132,6 +132,8 @@ def make_run(recipe: Recipe, folder: Path, *, devices: Devices) -> Run:
     network.to(torch.float64 if precision == "fp64" else torch.float32)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
     run = Run(recipe, folder, network=network, devices=devices, precision=precision)
+    if recipe.initial is not None:
+        run.earlier_steps = trained_steps(expanded(recipe.initial))
     run.resume()
     steps = devices.gathered(run.step)
     if len(set(steps)) > 1:
