@@ -2,6 +2,8 @@
 
 import pytest
 
+from d2csr.align.captures import captures_in
+
 
 @pytest.fixture
 def camera(tmp_path):
@@ -24,10 +26,21 @@ def test_pairs_are_made_and_checked(d2csr, camera, tmp_path):
 def test_captures_are_frames_with_their_truth(d2csr, camera, tmp_path):
     out = tmp_path / "captures"
     words = ("--procedural", 1, "-o", out, "-s", 2, "--config", camera, "--captures")
-    assert d2csr("simulate", *words).out == f"{out}: 1 captures of scale 2\n"
-    assert {path.name for path in out.iterdir()} == {
-        "001_wide.jpg", "001_tele.jpg", "001_planes.png", "001_parallax.png", "truth.json",
+    assert d2csr("simulate", *words).out == f"{out}: 1 capture of scale 2\n"
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == {
+        "001_wide.jpg", "001_tele.jpg", "truth.json",
+        ".truth/001_planes.png", ".truth/001_parallax.png",
     }  # fmt: skip
+
+
+def test_align_takes_only_frames_for_photographs(d2csr, camera, tmp_path):
+    out = tmp_path / "captures"
+    d2csr("simulate", "--procedural", 1, "-o", out, "-s", 2, "--config", camera, "--captures")
+    found = captures_in(out, scale=2)
+    assert [(pair.wide.name, pair.tele.name) for pair in found.pairs] == [
+        ("001_wide.jpg", "001_tele.jpg")
+    ]
+    assert found.alone == ()
 
 
 def test_faults_are_one_line_and_code_2(d2csr, tmp_path):

@@ -67,7 +67,7 @@ def files_of(camera: Camera, folder) -> dict[str, bytes]:
     source = Procedural(Size(*camera.scene.procedural_px), (1, 2))
     order = Order(source, "001", "", scale=2, camera=camera, seed=(3, 4), number=0)
     make_capture(order, folder)
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_every_value_changes_what_comes_out(tmp_path, monkeypatch):

@@ -72,5 +72,6 @@ def simulate(  # noqa: PLR0913 - one parameter an option
         jobs=jobs,
     )
     made = run(sources, out, job=job)
-    print(f"{out}: {made} {'captures' if captures else 'pairs'} of scale {scale}")
+    what = "capture" if captures else "pair"
+    print(f"{out}: {made} {what}{'' if made == 1 else 's'} of scale {scale}")
     return 0

@@ -64,7 +64,9 @@ def evaluate_models(
         for system in systems:
             progress.update(work, description=system.name)
             scored.append((system, score_system(system, manifest, task=task)))
-    return _results(scored, manifest, protocols=protocols, split=extras.split, data=data)
+    only_test = {pair.split for pair in manifest.pairs} == {"test"}  # taken without being asked for
+    split = extras.split or ("test" if only_test else None)
+    return _results(scored, manifest, protocols=protocols, split=split, data=data)
 
 
 def command_line() -> str:

@@ -22,6 +22,7 @@ from d2csr.simulate.scene import Plane
 from d2csr.simulate.shots import Couple, Photograph
 
 TRUTH_NAME = "truth.json"
+MASKS_NAME = ".truth"  # hidden, or `d2csr align` would take masks for photographs without partner
 VERSION = 1
 
 Points = Float64[np.ndarray, "*grid 2"]
@@ -98,8 +99,8 @@ def truth_of(couple: Couple, name: str, *, suffix: str) -> Truth:
         wide.shot.view,
         tele.shot.view,
         tuple(plane.distance_m for plane in couple.scene.planes),
-        f"{name}_planes.png",
-        f"{name}_parallax.png",
+        f"{MASKS_NAME}/{name}_planes.png",
+        f"{MASKS_NAME}/{name}_parallax.png",
         (red, green, blue),
         {"wide": drawn(wide), "tele": drawn(tele)},
     )
