@@ -11,6 +11,7 @@ from d2csr.engine import engine as engine_module
 from d2csr.engine import plan as plan_module
 from d2csr.engine.backend import MemoryShort, Planes
 from d2csr.engine.engine import Engine, Limits, open_engine
+from d2csr.engine.plan import Plan
 from d2csr.engine.scratch import MemoryScratch
 
 LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
@@ -92,7 +93,22 @@ def test_a_limit_too_small_is_told_what_is_missing(engine):
 
 
 @pytest.mark.usefixtures("streaming")
-def test_maps_that_fit_nowhere_are_told(engine):
+def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine):
     limits = Limits(memory=engine_module.held_bytes() + (250 << 20), disk=1 << 20)
-    with pytest.raises(UsageError, match="fit neither in memory nor in 1 MiB of disk"):
-        engine.within(limits).plan(3000, 3000)
+    plan = engine.within(limits).plan(3000, 3000)
+    assert plan.trunk == "windows"
+    assert not plan.exact
+    assert "own, up to" in plan.warnings[0]
+    assert plan.peak_bytes <= 250 << 20
+
+
+@pytest.mark.parametrize("rows", [1, 7, 39])
+def test_parts_of_a_picture_with_local_means_are_those_of_the_whole(local_bundle, rows):
+    engine = open_engine(local_bundle, precision="fp32")
+    wanted = engine.run(LR)
+    plan = Plan("windows", max(rows, 2 * local_bundle.card.reach.halo_lr_rows + 1), 1, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "_plan", lambda self, size, budget: plan)
+        found = engine.run(LR)
+    assert np.abs(found.sr - wanted.sr).max() < 1e-5
+    assert np.abs(found.predictions - wanted.predictions).max() < 1e-5

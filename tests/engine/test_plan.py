@@ -14,6 +14,7 @@ from d2csr.engine.plan import (
     plan_bands,
     plan_streamed,
     plan_whole,
+    plan_windows,
 )
 
 STREAMING = Streaming(channels=28, halo_rows=4)
@@ -66,3 +67,26 @@ def test_a_plan_says_in_words_what_will_be_done(bundle):
         need, STREAMING, height=2000, scale=2, budget=400 * MIB, disk=1 << 50
     ).as_text()
     assert plan.startswith("pass by pass in windows of 64 rows with 641 MiB on disk")
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(64, 4096), st.integers(0, 200))
+def test_parts_keep_to_their_budget_or_say_what_they_take(
+    bundle, height, width, budget_mib, reach_rows
+):
+    need = needs(bundle.card, Size(width, height), value_bytes=4)
+    place = {"height": height, "scale": 2, "budget": budget_mib * MIB}
+    halo_rows = bundle.card.reach.halo_lr_rows
+    try:
+        plan = plan_windows(need, reach_rows=reach_rows, exact=True, **place)
+    except UsageError:
+        least = min(2 * halo_rows + 1, height) + 2 * reach_rows
+        assert need.whole / height * least + 64 * MIB > (budget_mib - 1) * MIB
+        return
+    assert plan.peak_bytes <= budget_mib * MIB
+    assert plan.window_rows >= min(plan.band_rows + 2 * halo_rows, height)
+
+
+def test_maps_that_fit_nowhere_are_no_plan(bundle):
+    need = needs(bundle.card, Size(3000, 2000), value_bytes=4)
+    place = {"height": 2000, "scale": 2, "budget": 400 * MIB}
+    assert plan_streamed(need, STREAMING, **place, disk=1 << 20) is None

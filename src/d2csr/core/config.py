@@ -66,6 +66,14 @@ class ModelConfig:
         """Return how many predictions the tree makes (P)."""
         return self.children**self.depth
 
+    @property
+    def trunk_reach_px(self) -> int:
+        """Return how many LR pixels features see to each side, whole-picture means aside."""
+        block = 2 + (self.pooling_px or 0) // 2
+        branch = self.groups * (self.blocks * block + 1) + 1
+        residuals = self.depth if self.deep_residual else 1
+        return 1 + self.depth * branch + residuals
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
         return asdict(self)

@@ -16,10 +16,20 @@ from d2csr.engine.backend import Graph, MemoryShort, Planes, Runner, RunOptions,
 from d2csr.engine.frame import paste_frame
 from d2csr.engine.memory import free_bytes, free_disk_bytes, held_bytes
 from d2csr.engine.output import EngineOutput
-from d2csr.engine.plan import Band, Plan, least_bytes, needs, plan_bands, plan_streamed, plan_whole
+from d2csr.engine.plan import (
+    Band,
+    Plan,
+    least_bytes,
+    needs,
+    plan_bands,
+    plan_streamed,
+    plan_whole,
+    plan_windows,
+)
 from d2csr.engine.precision import AskedPrecision
 from d2csr.engine.scratch import DiskScratch, MemoryScratch, Scratch
 from d2csr.engine.trunk import StreamedTrunk
+from d2csr.engine.windows import WindowedTrunk
 
 _SHARE_OF_FREE = 0.6  # the rest is for whoever else runs, and for estimates that fall short
 
@@ -172,6 +182,10 @@ class Engine:
             (features,) = self._trunk([lr if self.runner.whole else np.ascontiguousarray(lr)])
             yield lambda first, last: np.ascontiguousarray(features[:, :, first:last])
             return
+        if plan.trunk == "windows":
+            reach_rows = self.bundle.card.config.trunk_reach_px
+            yield WindowedTrunk(self._trunk, lr, rows=plan.window_rows, reach_rows=reach_rows).read
+            return
         height, width = lr.shape[2:]
         dtype = self._streamed.dtype
         scratch: Scratch = (
@@ -196,11 +210,17 @@ class Engine:
         if self.runner.whole:
             return Plan("whole", size.height, WHOLE, need.whole)
         place = {"height": size.height, "scale": card.scale, "budget": budget}
-        plan = plan_whole(need, **place) or plan_streamed(
-            need,
-            streamed.asks,
-            **place,
-            disk=free_disk_bytes(_scratch_folder()) if disk is None else disk,
+        if disk is None:
+            disk = free_disk_bytes(_scratch_folder())
+        plan = (
+            plan_whole(need, **place)
+            or plan_streamed(need, streamed.asks, **place, disk=disk)
+            or plan_windows(
+                need,
+                **place,
+                reach_rows=card.config.trunk_reach_px,
+                exact=card.reach.trunk_lr_px is not None,
+            )
         )
         rows = self._limits.band_rows
         return plan if rows is None else replace(plan, band_rows=min(rows, plan.band_rows))

@@ -8,7 +8,7 @@ from d2csr.core.errors import UsageError
 from d2csr.core.grid import Size
 from d2csr.engine.memory import MIB, as_text
 
-Trunk = Literal["whole", "memory", "disk"]
+Trunk = Literal["whole", "memory", "disk", "windows"]
 
 # Of SR: the convergence network's features then stay in the processor's cache (1.3-1.4x faster).
 _BAND_SR_ROWS = 64
@@ -19,6 +19,7 @@ _MAPS_OF_WHOLE = 17.0  # 16.3 to 16.6, the features that come out included
 _MAPS_OF_WINDOW = 16.0  # 13.7 to 15.5
 _LR_BYTES = 12  # three float32 of every pixel, copied for it
 _FIXED_BYTES = 64 * MIB  # graphs compiled and dropped, and the allocator's own
+WINDOWS_LEVELS = 0.0  # of 255, by benchmarks/windows.py
 _WHOLE_AT_MOST_BYTES = 2048 * MIB  # beyond, passes cost little time and save most of the memory
 
 
@@ -41,11 +42,13 @@ class Plan:
 
     Attributes:
         trunk: `whole`: in one piece; `memory`: pass by pass, maps kept in memory; `disk`: the same,
-            maps kept in a scratch file. All give the same picture.
-        window_rows: LR rows that a pass reads at once.
+            maps kept in a scratch file. All give the same picture. `windows`: parts of the picture
+            in one piece each.
+        window_rows: LR rows that a pass reads at once; of `windows`, without their halo.
         band_rows: LR rows that the tail writes at once.
         peak_bytes: memory this takes, beside what the process holds already.
         scratch_bytes: room on disk.
+        exact: whether it is the whole picture's result, to rounding.
     """
 
     trunk: Trunk
@@ -53,6 +56,7 @@ class Plan:
     band_rows: int
     peak_bytes: int
     scratch_bytes: int = 0
+    exact: bool = True
 
     def as_text(self) -> str:
         """Return a few words for people."""
@@ -61,8 +65,18 @@ class Plan:
             "whole": "in one piece",
             "memory": passes,
             "disk": f"{passes} with {as_text(self.scratch_bytes)} on disk",
+            "windows": f"in parts of {self.window_rows} rows",
         }
         return f"{ways[self.trunk]}, then in bands of {self.band_rows} rows"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the user should know of the result."""
+        if self.exact:
+            return ()
+        how = f"computed in parts of {self.window_rows} rows with channel means of their own"
+        far = f"up to {WINDOWS_LEVELS:g} grey levels from the whole picture's result"
+        return (f"too large for memory and disk: {how}, {far} (benchmarks/windows.py)",)
 
 
 @dataclass(frozen=True)
@@ -144,8 +158,8 @@ def least_bytes(need: Needs, streaming: Streaming, *, height: int) -> int:
 
 def plan_streamed(
     need: Needs, streaming: Streaming, *, height: int, scale: int, budget: int, disk: int
-) -> Plan:
-    """Return the fastest plan that runs the trunk pass by pass.
+) -> Plan | None:
+    """Return the fastest plan that runs the trunk pass by pass; None: its maps fit nowhere.
 
     Args:
         need: of the model, for the picture.
@@ -156,7 +170,7 @@ def plan_streamed(
         disk: bytes that scratch may take there.
 
     Raises:
-        UsageError: it takes more, and how much.
+        UsageError: it takes more memory even with its maps on disk, and how much.
     """
     maps, least_rows = streaming.channels * need.channel, streaming.least_rows(height)
     ways: tuple[tuple[Trunk, int, int], ...] = (("memory", maps, need.leaves), ("disk", 0, 0))
@@ -175,8 +189,41 @@ def plan_streamed(
         problem = f"leaves {as_text(max(budget, 0))} for a picture that takes {as_text(least)}"
         remedy = f"Allow {as_text(least - budget)} more."
         raise UsageError("memory", problem, remedy=remedy)
-    problem = f"maps of {as_text(maps)} fit neither in memory nor in {as_text(disk)} of disk"
-    raise UsageError("memory", problem, remedy="Free some of either, or point TMPDIR elsewhere.")
+    return None
+
+
+def plan_windows(
+    need: Needs, *, reach_rows: int, exact: bool, height: int, scale: int, budget: int
+) -> Plan:
+    """Return the plan that runs the trunk over parts of the picture, as large as memory allows.
+
+    Args:
+        need: of the model, for the picture.
+        reach_rows: LR rows beyond a part that its features depend on, means of channels aside.
+        exact: whether there are no such means.
+        height: LR rows of the picture.
+        scale: of the model.
+        budget: bytes that may be taken, beside what is held.
+
+    Raises:
+        UsageError: even the smallest part takes more.
+    """
+    row_bytes = need.whole // height + 1
+    halo_rows, least_rows = 2 * reach_rows, min(need.band_halo_rows + 1, height)
+    rows = min((budget - _FIXED_BYTES) // row_bytes - halo_rows, height)
+    if rows < least_rows:
+        least = (least_rows + halo_rows) * row_bytes + _FIXED_BYTES
+        problem = f"neither {as_text(max(budget, 0))} nor the disk takes the maps of the picture"
+        remedy = f"Allow {as_text(least - budget)} more, or point TMPDIR to a larger disk."
+        raise UsageError("memory", problem, remedy=remedy)
+    spare = budget - rows * need.leaves // height - _FIXED_BYTES
+    band_rows = min(spare // need.band_row, rows) - need.band_halo_rows
+    band_rows = max(1, min(band_rows, default_band_rows(scale)))
+    peak = max(
+        (rows + halo_rows) * row_bytes + _FIXED_BYTES,
+        rows * need.leaves // height + need.band(band_rows),
+    )
+    return Plan("windows", rows, band_rows, peak, exact=exact)
 
 
 def plan_bands(height: int, *, band_rows: int, halo_rows: int, start: int = 0) -> list[Band]:

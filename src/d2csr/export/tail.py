@@ -10,7 +10,6 @@ from torch import Tensor
 from d2csr.core.bundle import Reach
 from d2csr.core.config import ModelConfig
 from d2csr.export.graph import GraphBuilder
-from d2csr.export.trunk import trunk_reach_px
 from d2csr.models.base import RGB_MEAN, BicubicBase
 from d2csr.models.d2csr import D2CSR
 from d2csr.models.tail import CENTRE
@@ -59,7 +58,7 @@ def reach(config: ModelConfig) -> Reach:
     """Return how far the graphs of a configuration look."""
     framed = config.tail_border == "each"
     return Reach(
-        trunk_lr_px=trunk_reach_px(config),
+        trunk_lr_px=None if config.pooling_px is None else config.trunk_reach_px,
         tail_lr_px=_TAIL_LR_PX,
         fusion_sr_px=_FUSION_SR_PX,
         halo_lr_rows=_TAIL_LR_PX + math.ceil(_FUSION_SR_PX / config.scale),

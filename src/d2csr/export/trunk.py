@@ -11,8 +11,6 @@ from d2csr.models.base import RGB_MEAN
 from d2csr.models.d2csr import D2CSR
 from d2csr.models.divergence import path_name, tree
 
-_HEAD_REACH = 1  # LR pixels that one 3x3 convolution sees to each side
-
 
 def write_trunk(network: D2CSR, path: Path) -> None:
     """Write lr (1, 3, h, w) -> features (1, leaves * channels, h, w), leaf by leaf."""
@@ -30,15 +28,6 @@ def write_trunk(network: D2CSR, path: Path) -> None:
     ]
     joined = builder.add("Concat", features, attributes={"axis": 1})
     builder.write(path, {joined: "features"})
-
-
-def trunk_reach_px(config: ModelConfig) -> int | None:
-    """Return how many LR pixels a leaf feature sees to each side; None: the whole picture."""
-    if config.pooling_px is None:
-        return None
-    block = 2 + config.pooling_px // 2
-    branch = config.groups * (config.blocks * block + 1) + 1
-    return _HEAD_REACH + config.depth * branch + _residuals(config)
 
 
 def _residuals(config: ModelConfig) -> int:

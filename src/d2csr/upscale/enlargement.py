@@ -63,6 +63,11 @@ class Enlargement:
         """Return the size of what is written."""
         return self.wanted.size.of(self.lr_size, scale=self._scale)
 
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the user should know of how the picture is computed."""
+        return self.engine.plan(self.lr_size.height, self.lr_size.width).warnings
+
     def files(self) -> list[Path]:
         """Return the files that are made, SR first."""
         return list(self.job.files(self.wanted, self.engine.bundle.card.config.leaves))
