@@ -28,7 +28,8 @@ def _rows(card: BundleCard) -> Iterator[tuple[str, str]]:
     yield "parameters as run", f"{card.parameters:,}"
     for precision, loss in card.precisions.items():
         on = f"{loss.pictures} pictures" if loss.pictures else "noise"
-        yield f"{precision} against fp32", f"{loss.psnr_between_db:.1f} dB on {on}"
+        cost = "" if loss.cost_db is None else f"; costs {loss.cost_db:.3f} dB of PSNR"
+        yield f"{precision} against fp32", f"{loss.psnr_between_db:.1f} dB on {on}{cost}"
     yield "SHA-256 of model.safetensors", card.files.get("model.safetensors", "")
 
 

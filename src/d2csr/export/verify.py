@@ -91,7 +91,7 @@ def _crops(pictures: Iterable[Picture]) -> Iterator[Picture]:
             yield from (crop[:height, :width] for height, width in _TINY)
 
 
-def _middle(picture: Picture) -> Picture:
+def _middle(picture: Picture) -> UInt8[np.ndarray, "crop_h crop_w 3"]:
     top, left = (max(0, side - _SIDE_PX) // 2 for side in picture.shape[:2])
     return picture[top : top + _SIDE_PX, left : left + _SIDE_PX]
 

@@ -22,7 +22,9 @@ from d2csr.core.config import ModelConfig
 from d2csr.core.errors import BundleError
 from d2csr.core.files import refuse_unwritable, sha256_file, write_atomically
 from d2csr.core.folders import atomic_folder
+from d2csr.core.manifest import Manifest
 from d2csr.export.card import README_NAME, readme
+from d2csr.export.quantize import add_int8, check_quantizable, int8_cost_db
 from d2csr.export.tail import reach, write_frame_tail, write_fusion, write_inner_tail, write_tail
 from d2csr.export.trunk import write_trunk
 from d2csr.export.verify import check_agreement, measure_losses, noise_picture
@@ -38,6 +40,7 @@ def export_bundle(
     *,
     card: CardFacts,
     verify_on: Sequence[UInt8[np.ndarray, "_ _ 3"]] = (),
+    int8_by: Manifest | None = None,
 ) -> Bundle:
     """Write a network as a bundle that the engine agrees with, and return it.
 
@@ -47,12 +50,17 @@ def export_bundle(
         folder: where the bundle will stand; a bundle already there is replaced at the end.
         card: what the trainer knows; the preset is found by comparing, whatever it says.
         verify_on: real LR pictures to compare on; none: a picture of noise.
+        int8_by: pairs with a train split to quantise by and a val split to measure the cost on;
+            None: no graphs in int8.
 
     Raises:
-        BundleError: bundle and network differ over the limit, or the folder holds something else;
-            what stood there then still stands.
+        BundleError: bundle and network differ over the limit, int8 costs too much, or the folder
+            holds something else; what stood there then still stands.
+        UsageError: int8 can't be made here, or from these pairs.
     """
     _check_place(folder)
+    if int8_by is not None:
+        check_quantizable(int8_by)
     collapsed = network.collapse().cpu().float()
     with atomic_folder(folder) as beside:
         save_weights(network, beside / WEIGHTS_NAME)
@@ -70,7 +78,13 @@ def export_bundle(
         _write_card(beside, filled)
         written = read_bundle(beside)
         check_agreement(written, network, pictures=verify_on or [noise_picture()])
+        if int8_by is not None:
+            filled = add_int8(written, pairs=int8_by)
+            written = replace(written, card=filled)
         losses = measure_losses(written, pictures=verify_on)
+        if int8_by is not None:
+            cost_db = int8_cost_db(written, pairs=int8_by)
+            losses["int8"] = replace(losses["int8"], cost_db=cost_db)
         _write_card(beside, replace(filled, precisions=losses))
     return read_bundle(folder)
 
