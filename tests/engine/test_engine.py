@@ -93,12 +93,15 @@ def test_a_limit_too_small_is_told_what_is_missing(engine):
 
 
 @pytest.mark.usefixtures("streaming")
-def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine):
+def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine, monkeypatch):
     limits = Limits(memory=engine_module.held_bytes() + (250 << 20), disk=1 << 20)
     plan = engine.within(limits).plan(3000, 3000)
     assert plan.trunk == "windows"
     assert not plan.exact
-    assert "own, up to" in plan.warnings[0]
+    monkeypatch.setattr(plan_module, "WINDOWS_LEVELS", None)
+    assert "not measured" in plan.warnings[0]  # never a figure that nobody measured
+    monkeypatch.setattr(plan_module, "WINDOWS_LEVELS", 1.5)
+    assert "by up to 1.5 grey levels" in plan.warnings[0]
     assert plan.peak_bytes <= 250 << 20
 
 

@@ -1,5 +1,6 @@
 """The table of backends: what can run a bundle's graphs, and the few questions they answer."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +21,21 @@ Planes = np.ndarray[Any, np.dtype[Any]]
 
 @final
 class MemoryShort(BundleError):  # noqa: N818 - a want, not a fault of the bundle
-    """A graph that fails on the size of its inputs, most often for want of memory."""
+    """A graph that fails for want of memory."""
+
+
+# Words of OpenVINO and oneDNN, ONNX Runtime, torch, cuDNN and the C++ library, which have no class
+# of exception in common for it. "memory" alone won't do: "illegal memory access", "memory format".
+_SHORT = re.compile(
+    r"bad.?alloc|alloc_?failed|out of memory|(not enough|insufficient) memory"
+    r"|(failed to|can't|cannot|could not|unable to) alloc",
+    re.IGNORECASE,
+)
+
+
+def is_memory_short(fault: Exception) -> bool:
+    """Return whether an error that a graph raised says that an allocation failed."""
+    return isinstance(fault, MemoryError) or _SHORT.search(str(fault)) is not None
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import onnxruntime
 
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import BundleError, UsageError
-from d2csr.engine.backend import Graph, MemoryShort, Planes
+from d2csr.engine.backend import Graph, MemoryShort, Planes, is_memory_short
 from d2csr.engine.precision import Precision
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -60,7 +60,9 @@ def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision
         try:
             results = session.run(outputs, dict(zip(names, contiguous, strict=False)))
             return [np.asarray(each, np.float32) for each in results]
-        except Exception as fault:
+        except Exception as fault:  # its errors have no common class but this
+            if not is_memory_short(fault):
+                raise
             shapes = ", ".join(str(each.shape) for each in inputs)
             problem = f"ONNX Runtime fails on inputs {shapes} ({_first_line(fault)})"
             remedy = "Give a smaller picture, or free some memory."

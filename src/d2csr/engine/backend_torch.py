@@ -14,7 +14,7 @@ from torch import Tensor
 from d2csr.checkpoint.load import load_weights
 from d2csr.core.bundle import WEIGHTS_NAME, Bundle
 from d2csr.core.errors import UsageError
-from d2csr.engine.backend import Graph, MemoryShort, Planes
+from d2csr.engine.backend import Graph, MemoryShort, Planes, is_memory_short
 from d2csr.engine.precision import Precision
 from d2csr.models.d2csr import D2CSR, fuse
 from d2csr.models.tail import CENTRE, FramedTail
@@ -81,7 +81,7 @@ def as_graph(run: _Run, *, device: torch.device, precision: Precision, where: st
             ):
                 return [_planes(each) for each in run(*(_tensor(each, device) for each in inputs))]
         except (MemoryError, RuntimeError) as fault:  # out of memory is a RuntimeError too
-            if isinstance(fault, RuntimeError) and "memory" not in str(fault):
+            if not is_memory_short(fault):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
             problem = f"torch fails on inputs {shapes} ({str(fault).splitlines()[0]})"

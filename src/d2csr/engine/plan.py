@@ -19,7 +19,8 @@ _MAPS_OF_WHOLE = 17.0  # 16.3 to 16.6, the features that come out included
 _MAPS_OF_WINDOW = 16.0  # 13.7 to 15.5
 _LR_BYTES = 12  # three float32 of every pixel, copied for it
 _FIXED_BYTES = 64 * MIB  # graphs compiled and dropped, and the allocator's own
-WINDOWS_LEVELS = 0.0  # of 255, by benchmarks/windows.py
+# Of 255, the largest figure of benchmarks/windows.py; None: not measured.
+WINDOWS_LEVELS: float | None = None
 _WHOLE_AT_MOST_BYTES = 2048 * MIB  # beyond, passes cost little time and save most of the memory
 
 
@@ -75,8 +76,10 @@ class Plan:
         if self.exact:
             return ()
         how = f"computed in parts of {self.window_rows} rows with channel means of their own"
-        far = f"up to {WINDOWS_LEVELS:g} grey levels from the whole picture's result"
-        return (f"too large for memory and disk: {how}, {far} (benchmarks/windows.py)",)
+        far = "how far is not measured"
+        if WINDOWS_LEVELS is not None:
+            far = f"by up to {WINDOWS_LEVELS:g} grey levels (benchmarks/windows.py)"
+        return (f"too large for memory and disk: {how}; differs from the whole's result, {far}",)
 
 
 @dataclass(frozen=True)
