@@ -1,50 +1,197 @@
-"""How exactly `d2csr align` recovers the grid, beside what people do now; stored as JSON.
+"""How exactly `d2csr align` recovers the grid, beside what people do now; resumable.
 
-    python benchmarks/align_accuracy.py --pairs 15 --large 1 --wrong 40 --city100 DIR -o FILE.json
+    python benchmarks/align_accuracy.py --work DIR -o benchmarks/results/align_accuracy-DATE.json
 
-Simulated pairs have a known truth. On City100's pairs, moved by a known homography and brightness
-change, the movement is the truth; and what displacement the published pairs have, and have left
-after a second registration, is measured by phase correlation, which this tool does not register by.
+Pairs are simulated, so their truth is known: for each of four scales 14 with tele frames of 1 to 3
+megapixels and one of 20; 16 of the 60 with two nearer planes, which no single mapping fits. Then
+wrong pairs are offered, and on every third small pair the competitors and this tool with parts left
+out are run. Every pair and every row is kept in DIR; a row is made anew when the tool's code has
+changed.
 """
 
 import argparse
+import hashlib
 import json
-import os
 import platform
-import resource
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
+import d2csr.align
 from d2csr import __version__
 from d2csr.align.crop import covered_region
-from d2csr.align.mapping import Mapping
+from d2csr.align.mapping import Mapping, registered_of_wide
 from d2csr.align.photo import Photo, read_couple
 from d2csr.align.reduced import gray01
 from d2csr.align.refine import ROUNDS, Switches, refine
+from d2csr.align.region import Region
 from d2csr.align.rejection import Rejection
 from d2csr.align.rough import register_roughly
-from d2csr.align.steps import Settings, align, register
+from d2csr.align.steps import Settings, register
 from d2csr.align.trust import refuse_untrustworthy
+from d2csr.core.files import write_atomically
 from d2csr.core.grid import Size
+from d2csr.images.read import read_rgb8
+from d2csr.simulate.camera import Camera, ScenePart
 from d2csr.simulate.run import Job, simulate
 from d2csr.simulate.sources import Procedural
 from d2csr.simulate.truth import Truth, read_truth
 
 SCALES = (2, 3, 4, 8)
-SMALL, LARGE = Size(2700, 1800), Size(9000, 6000)  # scenes of about 2 and 20 MP tele frames
+SMALL_PAIRS, WRONG_PAIRS = 14, 40  # small ones for each scale; wrong ones in all
+LARGE = Size(9000, 6000)  # a scene for a tele frame of about 20 MP
+SMALL = (Size(2700, 1800), Size(3300, 2200), Size(2700, 1800), Size(4050, 2700))  # 1 to 3 MP
+COMPARED_EVERY = 3
+LAYERED, LAYERS = (1, 5, 9, 13), 2  # pairs with nearer planes before the backdrop
+KINDS = ("two scenes", "mirrored", "upside down", "blank wall", "another part", "turned round")
 Grays = tuple[np.ndarray, np.ndarray]
 
 
-def rough_mapping(grays: Grays, scale: int) -> Mapping:
-    """Return SIFT and a homography, once."""
-    matrix = register_roughly(*grays, scale=scale).matrix
-    return Mapping(scale, *sizes(grays), matrix)
+def code_stamp() -> str:
+    """Return a hash of the tool's code: rows of other code are out of date."""
+    files = sorted(Path(d2csr.align.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+class Rows:
+    """Rows that were measured before, one file each."""
+
+    def __init__(self, folder: Path, stamp: str) -> None:
+        self._folder, self._stamp = folder, stamp
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def of(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the row of this name, made now unless this code made it before."""
+        path = self._folder / f"{name}.json"
+        if path.is_file():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["stamp"] == self._stamp:
+                return kept["row"]
+        row = make()
+        text = json.dumps({"stamp": self._stamp, "row": row})
+        write_atomically(path, text.encode())
+        print(name, text[:200], flush=True)
+        return row
+
+
+Good = tuple[int, Path, Truth]
+
+
+def captures(work: Path, *, large: bool) -> Iterator[Good]:
+    """Yield simulated pairs, scales taking turns, each made once."""
+    for number in [SMALL_PAIRS] if large else range(SMALL_PAIRS):
+        for scale in SCALES:
+            out = work / (f"x{scale}_large" if large else f"x{scale}_{number:02}")
+            if not out.is_dir():
+                size = LARGE if large else SMALL[number % len(SMALL)]
+                layers = LAYERS if number in LAYERED else 0
+                camera = Camera(scene=ScenePart(layers=layers))
+                job = Job(scale=scale, camera=camera, captures=True, seed=100 * scale + number)
+                simulate([Procedural(size, (scale, number))], out, job=job)
+            (truth,) = read_truth(out)
+            yield scale, out, truth
+
+
+def couple_of(good: Good) -> tuple[Photo, Photo]:
+    """Return the photographs of a simulated pair."""
+    _, folder, truth = good
+    return read_couple(folder / truth.wide_file, folder / truth.tele_file)
+
+
+def good_row(good: Good) -> dict[str, Any]:
+    """Return the verdict on a good pair, the error of its grid and the time it took."""
+    scale, _, truth = good
+    couple = couple_of(good)
+    start = time.process_time()
+    row = verdict(couple, scale, good=good)
+    row["cpu_seconds"] = time.process_time() - start
+    return {"scale": scale, "tele": list(truth.tele.size), "planes": len(truth.planes_m)} | row
+
+
+def verdict(couple: tuple[Photo, Photo], scale: int, *, good: Good | None) -> dict[str, Any]:
+    """Return whether a pair is accepted, its scores, and how far its grid is off."""
+    try:
+        registered = register(*couple, settings=Settings(scale))
+    except Rejection as rejection:
+        return {"accepted": False, "reason": rejection.reason}
+    row: dict[str, Any] = {"scores": registered.scores.as_json()}
+    if good is not None:
+        row |= errors_px(registered.mapping, good, used=(registered.region, registered.mask))
+    try:
+        refuse_untrustworthy(registered.scores, scale=scale)
+    except Rejection as rejection:
+        return row | {"accepted": False, "reason": rejection.reason}
+    return row | {"accepted": True}
+
+
+def errors_px(
+    mapping: Mapping, good: Good, *, used: tuple[Region, np.ndarray] | None = None
+) -> dict[str, float]:
+    """Return RMS and 95th percentile of the grid's error, HR pixels, where both frames show.
+
+    Every place is compared with the true place of the plane that is seen there. `used_*` leaves out
+    what the pair's mask keeps from training.
+    """
+    _, folder, truth = good
+    region = covered_region(mapping, margin_px=5.0).shrunk(2, 2)
+    x, y = np.meshgrid(
+        np.unique(np.linspace(region.left, region.right - 1, 120).astype(int)),
+        np.unique(np.linspace(region.top, region.bottom - 1, 80).astype(int)),
+    )
+    places = registered_of_wide(np.stack([x, y], -1).astype(np.float64), mapping.scale)
+    seen = read_rgb8(folder / truth.planes_file)[y, x, 0]
+    true = truth.tele_position(places)
+    for plane in range(1, len(truth.planes_m)):
+        true = np.where((seen == plane)[..., None], truth.tele_position(places, plane=plane), true)
+    error = np.hypot(*np.moveaxis(mapping(places) - true, -1, 0)) / mapping.tele_px_per_px
+    result = distances(error, "")
+    if used is not None:
+        region, mask = used
+        inside = (x >= region.left) & (x < region.right) & (y >= region.top) & (y < region.bottom)
+        kept = mask[(y - region.top)[inside], (x - region.left)[inside]] > 0
+        result |= distances(error[inside][kept], "used_")
+    return result
+
+
+def distances(error: np.ndarray, name: str) -> dict[str, float]:
+    """Return RMS and 95th percentile, named."""
+    rms = float(np.sqrt((error**2).mean()))
+    return {f"{name}rms_px": rms, f"{name}p95_px": float(np.percentile(error, 95))}
+
+
+def wrong_row(good: list[Good], number: int) -> dict[str, Any]:
+    """Return the verdict on a pair that must not be accepted."""
+    rng = np.random.default_rng((7, number))
+    chosen = good[int(rng.integers(len(good)))]
+    scale = chosen[0]
+    wide, tele = couple_of(chosen)
+    kind = KINDS[number % len(KINDS)]
+    pixels = tele.pixels
+    if kind == "two scenes":
+        others = [each for each in good if each[0] == scale and each[1] != chosen[1]]
+        pixels = couple_of(others[int(rng.integers(len(others)))])[1].pixels
+    elif kind == "another part":  # the wide frame shows the scene's left third, the tele its right
+        side = wide.pixels.shape[1] // 3
+        wide = Photo(wide.path, np.ascontiguousarray(wide.pixels[:, :side]), wide.facts)
+        pixels = np.ascontiguousarray(pixels[:, pixels.shape[1] // 2 :])
+    elif kind == "blank wall":
+        noise = rng.normal(140, 4, pixels.shape).clip(0, 255)
+        pixels = cv2.GaussianBlur(noise.astype(np.uint8), (0, 0), 1.0)
+    elif kind == "turned round":  # half the tele frame has another scene in it, turned over
+        half = pixels.shape[1] // 2
+        pixels = pixels.copy()
+        pixels[:, :half] = pixels[::-1, :half]
+        pixels[:, half:] = pixels[:, : half - 1 : -1]
+    else:
+        pixels = np.ascontiguousarray(pixels[:, ::-1] if kind == "mirrored" else pixels[::-1])
+    return {"kind": kind, "scale": scale} | verdict(
+        (wide, Photo(tele.path, pixels, tele.facts)), scale, good=None
+    )
 
 
 def sizes(grays: Grays) -> tuple[Size, Size]:
@@ -81,277 +228,105 @@ def ecc_alone(grays: Grays, scale: int) -> Mapping:
     return Mapping(scale, *sizes(grays), full / full[2, 2])
 
 
-def this_tool(switches: Switches) -> Callable[[Grays, int], Mapping]:
-    """Return this tool's registration with parts left out."""
-
-    def registered(grays: Grays, scale: int) -> Mapping:
-        return refine(*grays, mapping=rough_mapping(grays, scale), switches=switches).mapping
-
-    return registered
-
-
-METHODS: dict[str, Callable[[Grays, int], Mapping]] = {
-    "d2csr align": this_tool(Switches()),
-    "matrix alone, no lenses, no mesh": this_tool(Switches(radial=False, mesh=False)),
-    "without HR blur": this_tool(Switches(blur=False)),
-    "without brightness matching": this_tool(Switches(tone=False)),
-    "without iteration": this_tool(Switches(rounds=ROUNDS[-1:])),
+COMPETITORS: dict[str, Callable[[Grays, int], Mapping]] = {
     "SIFT + homography once": plain_sift,
     "ECC alone": ecc_alone,
 }
+VARIANTS = {
+    "without lenses and mesh": Switches(radial=False, mesh=False),
+    "without HR blur": Switches(blur=False),
+    "without brightness matching": Switches(tone=False),
+    "without iteration": Switches(rounds=ROUNDS[-1:]),
+}
 
 
-def errors_px(mapping: Mapping, truth: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """Return RMS and 95th percentile of the grid's error, HR pixels, where both frames show."""
-    region = covered_region(mapping, margin_px=5.0).shrunk(2, 2).times(mapping.scale)
-    x = np.linspace(region.left, region.right - 1, 60)
-    y = np.linspace(region.top, region.bottom - 1, 40)
-    apart = mapping.on_grid(x, y) - truth(np.stack(np.meshgrid(x, y), -1))
-    error = np.hypot(*np.moveaxis(apart, -1, 0)) / mapping.tele_px_per_px
-    return {
-        "rms_px": float(np.sqrt((error**2).mean())),
-        "p95_px": float(np.percentile(error, 95)),
-    }
+def competitor_row(good: Good, name: str) -> dict[str, Any]:
+    """Return a competitor's error on a pair."""
+    scale, _, _ = good
+    wide, tele = (gray01(photo.pixels) for photo in couple_of(good))
+    return tried(lambda: COMPETITORS[name]((wide, tele), scale), good)
 
 
-def compared(grays: Grays, scale: int, *, truth: Callable[[np.ndarray], np.ndarray]) -> dict:
-    """Return each method's error, or why it has none."""
-    rows: dict[str, dict] = {}
-    for name, method in METHODS.items():
-        start = time.perf_counter()
-        try:
-            rows[name] = errors_px(method(grays, scale), truth)
-        except (Rejection, cv2.error, np.linalg.LinAlgError, ValueError) as fault:
-            rows[name] = {"failed": str(fault)[:200]}
-        rows[name]["seconds"] = time.perf_counter() - start
-    return rows
+def variant_row(good: Good, name: str) -> dict[str, Any]:
+    """Return this tool's error on a pair with a part left out."""
+    scale, _, _ = good
+    wide, tele = couple_of(good)
+    grays = gray01(wide.pixels), gray01(tele.pixels)
+    matrix = register_roughly(*grays, scale=scale).matrix
+    rough = Mapping(scale, *sizes(grays), matrix)
+    return tried(lambda: refine(*grays, mapping=rough, switches=VARIANTS[name]).mapping, good)
 
 
-def simulated(folder: Path, *, pairs: int, large: int) -> list[tuple[int, Path, Truth]]:
-    """Return captures of seeded scenes, `pairs` small and `large` large ones for each scale."""
-    found = []
-    for scale in SCALES:
-        for size, count in ((SMALL, pairs), (LARGE, large)):
-            if count:
-                scenes = [Procedural(size, (scale, number)) for number in range(count)]
-                out = folder / f"x{scale}_{size.width}"
-                job = Job(scale=scale, captures=True, seed=scale, jobs=os.cpu_count() or 1)
-                simulate(scenes, out, job=job)
-                found += [(scale, out, truth) for truth in read_truth(out)]
-    return found
-
-
-def good_row(scale: int, folder: Path, *, truth: Truth) -> dict:
-    """Return the verdict on a good pair and every method's error."""
-    couple = read_couple(folder / truth.wide_file, folder / truth.tele_file)
-    start = time.perf_counter()
-    row = {"scale": scale, "tele": list(truth.tele.size), **verdict(couple, scale)}
-    row["seconds"] = time.perf_counter() - start
-    grays = gray01(couple[0].pixels), gray01(couple[1].pixels)
-    return row | {"methods": compared(grays, scale, truth=truth.tele_position)}
-
-
-def verdict(couple: tuple[Photo, Photo], scale: int) -> dict:
-    """Return whether a pair is accepted, and its scores."""
+def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
+    """Return a method's error, or why it has none."""
     try:
-        registered = register(*couple, settings=Settings(scale))
-    except Rejection as rejection:
-        return {"accepted": False, "reason": rejection.reason}
-    scores = {"scores": registered.scores.as_json()}
-    try:
-        refuse_untrustworthy(registered.scores, scale=scale)
-    except Rejection as rejection:
-        return {"accepted": False, "reason": rejection.reason, **scores}
-    return {"accepted": True, **scores}
+        return errors_px(method(), good)
+    except (Rejection, cv2.error, np.linalg.LinAlgError, ValueError) as fault:
+        return {"failed": str(fault)[:200]}
 
 
-def wrong_rows(good: list[tuple[int, Path, Truth]], count: int) -> list[dict]:
-    """Return verdicts on wrong pairs: two scenes, mirrored, upside down, a blank wall."""
-    rng = np.random.default_rng(0)
-    rows: list[dict] = []
-    for number in range(count):
-        scale, folder, truth = good[int(rng.integers(len(good)))]
-        wide, tele = read_couple(folder / truth.wide_file, folder / truth.tele_file)
-        kind = ("two scenes", "mirrored", "flipped", "blank")[number % 4]
-        pixels = tele.pixels
-        if kind == "two scenes":
-            others = [each for each in good if each[2] is not truth]
-            _, place, other = others[int(rng.integers(len(others)))]
-            pixels = read_couple(place / other.tele_file, place / other.tele_file)[0].pixels
-        elif kind == "blank":
-            noise = rng.normal(140, 4, pixels.shape).clip(0, 255)
-            pixels = cv2.GaussianBlur(noise.astype(np.uint8), (0, 0), 1.0)
-        else:
-            pixels = np.ascontiguousarray(pixels[:, ::-1] if kind == "mirrored" else pixels[::-1])
-        wrong = Photo(tele.path, pixels, tele.facts)
-        rows.append({"kind": kind, "scale": scale, **verdict((wide, wrong), scale)})
-    return rows
-
-
-def moved_row(lr: Path, rng: np.random.Generator) -> dict:
-    """Return the error on a City100 pair whose HR picture was moved and darkened.
-
-    The truth is this tool's own registration of the published pair, moved: what is measured is how
-    far the movement is recovered, not how well the published pair was registered.
-    """
-    wide, tele = read_couple(lr, lr.with_name(lr.name.replace("_LR3", "_HR")))
-    width, height = tele.size
-    move = np.eye(3) + np.array([[0.01, 0.012, 0], [-0.012, -0.008, 0], [0, 0, 0]]) * rng.normal()
-    move[:2, 2] = rng.uniform(-12, 12, 2)
-    move[2, :2] = rng.normal(0, 4e-6, 2)
-    pixels = cv2.warpPerspective(tele.pixels, move, (width, height), flags=cv2.INTER_LANCZOS4)
-    pixels = np.rint(255 * 0.9 * (pixels / 255.0) ** 1.1).astype(np.uint8)
-    before = register(wide, tele, settings=Settings(3)).mapping
-    after = register(wide, Photo(tele.path, pixels), settings=Settings(3)).mapping
-
-    def truth(points: np.ndarray) -> np.ndarray:
-        return cv2.perspectiveTransform(before(points).reshape(1, -1, 2), move).reshape(
-            points.shape
-        )
-
-    return {"pair": lr.name, **errors_px(after, truth)}
-
-
-PATCH_PX = 64
-
-
-def displacement_px(lr: np.ndarray, hr: np.ndarray, *, scale: int) -> dict[str, float]:
-    """Return what displacement is left between LR and HR, by phase correlation on 64-px patches.
-
-    Phases below LR's Nyquist frequency only. `patch_*` has each patch's own noise in it. `common`
-    has not: it is the root of the mean product of each patch's displacement with the mean of its
-    four neighbours', which share no pixel with it: noise of LR (grain, aliasing) cancels.
-    """
-    enlarged = cv2.resize(gray01(lr), hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    field = phase_field(enlarged, gray01(hr), scale=scale)
-    size = np.hypot(field[..., 0], field[..., 1])
-    products = []
-    for row, column in np.ndindex(*size.shape):
-        near = [
-            field[r, c]
-            for r, c in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1))
-            if 0 <= r < size.shape[0] and 0 <= c < size.shape[1] and np.isfinite(size[r, c])
-        ]
-        if near and np.isfinite(size[row, column]):
-            products.append(float(field[row, column] @ np.mean(near, axis=0)))
-    known = size[np.isfinite(size)]
-    return {
-        "patch_median_px": float(np.median(known)),
-        "patch_p95_px": float(np.percentile(known, 95)),
-        "common_px": float(np.sqrt(max(0.0, np.mean(products)))),
-    }
-
-
-def phase_field(a: np.ndarray, b: np.ndarray, *, scale: int) -> np.ndarray:
-    """Return the displacement of each 64-px patch, rows x columns x (x, y); nan: none found."""
-    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(12) + 0.5) / 12)
-    window = np.concatenate([ramp, np.ones(PATCH_PX - 24), ramp[::-1]])
-    window = np.outer(window, window)
-    fx, fy = np.fft.fftfreq(PATCH_PX)[None], np.fft.fftfreq(PATCH_PX)[:, None]
-    used = (np.hypot(fx, fy) < 0.45 / scale) & (np.hypot(fx, fy) > 0)
-    kx, ky = (np.broadcast_to(f, used.shape)[used] for f in (fx, fy))
-    rows, columns = (side // PATCH_PX for side in a.shape)
-    field = np.full((rows, columns, 2), np.nan)
-    for row, column in np.ndindex(rows, columns):
-        part = np.s_[row * PATCH_PX :, column * PATCH_PX :]
-        patches = [image[part][:PATCH_PX, :PATCH_PX] for image in (a, b)]
-        if patches[1].std() < 0.02:
-            continue
-        first, second = (np.fft.fft2((patch - patch.mean()) * window)[used] for patch in patches)
-        cross = first * second.conj()
-        cross /= np.abs(cross) + 1e-12
-        middle, reach, step = np.zeros(2), 2.0, 0.25
-        quality = 0.0
-        for _ in range(5):  # a grid of shifts about the best one, each finer than the last
-            shifts = np.arange(-reach, reach + step / 2, step)
-            x, y = middle[0] + shifts, middle[1] + shifts
-            peak = (np.exp(2j * np.pi * np.outer(y, ky)) * cross) @ np.exp(
-                2j * np.pi * np.outer(x, kx)
-            ).T
-            best = np.unravel_index(np.argmax(peak.real), peak.shape)
-            middle, quality = np.array([x[best[1]], y[best[0]]]), peak.real[best] / len(kx)
-            reach, step = step, step / 4
-        if quality > 0.3:
-            field[row, column] = -middle
-    return field
-
-
-def registered_again_row(lr: Path, rng: np.random.Generator) -> dict:
-    """Return what displacement a City100 pair has as published, registered again, and by chance."""
-    wide, tele = read_couple(lr, lr.with_name(lr.name.replace("_LR3", "_HR")))
-    pair = align(wide, tele, settings=Settings(3))
-    region = pair.registered.region
-    published = tele.pixels[region.times(3).slices]
-    blurred = cv2.GaussianBlur(pair.hr.astype(np.float32), (0, 0), 0.45 * 3)[1::3, 1::3]
-    perfect = np.rint((blurred + rng.normal(0, 2, blurred.shape)).clip(0, 255)).astype(np.uint8)
-    return {
-        "pair": lr.name,
-        "published": displacement_px(pair.lr, published, scale=3),
-        "again": displacement_px(pair.lr, pair.hr, scale=3),
-        "floor": displacement_px(perfect, pair.hr, scale=3),
-    }
-
-
-def summary(rows: list[dict]) -> dict:
-    """Return medians by scale and method over accepted pairs."""
-    result: dict[str, dict] = {}
-    for scale in SCALES:
-        of_scale = [row for row in rows if row["scale"] == scale]
-        accepted = [row for row in of_scale if row["accepted"]]
-        result[f"x{scale}"] = {"pairs": len(of_scale), "accepted": len(accepted)}
-        for name in METHODS:
-            found = [row["methods"][name] for row in accepted if "rms_px" in row["methods"][name]]
-            if found:
-                result[f"x{scale}"][name] = {
-                    "median_rms_px": float(np.median([each["rms_px"] for each in found])),
-                    "p95_rms_px": float(np.percentile([each["rms_px"] for each in found], 95)),
-                    "median_p95_px": float(np.median([each["p95_px"] for each in found])),
-                    "failed": len(accepted) - len(found),
-                }
-    return result
+def write(stored: dict[str, Any], out: Path | None) -> None:
+    """Write what was measured."""
+    if out is not None:
+        write_atomically(out, f"{json.dumps(stored, indent=1)}\n".encode())
 
 
 def main() -> None:
-    """Measure what is asked for, print the summary and store everything."""
+    """Measure what has not been measured yet and store everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=15, help="small pairs for each scale")
-    parser.add_argument("--large", type=int, default=0, help="20-megapixel pairs for each scale")
-    parser.add_argument("--wrong", type=int, default=40)
-    parser.add_argument("--city100", type=Path, help="folder of NAME_LR3 and NAME_HR pairs")
-    parser.add_argument("--every", type=int, default=1, help="take each nth City100 pair")
-    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="folder for pairs and rows")
+    parser.add_argument("--only", choices=("captures", "tool", "all"), default="all")
+    parser.add_argument("-o", "--out", type=Path)
     words = parser.parse_args()
     cv2.setNumThreads(1)
-    rng = np.random.default_rng(0)
-    stored: dict = {
+    small = list(captures(words.work, large=False))
+    if words.only == "captures":
+        list(captures(words.work, large=True))
+        return
+    ours, theirs = Rows(words.work / "rows", code_stamp()), Rows(words.work / "rows", "competitors")
+    stored: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
-        "machine": platform.platform(),
+        "machine": platform.machine(),
+        "code": code_stamp(),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        good = simulated(Path(folder), pairs=words.pairs, large=words.large)
-        stored["good"] = [good_row(scale, place, truth=truth) for scale, place, truth in good]
-        stored["wrong"] = wrong_rows(good, words.wrong) if good else []
-    stored["summary"] = summary(stored["good"])
-    stored["wrong_accepted"] = sum(row["accepted"] for row in stored["wrong"])
-    if words.city100:
-        pairs = sorted(words.city100.glob("*_LR3.*"))[:: words.every]
-        stored["city100_moved"] = [moved_row(lr, rng) for lr in pairs]
-        stored["city100_again"] = [registered_again_row(lr, rng) for lr in pairs]
-        stored["city100"] = {
-            "moved_median_rms_px": float(np.median([r["rms_px"] for r in stored["city100_moved"]])),
-            **{
-                f"{state}_{score}": float(
-                    np.median([row[state][score] for row in stored["city100_again"]])
-                )
-                for state in ("published", "again", "floor")
-                for score in ("patch_median_px", "patch_p95_px", "common_px")
-            },
-        }
-    stored["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    words.out.write_text(json.dumps(stored, indent=1) + "\n")
-    told = {name: stored.get(name) for name in ("summary", "wrong_accepted", "city100")}
-    print(json.dumps(told, indent=1))
+
+    def good_rows(pairs: list[Good]) -> list[dict[str, Any]]:
+        return [
+            ours.of(f"good_{pair[1].name}", lambda pair=pair: good_row(pair))
+            | {"pair": pair[1].name}
+            for pair in pairs
+        ]
+
+    stored["good"] = good_rows(small)
+    stored["wrong"] = [
+        ours.of(f"wrong_{number:02}", lambda number=number: wrong_row(small, number))
+        for number in range(WRONG_PAIRS)
+    ]
+    stored["compared"] = {}
+    write(stored, words.out)  # what there is, should the rest be interrupted
+    stored["good"] += good_rows(list(captures(words.work, large=True)))
+    write(stored, words.out)
+    if words.only == "all":
+        for pair in small[:: COMPARED_EVERY * len(SCALES)]:
+            at = small.index(pair)
+            for each in small[at : at + len(SCALES)]:
+                name = each[1].name
+                stored["compared"][name] = {
+                    method: theirs.of(
+                        f"{method}_{name}", lambda each=each, m=method: competitor_row(each, m)
+                    )
+                    for method in COMPETITORS
+                } | {
+                    method: ours.of(
+                        f"{method}_{name}", lambda each=each, m=method: variant_row(each, m)
+                    )
+                    for method in VARIANTS
+                }
+    write(stored, words.out)
+    accepted = [row for row in stored["good"] if row["accepted"]]
+    print(f"{len(accepted)} of {len(stored['good'])} good pairs accepted")
+    print(f"{sum(row['accepted'] for row in stored['wrong'])} wrong pairs accepted")
 
 
 if __name__ == "__main__":

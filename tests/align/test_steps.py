@@ -160,3 +160,13 @@ def test_tiny_and_damaged_files_are_told(tmp_path, captures, truths):
         (tmp_path / "torn.dng").write_bytes(b"II*\0nothing")
         with pytest.raises(ImageError):
             read_couple(tmp_path / name, tmp_path / name)
+
+
+def test_turned_camera_is_registered_too(couples):
+    wide, tele = couples[0]
+    turned = changed(tele, np.rot90(tele.pixels, 2))
+    found = register(wide, turned, settings=SETTINGS)
+    upright = register(wide, tele, settings=SETTINGS)
+    grid = np.stack(np.meshgrid(np.linspace(300, 700, 6), np.linspace(200, 500, 5)), -1)
+    back = np.array(tele.size) - 1.0 - found.mapping(grid)
+    assert np.hypot(*np.moveaxis(back - upright.mapping(grid), -1, 0)).max() < 0.3

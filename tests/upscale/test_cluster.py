@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from d2csr.core.bundle import Bundle
+from d2csr.core.errors import UsageError
 from d2csr.images.write import write_rgb8
 from d2csr.upscale import cluster
 from d2csr.upscale.compute import Compute
@@ -60,8 +61,8 @@ def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundl
 
 
 def test_without_ray_the_extra_is_named(bundle: Bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "find_spec", lambda _name: None)
-    with pytest.raises(cluster.UsageError, match=r"ray isn't installed.*d2csr\[cluster\]"):
+    monkeypatch.setattr("d2csr.core.cluster.find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"ray isn't installed.*d2csr\[cluster\]"):
         cluster.upscale_on_cluster(
             [str(tmp_path)],
             str(tmp_path / "out"),

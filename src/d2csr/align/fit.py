@@ -23,7 +23,9 @@ FOLDS = 5
 ERRORS_LESS = 2.5
 OVERLAP = 4.0  # patches to one place: half-overlapping ones are not independent
 STIFFNESS = 1e-2
-LENS_PRIOR = (0.05, 0.02, 0.01)  # standard deviations: wide k1, wide k2, tele k1
+# Standard deviations: wide k1, wide k2, tele k1, tele p1, tele p2. Tangential terms also take in an
+# optical axis that is off the middle of the frame, as in a picture that was cropped.
+LENS_PRIOR = (0.05, 0.01, 0.01, 0.001, 0.001)
 LENS_LIMIT = 0.25  # beyond it a radius may meet two places of the scene
 PATCHES_A_POINT = 5  # control points beyond this share of the patches are not tried
 
@@ -67,7 +69,7 @@ def fitted(
         region: of the registered grid, which a mesh spans.
         cells: meshes allowed, coarsest first; the first that no finer one betters clearly is
             taken, no mesh being the first of all.
-        straight: fit the radial distortion of both lenses, held near this mapping's; None doesn't.
+        straight: fit the distortion of both lenses, held near this mapping's; None doesn't.
     """
     plain = _parametric(mapping.with_matrix(mapping.matrix, None), matches, straight=straight)
     best, errors = None, None
@@ -112,22 +114,23 @@ def _parametric(mapping: Mapping, matches: Matches, *, straight: Mapping | None)
         prior = np.full(len(right), 1e-12 * np.trace(normal))
         if straight is not None:  # a lens is what it was said to be until patches say otherwise
             prior[8:] = 1 / np.square(LENS_PRIOR)
-            right[8:] -= (np.array(_radial(mapping)) - _radial(straight)) * prior[8:]
+            right[8:] -= (np.array(_bent(mapping)) - _bent(straight)) * prior[8:]
         step = np.linalg.solve(normal + np.diag(prior), right)
         mapping = _stepped(mapping, step, to_unit=to_unit)
     return mapping
 
 
-def _radial(mapping: Mapping) -> tuple[float, float, float]:
-    return mapping.wide_lens.k1, mapping.wide_lens.k2, mapping.tele_lens.k1
+def _bent(mapping: Mapping) -> tuple[float, ...]:
+    wide, tele = mapping.wide_lens, mapping.tele_lens
+    return wide.k1, wide.k2, tele.k1, tele.p1, tele.p2
 
 
-def _with_radial(mapping: Mapping, radial: Float64[np.ndarray, " 3"]) -> Mapping:
-    k1, k2, tele_k1 = (float(value) for value in radial)
+def _with_bent(mapping: Mapping, terms: Float64[np.ndarray, " 5"]) -> Mapping:
+    k1, k2, tele_k1, p1, p2 = (float(value) for value in terms)
     return replace(
         mapping,
         wide_lens=replace(mapping.wide_lens, k1=k1, k2=k2),
-        tele_lens=replace(mapping.tele_lens, k1=tele_k1),
+        tele_lens=replace(mapping.tele_lens, k1=tele_k1, p1=p1, p2=p2),
     )
 
 
@@ -136,17 +139,17 @@ def _stepped(mapping: Mapping, step: np.ndarray, *, to_unit: np.ndarray) -> Mapp
     unit = unit / unit[2, 2] + np.append(step[:8], 0.0).reshape(3, 3)
     mapping = mapping.with_matrix(unit @ to_unit, mapping.mesh)
     if len(step) > 8:
-        radial = np.array(_radial(mapping)) + step[8:]
-        mapping = _with_radial(mapping, np.clip(radial, -LENS_LIMIT, LENS_LIMIT))
+        terms = np.array(_bent(mapping)) + step[8:]
+        mapping = _with_bent(mapping, np.clip(terms, -LENS_LIMIT, LENS_LIMIT))
     return mapping
 
 
-def _lens_derivative(mapping: Mapping, matches: Matches) -> Float64[np.ndarray, "n 2 3"]:
-    """Return how tele positions move with each radial coefficient, by differences."""
-    now, small = np.array(_radial(mapping)), 1e-4
+def _lens_derivative(mapping: Mapping, matches: Matches) -> Float64[np.ndarray, "n 2 5"]:
+    """Return how tele positions move with each lens coefficient, by differences."""
+    now, small = np.array(_bent(mapping)), 1e-4
     columns = []
     for axis in np.eye(len(now)):
-        ends = [_with_radial(mapping, now + sign * small * axis) for sign in (1, -1)]
+        ends = [_with_bent(mapping, now + sign * small * axis) for sign in (1, -1)]
         columns.append((ends[0](matches.registered) - ends[1](matches.registered)) / (2 * small))
     return np.stack(columns, axis=-1)
 

@@ -55,8 +55,8 @@ ROUNDS = (
     Round(2.0, 40, 0, lenses=False, centre=0.7),
     Round(1.5, 32, 0),
     Round(0.7, 24, 1),
-    Round(0.5, 12, 3, centre=0.98),
-    Round(0.5, 12, 3, centre=0.98),
+    Round(0.0, 10, 3, centre=0.98),
+    Round(0.0, 10, 3, centre=0.98),
 )
 
 
@@ -254,14 +254,12 @@ def relative_blur(
 def _misfit(
     wide: np.ndarray, tele: np.ndarray, *, mapping: Mapping, part: Region
 ) -> Callable[[float], float]:
-    corners = mapping(
-        registered_of_wide(
-            np.array([[part.left, part.top], [part.right, part.bottom]], np.float64), mapping.scale
-        )
-    )
+    sides = np.array([[part.left, part.top], [part.right, part.bottom]], np.float64)
+    ends = registered_of_wide(sides, mapping.scale)
+    corners = mapping(np.stack(np.meshgrid(*ends.T), -1).reshape(4, 2))  # the camera may be turned
     halo = 8 * mapping.ratio
-    left, top = np.maximum(np.floor(corners[0] - halo), 0).astype(int)
-    right, bottom = np.ceil(corners[1] + halo).astype(int)
+    left, top = np.maximum(np.floor(corners.min(0) - halo), 0).astype(int)
+    right, bottom = np.ceil(corners.max(0) + halo).astype(int)
     near = tele[top:bottom, left:right]
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64)
     fixed = wide[part.slices]

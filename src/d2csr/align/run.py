@@ -7,10 +7,12 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import cv2
 
 from d2csr.align.captures import Capture, Captures, captures_in
+from d2csr.align.cluster import outcomes_of_cluster
 from d2csr.align.dataset import Shape, where, write_set
 from d2csr.align.facts import facts_of_file
 from d2csr.align.lens_source import LensChoice
@@ -20,6 +22,7 @@ from d2csr.align.photo import is_raw_name
 from d2csr.align.report import REPORT_NAME, write_report
 from d2csr.align.steps import Settings
 from d2csr.align.task import Task, do_task
+from d2csr.core.cluster import refuse_without
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.files import refuse_unwritable
 from d2csr.core.log import console
@@ -29,6 +32,8 @@ from d2csr.images.read import image_size
 WORK_NAME = ".align"
 BYTES_PER_PX = 36  # of both photographs together, at the most; measured (docs/align.md)
 RAW_PX = 50_000_000  # assumed of a file whose size isn't read before it is developed
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,15 @@ class Summary:
 
 
 def align_folder(
-    folder: Path, out: Path, *, settings: Settings, shape: Shape, jobs: int
+    folder: Path,
+    out: Path,
+    *,
+    settings: Settings,
+    shape: Shape,
+    jobs: int | None,
+    engine: Engine = "local",
 ) -> Summary:
-    """Make a training set of a folder of photographs.
+    """Make a training set of a folder of photographs; see `align_captures`.
 
     Raises:
         D2csrError: the folder holds no pairs, or the output can't be written; told before work.
@@ -64,15 +75,31 @@ def align_folder(
     found = captures_in(folder, scale=settings.scale)
     inside = out.resolve()
     kept = [pair for pair in found.pairs if not pair.wide.resolve().is_relative_to(inside)]
-    return align_captures(
-        Captures(tuple(kept), found.alone), out, settings=settings, shape=shape, jobs=jobs
-    )
+    captures = Captures(tuple(kept), found.alone)
+    return align_captures(captures, out, settings=settings, shape=shape, jobs=jobs, engine=engine)
 
 
 def align_captures(
-    captures: Captures, out: Path, *, settings: Settings, shape: Shape, jobs: int
+    captures: Captures,
+    out: Path,
+    *,
+    settings: Settings,
+    shape: Shape,
+    jobs: int | None,
+    engine: Engine = "local",
 ) -> Summary:
-    """Make a training set of these pairs; what an earlier run into the folder did is taken over."""
+    """Make a training set of these pairs; what an earlier run into the folder did is taken over.
+
+    Args:
+        captures: photographs, in pairs and alone.
+        out: folder of the set.
+        settings: how pairs are made.
+        shape: how the set is laid out.
+        jobs: pairs at once, at most what memory holds; as many as there are cores for None.
+        engine: who works: processes of this machine, or workers of a Ray cluster.
+    """
+    if engine == "ray":
+        refuse_without("ray")
     _refuse_foreign(out)
     refuse_unwritable(out, folder=True)
     work = out / WORK_NAME
@@ -83,12 +110,12 @@ def align_captures(
         for camera in [camera_name(capture)]
     ]
     if settings.lens.source == "estimate":
-        tasks = _with_estimated_lenses(tasks, jobs)
+        tasks = _with_estimated_lenses(tasks, jobs, engine=engine)
     done = {task.name: outcome for task in tasks if (outcome := _done(task, out, shape=shape))}
     left = [task for task in tasks if task.name not in done]
     if done:
         console().print(f"{len(done)} of {len(tasks)} pairs were done before")
-    for outcome in _shown(left, workers(left, jobs)):
+    for outcome in _shown(left, jobs, engine=engine):
         done[outcome.name] = outcome
     outcomes = tuple(done[task.name] for task in tasks)
     write_set(outcomes, work, out=out, shape=shape)
@@ -96,7 +123,9 @@ def align_captures(
     return Summary(outcomes, captures.alone, out)
 
 
-def _with_estimated_lenses(tasks: Sequence[Task], jobs: int) -> list[Task]:
+def _with_estimated_lenses(
+    tasks: Sequence[Task], jobs: int | None, *, engine: Engine
+) -> list[Task]:
     """Return the tasks with the lenses that the pairs of one camera and zoom agree on.
 
     Each pair is registered alone first, in a folder that a resumed run finds again.
@@ -116,7 +145,7 @@ def _with_estimated_lenses(tasks: Sequence[Task], jobs: int) -> list[Task]:
         if (outcome := known[task.name]) is None
         or outcome.key != key_of(task.capture, task.settings)
     ]
-    for outcome in _shown(left, workers(left, jobs), what="Estimating lenses"):
+    for outcome in _shown(left, jobs, engine=engine, what="Estimating lenses"):
         known[outcome.name] = outcome
     lenses = estimated([outcome for outcome in known.values() if outcome is not None])
     return [
@@ -151,16 +180,22 @@ def _done(task: Task, out: Path, *, shape: Shape) -> Outcome | None:
     return outcome if there else None
 
 
-def workers(tasks: Sequence[Task], jobs: int) -> int:
+def workers(tasks: Sequence[Task], jobs: int | None) -> int:
     """Return how many pairs to work on at once: as asked, at most what free memory holds."""
+    jobs = jobs or os.cpu_count() or 1
     if jobs <= 1 or len(tasks) <= 1:
         return 1
-    largest = max(_bytes(task) for task in tasks)
+    largest = _most_bytes(tasks)
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         free = largest * jobs
     return max(1, min(jobs, len(tasks), int(0.8 * free / largest)))
+
+
+def _most_bytes(tasks: Sequence[Task]) -> int:
+    """Return the memory that the largest pair needs."""
+    return max((_bytes(task) for task in tasks), default=1)
 
 
 def _bytes(task: Task) -> int:
@@ -174,14 +209,20 @@ def _bytes(task: Task) -> int:
     return max(1, pixels * BYTES_PER_PX)
 
 
-def _shown(tasks: Sequence[Task], jobs: int, *, what: str = "Aligning") -> Iterator[Outcome]:
+def _shown(
+    tasks: Sequence[Task], jobs: int | None, *, engine: Engine, what: str = "Aligning"
+) -> Iterator[Outcome]:
     """Yield outcomes as they come, with a progress bar."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
         shown = bar.add_task(what, total=len(tasks))
-        for outcome in _outcomes(do_task, tasks, jobs=jobs):
+        if engine == "ray":
+            found = outcomes_of_cluster(tasks, workers=jobs, bytes_each=_most_bytes(tasks))
+        else:
+            found = _outcomes(do_task, tasks, jobs=workers(tasks, jobs))
+        for outcome in found:
             bar.advance(shown)
             yield outcome
 

@@ -72,6 +72,11 @@ def do_task(task: Task) -> Outcome:
     return _kept(task, _outcome(task, "accepted", hashes=_write_pictures(task, pair), **about))
 
 
+def given_up(task: Task, reason: str) -> Outcome:
+    """Return the outcome of a pair that can't be worked on, nothing kept: a later run tries it."""
+    return _outcome(task, "failed", cause="worker", reason=reason)
+
+
 def _outcome(task: Task, verdict: Any, **about: Any) -> Outcome:
     capture = task.capture
     return Outcome(

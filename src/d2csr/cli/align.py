@@ -1,6 +1,5 @@
 """Command `align`: training pairs from photographs taken at two focal lengths."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -53,13 +52,27 @@ class Set:
     licence: str = ""
 
 
+@dataclass(frozen=True)
+class Means:
+    """With what.
+
+    Attributes:
+        jobs: Pairs to work on at once; all cores unless given, as far as memory goes.
+        engine: Who does the work: processes here (local), or a Ray cluster (ray): the one that
+            RAY_ADDRESS names, or one started here. Paths must mean the same on all its machines.
+    """
+
+    jobs: Annotated[PositiveInt | None, Parameter(name=("--jobs", "--workers"))] = None
+    engine: Literal["local", "ray"] = "local"
+
+
 def align(
     photos: Annotated[tuple[Path, ...], Parameter(negative=())],
     /,
     *,
     out: Annotated[Path, Parameter(name=("--out", "-o"))],
     scale: Annotated[PositiveInt, Parameter(name=("--scale", "-s"))] = 4,
-    jobs: PositiveInt | None = None,
+    means: Annotated[Means, Parameter(name="*")] = Means(),
     geometry: Annotated[Geometry, Parameter(name="*")] = Geometry(),
     set_: Annotated[Set, Parameter(name="*")] = Set(),
 ) -> int:
@@ -74,7 +87,6 @@ def align(
         photos: A folder of photographs, searched at any depth; or two files, WIDE and TELE.
         out: Folder for the pairs, their manifest.json and report.html.
         scale: HR pixels to an LR pixel; the focal lengths' ratio must reach 0.8 of it.
-        jobs: Pairs to work on at once; all cores unless given, as far as memory goes.
     """
     from d2csr.align.captures import Capture, Captures
     from d2csr.align.dataset import Shape
@@ -97,13 +109,16 @@ def align(
         centre=geometry.centre,
     )
     shape = Shape(scale, set_.layout, set_.seed, set_.val, set_.test, set_.licence)
-    workers = jobs or os.cpu_count() or 1
     if len(photos) == 1:
-        summary = align_folder(photos[0], out, settings=settings, shape=shape, jobs=workers)
+        summary = align_folder(
+            photos[0], out, settings=settings, shape=shape, jobs=means.jobs, engine=means.engine
+        )
     elif len(photos) == 2:
         wide, tele = photos
         pair = Captures((Capture(wide.stem, wide.stem, wide, tele),), ())
-        summary = align_captures(pair, out, settings=settings, shape=shape, jobs=1)
+        summary = align_captures(
+            pair, out, settings=settings, shape=shape, jobs=means.jobs, engine=means.engine
+        )
     else:
         remedy = "Give a folder, or the wide and the tele photograph."
         raise UsageError("photographs", f"are {len(photos)}", remedy=remedy)

@@ -1,0 +1,128 @@
+"""Writer of the tables in `align.md`, taken from the newest stored results of each measurement."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "align.md"
+STORED = ROOT / "benchmarks" / "results"
+END = "<!-- align: end -->"
+SCALES = (2, 3, 4, 8)
+
+
+def render(page: str, *, stored: Path = STORED) -> str:
+    """Return `page` with every table between its two markers."""
+    for name, (prefix, table) in TABLES.items():
+        before, rest = page.split(begin(name))
+        _, after = rest.split(END, 1)
+        files = sorted(stored.glob(f"{prefix}-????-??-??.json"))
+        lines = ["Not measured yet."]
+        if files:
+            values = json.loads(files[-1].read_text(encoding="utf-8"))
+            lines = [
+                *table(values),
+                "",
+                f"`benchmarks/results/{files[-1].name}`, {values['date']}.",
+            ]
+        text = "\n".join(lines)
+        page = f"{before}{begin(name)}\n\n{text}\n\n{END}{after}"
+    return page
+
+
+def begin(name: str) -> str:
+    """Return the marker that a table begins with."""
+    return (
+        f"<!-- align {name}: made by docs/align_tables.py from benchmarks/results; do not edit -->"
+    )
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _accuracy(values: dict[str, Any]) -> Iterator[str]:
+    """Yield verdicts and errors by scale, then the wrong pairs."""
+    yield "| pairs | accepted | median | p95 | worst | CPU s, median |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    kinds = {
+        "": lambda row: row["planes"] == 1,
+        ", nearer planes too": lambda row: row["planes"] > 1,
+    }
+    for kind, belongs in kinds.items():
+        for scale in SCALES:
+            rows = [row for row in values["good"] if row["scale"] == scale and belongs(row)]
+            accepted = [row for row in rows if row["accepted"]]
+            if not rows:
+                continue
+            errors = [row["used_rms_px"] for row in accepted] or [float("nan")]
+            figures = (np.median(errors), np.percentile(errors, 95), max(errors))
+            time = float(np.median([row["cpu_seconds"] for row in rows]))
+            cells = [f"x{scale}{kind}", f"{len(accepted)} of {len(rows)}"]
+            yield _row([*cells, *(f"{value:.3f}" for value in figures), f"{time:.1f}"])
+    wrong = values["wrong"]
+    if wrong:
+        kinds_of_wrong = ", ".join(sorted({row["kind"] for row in wrong}))
+        accepted = sum(row["accepted"] for row in wrong)
+        yield ""
+        yield f"Of {len(wrong)} wrong pairs ({kinds_of_wrong}) {accepted} were accepted."
+
+
+def _compared(values: dict[str, Any]) -> Iterator[str]:
+    """Yield each method's median error by scale, on the same pairs."""
+    compared = values["compared"]
+    if not compared:
+        yield "Not measured yet."
+        return
+    good = {row["pair"]: row for row in values["good"]}
+    methods = {"d2csr align": lambda name: good[name]} | {
+        method: lambda name, method=method: compared[name][method]
+        for method in next(iter(compared.values()))
+    }
+    yield _row(["registration", *(f"x{scale}" for scale in SCALES)])
+    yield _row(["---"] * (len(SCALES) + 1))
+    for method, of in methods.items():
+        cells = []
+        for scale in SCALES:
+            rows = [of(name) for name in compared if name.startswith(f"x{scale}_")]
+            errors = [row["rms_px"] for row in rows if "rms_px" in row]
+            failed = len(rows) - len(errors)
+            told = f"{np.median(errors):.3f}" if errors else "-"
+            cells.append(told + (f" ({failed} of {len(rows)} failed)" if failed else ""))
+        yield _row([method, *cells])
+
+
+def _city100(values: dict[str, Any]) -> Iterator[str]:
+    """Yield what displacement is left in City100's pairs."""
+    summary = values["summary"]
+    yield f"| {len(values['again'])} pairs | common | patch median | patch p95 |"
+    yield "| --- | --- | --- | --- |"
+    told = {
+        "published": "as published",
+        "again": "registered again",
+        "floor": "a perfect pair (the estimator's floor)",
+    }
+    for state, name in told.items():
+        scores = ("common_px", "patch_median_px", "patch_p95_px")
+        yield _row([name, *(f"{summary[f'{state}_{score}']:.3f}" for score in scores)])
+    yield ""
+    yield (
+        f"Pair by pair, {summary['median_ratio']:.2f} of the common displacement is left at the "
+        f"median, floor included. {len(values['moved'])} pairs moved by a known homography and "
+        f"darkened: the movement is recovered to {summary['moved_median_rms_px']:.3f} px RMS at "
+        f"the median, {summary['moved_p95_rms_px']:.3f} at the 95th percentile."
+    )
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
+    "accuracy": ("align_accuracy", _accuracy),
+    "compared": ("align_accuracy", _compared),
+    "city100": ("align_city100", _city100),
+}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

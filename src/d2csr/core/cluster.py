@@ -1,0 +1,112 @@
+"""Work spread over a Ray cluster: a worker that dies is replaced, and what it had is done again."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Generic, TypeVar
+
+from d2csr.core.errors import UsageError
+
+TRIES = 3  # of a task whose worker dies: it may be the task that kills it
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Hands(Generic[Task, Answer]):
+    """Workers of a cluster, each with one task at a time.
+
+    Attributes:
+        worker: class of the workers; `run` takes a task and `also`, and returns the answer.
+        given_up: the answer for a task that kills its workers.
+        made_with: what a worker is made with.
+        named: the same, by name.
+        also: what `run` is given besides the task.
+        bytes_each: memory a worker needs; None counts one worker to a machine.
+    """
+
+    worker: type
+    given_up: Callable[[Task], Answer]
+    made_with: Sequence[Any] = ()
+    named: Mapping[str, Any] = field(default_factory=dict)
+    also: Sequence[Any] = ()
+    bytes_each: int | None = None
+
+    def work(self, tasks: Sequence[Task], *, workers: int | None) -> Iterator[Answer]:
+        """Yield answers as they come.
+
+        Raises:
+            Exception: as a worker raised it.
+        """
+        import ray
+        from ray.exceptions import RayActorError
+
+        machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
+        count = min(workers or sum(map(self._places, machines)), len(tasks))
+        waiting, tries = deque(range(len(tasks))), [0] * len(tasks)
+        busy: dict[Any, tuple[int, Any]] = {}
+        idle = [self._new(machines, count) for _ in range(count)]
+        while waiting or busy:
+            while waiting and idle:
+                worker, at = idle.pop(), waiting.popleft()
+                busy[worker.run.remote(tasks[at], *self.also)] = (at, worker)
+            (ready, *_), _ = ray.wait(list(busy), num_returns=1)
+            at, worker = busy.pop(ready)
+            try:
+                yield ray.get(ready)
+            except RayActorError:
+                tries[at] += 1
+                if tries[at] < TRIES:
+                    waiting.appendleft(at)
+                else:
+                    yield self.given_up(tasks[at])
+                worker = self._new(machines, count)
+            idle.append(worker)
+
+    def _places(self, machine: Mapping[str, float]) -> int:
+        """Return how many workers a machine bears."""
+        if self.bytes_each is None:
+            return 1
+        room = machine.get("memory", 0) / self.bytes_each
+        return max(1, int(min(machine.get("CPU", 1), room)))
+
+    def _new(self, machines: Sequence[Mapping[str, float]], count: int) -> Any:
+        """Return a new worker, with its share of the smallest machine's cores."""
+        import ray
+
+        cores = min(each.get("CPU", 1) for each in machines)
+        share = max(1, int(cores * len(machines) / count))
+        make = ray.remote(self.worker).options(
+            num_cpus=min(share, cores), scheduling_strategy="SPREAD"
+        )
+        return make.remote(*self.made_with, **self.named)
+
+
+def refuse_without(*packages: str) -> None:
+    """Refuse `--engine ray` where a package of the extra is missing.
+
+    Raises:
+        UsageError: naming the first that is.
+    """
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        remedy = "Run `pip install 'd2csr[cluster]'`."
+        raise UsageError("--engine ray", f"{missing[0]} isn't installed", remedy=remedy)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Connect to the cluster of RAY_ADDRESS, or start one here, and leave it in the end."""
+    import ray
+
+    with redirect_stdout(sys.stderr):  # where Ray tells of dead workers
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()

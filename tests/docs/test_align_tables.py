@@ -1,0 +1,42 @@
+"""The page on aligning says what the stored results say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = {"scale": 3, "planes": 1, "accepted": True, "rms_px": 0.5, "used_rms_px": 0.04,
+        "cpu_seconds": 2.5, "pair": "x3_00"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Return the script that writes the tables."""
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "align_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_page_is_up_to_date(tables):
+    page = (ROOT / "docs" / "align.md").read_text(encoding="utf-8")
+    assert tables.render(page) == page
+
+
+def test_figures_come_from_the_newest_file(tables, tmp_path):
+    for date, error in (("2025-01-01", 9.0), ("2025-01-02", 0.04)):
+        rows = [GOOD | {"used_rms_px": error}, GOOD | {"accepted": False, "used_rms_px": 7.0}]
+        wrong = [{"kind": "mirrored", "accepted": False}]
+        compared = {"x3_00": {"SIFT": {"rms_px": 2.0}, "ECC": {"failed": "no"}}}
+        stored = {"date": date, "good": rows, "wrong": wrong, "compared": compared}
+        path = tmp_path / f"align_accuracy-{date}.json"
+        path.write_text(json.dumps(stored), encoding="utf-8")
+    empty = "".join(f"{tables.begin(name)}\n{tables.END}\n" for name in tables.TABLES)
+    page = tables.render(empty, stored=tmp_path)
+    assert "| x3 | 1 of 2 | 0.040 | 0.040 | 0.040 | 2.5 |" in page
+    assert "Of 1 wrong pairs (mirrored) 0 were accepted." in page
+    assert "| SIFT | - | 2.000 | - | - |" in page
+    assert "| ECC | - | - (1 of 1 failed) | - | - |" in page
+    assert "Not measured yet." in page  # of City100
