@@ -1,7 +1,9 @@
 """How simulated zoom pairs compare with real ones: blur between HR and LR, sharpness, noise.
 
 Real: City100's train scenes (Nikon D5500, x3). Simulated: the default camera of `d2csr simulate`
-on the photos of data/photos, at the same scale. Written to `results/realism.json`.
+on the photos of data/photos, at the same scale; the same behind a mosaic; and bicubic reductions.
+`linear_on_real_val_db` is the `linear` baseline fitted on each and scored on City100's val scenes.
+Written to `results/realism.json`.
 
     D2CSR_DATA=DATA python benchmarks/realism.py
 """
@@ -17,19 +19,26 @@ import numpy as np
 
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
+from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
+from d2csr.data.synthetic import make_bicubic_pairs
+from d2csr.evaluate.linear import apply_filters, fit_filters
 from d2csr.images.colour import luma_of_rgb8
 from d2csr.images.read import read_rgb8
-from d2csr.simulate.camera import Camera
+from d2csr.metrics.protocol import score
+from d2csr.simulate.camera import Camera, SensorPart
 from d2csr.simulate.run import Job, simulate
 from d2csr.simulate.sources import photos_in
 
 RESULTS = Path(__file__).parent / "results"
 SCALE = 3
 REAL = "city100/nikon_d5500_x3/train"
+VAL = "city100/nikon_d5500_x3/val"
+CAMERAS = {"simulated": Camera(), "behind a mosaic": Camera(sensor=SensorPart(mosaic="rggb"))}
 PHOTOS = "photos/clic2025"
 KERNEL_PX = 15  # side, on the HR grid
 SPECTRUM_PX = 128
+CROSS_PX = 64  # side of LR's tiles
 BANDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)  # cycles per pixel
 FREQUENCIES = tuple(round(0.02 * step, 2) for step in range(1, 13))  # cycles per HR pixel
 UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
@@ -38,19 +47,38 @@ Luma = np.ndarray
 
 
 def main() -> None:
-    """Measure both, print them side by side, keep the figures."""
+    """Measure all, print them side by side, keep the figures."""
     data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "pairs"
-        job = Job(scale=SCALE, camera=Camera(), seed=0)
-        simulate(photos_in([data / PHOTOS], out=out), out, job=job)
-        rows = {"real": measured(open_pairs(data / REAL)), "simulated": measured(open_pairs(out))}
-    rows["real"]["pairs"] = f"$D2CSR_DATA/{REAL}"
-    rows["simulated"]["pairs"] = f"default camera, x{SCALE}, seed 0, of $D2CSR_DATA/{PHOTOS}"
+        manifests = {"real": open_pairs(data / REAL)}
+        for name, camera in CAMERAS.items():
+            out = Path(folder) / name
+            simulate(photos_in([data / PHOTOS], out=out), out, job=Job(scale=SCALE, camera=camera))
+            manifests[name] = open_pairs(out)
+        bicubic = Path(folder) / "bicubic"
+        manifests["bicubic"] = make_bicubic_pairs(data / PHOTOS, bicubic, scale=SCALE)
+        val = open_pairs(data / VAL)
+        rows = {
+            kind: {**measured(manifest), "linear_on_real_val_db": linear_db(manifest, val)}
+            for kind, manifest in manifests.items()
+        }
+    for kind, row in rows.items():
+        row["pairs"] = f"$D2CSR_DATA/{REAL}" if kind == "real" else f"of $D2CSR_DATA/{PHOTOS}"
     for name in rows["real"]:
         print(f"{name:28}", *(f"{kind}: {row[name]}" for kind, row in rows.items()), sep="\n    ")
     text = json.dumps(rows, indent=1)
     write_atomically(RESULTS / "realism.json", f"{text}\n".encode())
+
+
+def linear_db(manifest: Manifest, val: Manifest) -> float:
+    """Return the PSNR (protocol `y`) that the linear filter of some pairs has on others."""
+    filters = fit_filters(manifest)
+    scores = []
+    for pair in val:
+        lr, hr = load_pair(pair, scale=val.scale)
+        sr = np.rint(np.clip(apply_filters(lr, filters), 0, 1) * 255).astype(np.uint8)
+        scores.append(score(sr, hr, protocol="y", scale=val.scale).psnr_db)
+    return round(float(np.mean(scores)), 2)
 
 
 def measured(manifest: Manifest) -> dict[str, object]:
@@ -65,11 +93,47 @@ def measured(manifest: Manifest) -> dict[str, object]:
         "mtf50_cycles_per_hr_px": round(mtf50(kernel), 4),
         "mtf_at_lr_nyquist": round(float(transfer(0.5 / manifest.scale)), 3),
         "kernel_width_hr_px": round(width(kernel), 2),
+        **cross_spectrum(pictures, manifest.scale),
         "hr_spectrum_db": spectrum_db([hr for hr, _ in pictures]),
         "lr_spectrum_db": spectrum_db([lr for _, lr in pictures]),
         "hr_noise_levels": noise([hr for hr, _ in pictures]),
         "lr_noise_levels": noise([lr for _, lr in pictures]),
     }
+
+
+def cross_spectrum(
+    pictures: Sequence[tuple[Luma, Luma]], scale: int
+) -> dict[str, dict[str, float]]:
+    """Return what LR says of HR at frequencies that both hold.
+
+    `gain_to_hr` is what a linear filter multiplies LR by to come nearest to HR; `coherence` is the
+    share of LR's power that HR explains: the rest is noise, aliasing and misregistration.
+    """
+    side, step = CROSS_PX, np.fft.fftfreq(CROSS_PX) / scale
+    radius, wide = np.hypot(step[:, None], step), side * scale
+    shift = np.exp(-2j * np.pi * step * (scale - 1) / 2)  # the first LR pixel's centre, in HR's
+    kept = np.r_[0 : side // 2, wide - side // 2 : wide]
+    lines = [
+        np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in (wide, side)
+    ]  # the same window, sampled at both grids' centres
+    of_hr, of_lr = (np.outer(line, line) for line in lines)
+    cross, hr_power, lr_power = (np.zeros((side, side)) for _ in range(3))
+    for hr, lr in pictures:
+        for top in range(0, lr.shape[0] - side + 1, side):
+            for left in range(0, lr.shape[1] - side + 1, side):
+                small = lr[top : top + side, left : left + side]
+                large = hr[top * scale :, left * scale :][:wide, :wide]
+                a = np.fft.fft2((small - small.mean()) * of_lr) / np.outer(shift, shift).conj()
+                b = np.fft.fft2((large - large.mean()) * of_hr)[np.ix_(kept, kept)] / scale**2
+                cross += (a * b.conj()).real
+                hr_power, lr_power = hr_power + np.abs(b) ** 2, lr_power + np.abs(a) ** 2
+    found: dict[str, dict[str, float]] = {"gain_to_hr": {}, "coherence": {}}
+    for at in FREQUENCIES[:8]:
+        band = np.abs(radius - at) < 0.01
+        both, high, low = (power[band].sum() for power in (cross, hr_power, lr_power))
+        found["gain_to_hr"][str(at)] = round(float(both / low), 3)
+        found["coherence"][str(at)] = round(float(both**2 / (high * low)), 3)
+    return found
 
 
 def luma(path: Path) -> Luma:

@@ -14,7 +14,7 @@ from d2csr.simulate.sources import Procedural
 
 # Of every value, another one. `k3`, `p1` and the like move a frame of 100 px by little.
 OTHERS: dict[str, Any] = {
-    "sensor.pixel_um": 5.0, "sensor.mosaic": "none", "sensor.olpf_um": 3.0,
+    "sensor.pixel_um": 5.0, "sensor.mosaic": "rggb", "sensor.olpf_um": 9.0,
     "sensor.sensitivity": [0.3, 1.0, 0.5], "sensor.full_well_e": 5000.0, "sensor.base_iso": 50.0,
     "sensor.read_noise_e": 60.0, "sensor.bits": 8,
     "optics.focal_mm": 25.0, "optics.zoom_error": 0.1, "optics.wavelengths_nm": [800, 700, 600],

@@ -58,7 +58,8 @@ def wave_contrast(shot, cycles_per_px):
     return np.hypot(cosine, sine) / 0.4
 
 
-SHOT = Shot(View(Size(160, 96), FOCAL_PX, 93.0), PERFECT, SensorPart(pixel_um=4.0), 4.0, 2.0)
+MOSAIC = SensorPart(pixel_um=4.0, mosaic="rggb", olpf_um=(0, 0))
+SHOT = Shot(View(Size(160, 96), FOCAL_PX, 93.0), PERFECT, MOSAIC, 4.0, 2.0)
 
 
 @pytest.mark.parametrize("cycles", [0.1, 0.25, 0.4])
@@ -70,7 +71,7 @@ def test_a_rendered_wave_has_the_contrast_of_diffraction_and_pixel(cycles):
 
 def test_a_rendered_wave_has_the_contrast_of_aberration_and_filter():
     lens = replace(PERFECT, blur_um=2.0, f_number=2.0)
-    shot = replace(SHOT, lens=lens, sensor=SensorPart(pixel_um=4.0, olpf_um=3.0))
+    shot = replace(SHOT, lens=lens, sensor=SensorPart(pixel_um=4.0, olpf_um=(3.0, 3.0)))
     at = 0.2 / 4
     expected = np.exp(-2 * np.pi**2 * 2.0**2 * at**2) * np.sinc(0.2) * np.cos(np.pi * at * 3)
     expected *= diffraction(np.array([at]), wavelength_nm=550.0, f_number=2.0)[0]

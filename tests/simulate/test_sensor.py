@@ -17,7 +17,7 @@ def read(share, sensor, iso=100.0):
 
 @pytest.mark.parametrize(("share", "iso"), [(0.5, 100.0), (0.5, 400.0), (0.02, 1600.0)])
 def test_mean_and_variance_are_those_of_counted_electrons(share, iso):
-    sensor = SensorPart(full_well_e=20000.0, read_noise_e=5.0)
+    sensor = SensorPart(mosaic="rggb", full_well_e=20000.0, read_noise_e=5.0)
     full = 20000.0 * 100 / iso
     measured = read(share, sensor, iso)
     sites = {(0, 0): 0.55, (0, 1): 1.0, (1, 1): 0.7}
@@ -30,7 +30,7 @@ def test_mean_and_variance_are_those_of_counted_electrons(share, iso):
 
 
 def test_white_saturates_and_black_keeps_its_noise():
-    sensor = SensorPart(read_noise_e=4.0, full_well_e=10000.0)
+    sensor = SensorPart(mosaic="rggb", read_noise_e=4.0, full_well_e=10000.0)
     assert read(1.5, sensor)[::2, 1::2].max() == pytest.approx(1.0)
     black = read(0.0, sensor)[::2, 1::2]
     assert black.mean() == pytest.approx(0, abs=2e-5)
@@ -38,7 +38,7 @@ def test_white_saturates_and_black_keeps_its_noise():
 
 
 def test_averaged_frames_divide_the_variance():
-    sensor = SensorPart(full_well_e=1000.0, read_noise_e=20.0)
+    sensor = SensorPart(mosaic="rggb", full_well_e=1000.0, read_noise_e=20.0)
     one, four = (np.full(SHAPE, 0.5, np.float32) for _ in range(2))
     for light, frames in ((one, 1), (four, 4)):
         exposure = Exposure(100.0, 0.0, frames)
@@ -47,7 +47,7 @@ def test_averaged_frames_divide_the_variance():
 
 
 def test_few_bits_leave_few_levels():
-    levels = np.unique(read(0.5, SensorPart(bits=8, full_well_e=1e6))[::2, 1::2])
+    levels = np.unique(read(0.5, SensorPart(mosaic="rggb", bits=8, full_well_e=1e6))[::2, 1::2])
     assert len(levels) < 8
     assert np.diff(levels) == pytest.approx(1 / (255 - 8), rel=1e-4)
 

@@ -50,11 +50,12 @@ class Part(BaseModel):
 
 
 class SensorPart(Part):
-    """The sensor, the same for both photographs.
+    """The sensor, the same for both photographs; a range is drawn once for the two.
 
     Attributes:
         pixel_um: pitch of the pixels; their light-sensitive area is a square of this side.
-        mosaic: colour filters, red in the top left corner; `none` measures three colours in each.
+        mosaic: colour filters, red in the top left corner; `none` measures three colours in each,
+            which real pairs come closer to (docs/simulator.md).
         olpf_um: distance between the two spots (along each axis) that an optical low-pass filter
             splits light into; 0 is a sensor without one.
         sensitivity: electrons that white light frees in red, green and blue pixels, green = 1.
@@ -65,8 +66,8 @@ class SensorPart(Part):
     """
 
     pixel_um: Positive = 3.92
-    mosaic: Literal["rggb", "none"] = "rggb"
-    olpf_um: Least = 0.0
+    mosaic: Literal["rggb", "none"] = "none"
+    olpf_um: Range = (0.0, 3.4)
     sensitivity: tuple[Positive, Positive, Positive] = (0.55, 1.0, 0.7)
     full_well_e: Positive = 45000.0
     base_iso: Positive = 100.0
@@ -93,7 +94,7 @@ class LensPart(Part):
     """
 
     f_number: Range = (5.6, 8.0)
-    blur_um: Range = (1.5, 1.9)
+    blur_um: Range = (0.8, 1.4)
     corner_blur_um: Range = (1.0, 2.0)
     defocus_um: Range = (-6.0, 6.0)
     k1: Range = 0.0  # pyright: ignore[reportAssignmentType] - one number means no spread
@@ -122,7 +123,7 @@ class OpticsPart(Part):
     wavelengths_nm: tuple[Positive, Positive, Positive] = (610.0, 540.0, 465.0)
     wide: LensPart = LensPart(
         f_number=(3.5, 5.0),
-        blur_um=(1.3, 1.8),
+        blur_um=(0.3, 1.8),
         k1=(-0.06, -0.04),
         k2=(0.0, 0.01),
         p1=(-5e-4, 5e-4),
@@ -189,7 +190,8 @@ class DevelopmentPart(Part):
     Attributes:
         white_balance_error: of the red and the blue gain, drawn apart, a share.
         contrast: slope of the tone curve in the middle, on top of sRGB's own; 1 leaves it.
-        sharpening: share of the detail, as an unsharp mask finds it, that is added to it.
+        sharpening: share of the detail, as an unsharp mask finds it, that is added to it; drawn
+            once for both photographs.
         sharpening_radius_px: standard deviation of that mask.
         format: of captured frames.
         jpeg_quality: 1..100; pictures of pairs pass through it too; 0 leaves JPEG out of pairs.
@@ -198,8 +200,8 @@ class DevelopmentPart(Part):
 
     white_balance_error: Range = (-0.02, 0.02)
     contrast: Annotated[float, Field(ge=0.5, le=1.5)] = 1.0
-    sharpening: Annotated[float, Field(ge=0, le=3)] = 0.6
-    sharpening_radius_px: Positive = 0.7
+    sharpening: Range = (0.1, 0.9)
+    sharpening_radius_px: Positive = 1.0
     format: Literal["jpeg", "tiff", "png"] = "jpeg"
     jpeg_quality: Annotated[int, Field(ge=0, le=100)] = 97
     jpeg_chroma: Literal["444", "420"] = "444"

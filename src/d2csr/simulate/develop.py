@@ -47,7 +47,7 @@ def _developed(raw: np.ndarray, way: Development) -> UInt8[np.ndarray, "h w 3"]:
     toned = srgb_of_linear(rgb * np.asarray(way.gains, np.float32))
     toned = with_contrast(toned, settings.contrast)
     soft = cv2.GaussianBlur(toned, (0, 0), settings.sharpening_radius_px)
-    return rounded_rgb8(toned + np.float32(settings.sharpening) * (toned - soft))
+    return rounded_rgb8(toned + np.float32(settings.sharpening[0]) * (toned - soft))
 
 
 def demosaic(mosaic: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:

@@ -8,6 +8,7 @@ from d2csr.core.manifest import Pair
 from d2csr.images.write import write_rgb8
 from d2csr.simulate.camera import Camera
 from d2csr.simulate.develop import through_jpeg
+from d2csr.simulate.matching import matched
 from d2csr.simulate.shots import couple
 from d2csr.simulate.sources import Source
 from d2csr.simulate.truth import drawn
@@ -43,7 +44,7 @@ def make_pair(order: Order, folder: Path) -> Pair:
     )
     settings = order.camera.development
     lr = through_jpeg(both.wide.take(both.scene), settings)
-    hr = through_jpeg(both.registered.take(both.scene), settings)
+    hr = through_jpeg(matched(both.registered.take(both.scene), lr), settings)
     lr_path = folder / order.split / f"{order.name}_LR{order.scale}.png"
     hr_path = folder / order.split / f"{order.name}_HR.png"
     write_rgb8(lr_path, lr)

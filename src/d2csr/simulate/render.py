@@ -154,5 +154,5 @@ def _transfer(
         table, wavelength_nm=shot.lens.wavelengths_nm[colour], f_number=shot.lens.f_number
     ) * disc(table, diameter_um=confusion_um)
     sensor = shot.sensor
-    square = pixel(x, y, pixel_um=sensor.pixel_um, olpf_um=sensor.olpf_um)
+    square = pixel(x, y, pixel_um=sensor.pixel_um, olpf_um=sensor.olpf_um[0])
     return (np.interp(radius, table, lens) * square).astype(np.float32)

@@ -89,6 +89,7 @@ def couple(
         CameraError: the photo is too small for the scale.
     """
     of_scene, *of_shots = (np.random.default_rng((*seed, part)) for part in range(3))
+    camera = _settled(camera, np.random.default_rng((*seed, 5)))
     scene_px = float(of_scene.uniform(*camera.scene.px_per_tele_px))
     focal_px = camera.optics.focal_mm * 1e3 / camera.sensor.pixel_um
     scene = layered_scene(
@@ -129,6 +130,15 @@ def couple(
         )
     ]
     return Couple(scene, scale, *photographs)
+
+
+def _settled(camera: Camera, rng: np.random.Generator) -> Camera:
+    """Return the camera with what is drawn once for both photographs: filter and sharpening."""
+    olpf_um = float(rng.uniform(*camera.sensor.olpf_um))
+    sharpening = float(rng.uniform(*camera.development.sharpening))
+    sensor = camera.sensor.model_copy(update={"olpf_um": (olpf_um, olpf_um)})
+    development = camera.development.model_copy(update={"sharpening": (sharpening, sharpening)})
+    return camera.model_copy(update={"sensor": sensor, "development": development})
 
 
 def _fitting(
