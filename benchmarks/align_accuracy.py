@@ -37,7 +37,14 @@ from d2csr.align.trust import refuse_untrustworthy
 from d2csr.core.files import write_atomically
 from d2csr.core.grid import Size
 from d2csr.images.read import read_rgb8
-from d2csr.simulate.camera import Camera, ScenePart
+from d2csr.simulate.camera import (
+    Camera,
+    DevelopmentPart,
+    LensPart,
+    OpticsPart,
+    ScenePart,
+    SensorPart,
+)
 from d2csr.simulate.run import Job, simulate
 from d2csr.simulate.sources import Procedural
 from d2csr.simulate.truth import Truth, read_truth
@@ -81,6 +88,18 @@ class Rows:
 
 Good = tuple[int, Path, Truth]
 
+_DECENTRED = {"p1": (-5e-4, 5e-4), "p2": (-5e-4, 5e-4)}
+CAMERA = Camera(  # harder than the default: a mosaic, and aliasing that no filter takes away
+    sensor=SensorPart(mosaic="rggb", olpf_um=(0.0, 0.0)),
+    optics=OpticsPart(
+        wide=LensPart(
+            f_number=(3.5, 5.0), blur_um=(1.3, 1.8), k1=(-0.06, -0.04), k2=(0.0, 0.01), **_DECENTRED
+        ),
+        tele=LensPart(blur_um=(1.5, 1.9), k1=(0.0, 0.01), **_DECENTRED),
+    ),
+    development=DevelopmentPart(sharpening=(0.6, 0.6), sharpening_radius_px=0.7),
+)
+
 
 def captures(work: Path, *, large: bool) -> Iterator[Good]:
     """Yield simulated pairs, scales taking turns, each made once."""
@@ -90,7 +109,7 @@ def captures(work: Path, *, large: bool) -> Iterator[Good]:
             if not out.is_dir():
                 size = LARGE if large else SMALL[number % len(SMALL)]
                 layers = LAYERS if number in LAYERED else 0
-                camera = Camera(scene=ScenePart(layers=layers))
+                camera = CAMERA.model_copy(update={"scene": ScenePart(layers=layers)})
                 job = Job(scale=scale, camera=camera, captures=True, seed=100 * scale + number)
                 simulate([Procedural(size, (scale, number))], out, job=job)
             (truth,) = read_truth(out)
