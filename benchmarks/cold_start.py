@@ -64,7 +64,7 @@ def main() -> None:
         "shares": {part: medians[part] / medians["total"] for part in PARTS},
         "all_but_compute_s": statistics.median(each["total"] - each["compute"] for each in later),
     }
-    path = RESULTS / f"cold_start-{found['date']}.json"
+    path = RESULTS / f"cold_start-{wanted.model}-{found['date']}.json"
     write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
     print(json.dumps(found, indent=1))
 

@@ -13,10 +13,12 @@ END = "<!-- speed: end -->"
 
 def render(page: str, *, stored: Path = STORED) -> str:
     """Return `page` with every table between its two markers."""
-    for name, (prefix, table) in TABLES.items():
+    made = {name: _newest(stored, prefix, table=table) for name, (prefix, table) in TABLES.items()}
+    made["start"] = _starts(stored)
+    for name, table in made.items():
         before, rest = page.split(begin(name))
         _, after = rest.split(END, 1)
-        lines = "\n".join(_newest(stored, prefix, table=table))
+        lines = "\n".join(table)
         page = f"{before}{begin(name)}\n\n{lines}\n\n{END}{after}"
     return page
 
@@ -145,6 +147,23 @@ def _photo(values: dict[str, Any]) -> Iterator[str]:
         limit, peak = (f"{run[key] / 2**30:.2f} GiB" for key in ("limit_bytes", "peak_bytes"))
         kept = "yes" if run["met"] else "**no**"
         yield f"| {limit} | {peak} | {kept} | {run['seconds']:.0f} |"
+
+
+def _starts(stored: Path) -> Iterator[str]:
+    """Yield a row for each model that was timed from a new process to a file on disk."""
+    files = sorted(stored.glob("cold_start-*-????-??-??.json"))
+    if not files:
+        yield "Not measured yet."
+        return
+    newest = {(row := json.loads(file.read_text(encoding="utf-8")))["model"]: row for file in files}
+    parts = list(next(iter(newest.values()))["shares"])
+    yield f"| model | first ever, s | later, s | all but computing, s | {' | '.join(parts)} |"
+    yield f"| --- | --- | --- | --- |{' --- |' * len(parts)}"
+    for name, row in newest.items():
+        seconds = (row["first_run_s"]["total"], row["later_runs_median_s"]["total"])
+        cells = [name, *(f"{each:.2f}" for each in (*seconds, row["all_but_compute_s"]))]
+        cells += [f"{row['shares'][part]:.0%}" for part in parts]
+        yield f"| {' | '.join(cells)} |"
 
 
 def _ratio(value: float | None, interval: list[float] | None) -> str:
