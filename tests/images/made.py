@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pillow_heif
 import pyvips
 import tifffile
 from PIL import Image, ImageCms
@@ -41,6 +42,23 @@ def pillow(array, kind, **options):
     image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def heic(array, mode, *, more=None, **options):
+    """Return a HEIC file without loss, by pillow-heif; `more` is a second picture in it."""
+    file = pillow_heif.from_bytes(mode, array.shape[1::-1], array.tobytes())
+    if more is not None:
+        file.add_frombytes(mode, more.shape[1::-1], more.tobytes())
+    buffer = io.BytesIO()
+    coded = {"chroma": 444, "matrix_coefficients": 0} if array.ndim == 3 else {}
+    file.save(buffer, quality=-1, **coded, **options)
+    return buffer.getvalue()
+
+
+def exif_turn(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
 
 
 def animated(kind, **options):
@@ -288,7 +306,14 @@ CASES: dict[str, Callable[[], Made]] = {
     "AVIF, sequence": lambda: Made(
         ".avif", made := animated("avif", quality=100, subsampling="4:4:4"), decoded(made), off=2
     ),
-    "HEIC (HEVC), of phones": lambda: Made(".heic", HEIC),
+    "HEIC (HEVC), of phones": lambda: Made(".heic", HEIC, np.full((16, 16, 3), 200, np.uint8)),
+    "HEIC, gray": lambda: Made(".heic", heic(GRAY, "L"), GRAY),
+    "HEIC, alpha": lambda: Made(".heic", heic(np.dstack([RGB, ALPHA]), "RGBA"), RGB, ALPHA),
+    "HEIC, 10 bit": lambda: Made(
+        ".heic", heic(RGB16, "RGB;16"), np.rint((RGB16 >> 6) * (65535 / 1023))
+    ),
+    "HEIC, turned": lambda: Made(".heic", heic(RGB, "RGB", exif=exif_turn(6)), np.rot90(RGB, -1)),
+    "HEIC, two pictures": lambda: Made(".heic", heic(RGB, "RGB", more=RGB[:8, :8]), RGB),
     "1x1": lambda: Made(".png", png(RGB[:1, :1]), RGB[:1, :1]),
     "30,000 pixels wide": lambda: Made(
         ".png", png(np.tile(RGB, (1, 1000, 1))), np.tile(RGB, (1, 1000, 1))

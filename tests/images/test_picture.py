@@ -3,9 +3,11 @@
 import io
 import os
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
@@ -13,7 +15,7 @@ from d2csr.core.errors import ImageError
 from d2csr.core.grid import Size
 from d2csr.images.picture import picture_size, read_picture
 from d2csr.images.read import read_rgb8
-from tests.images.made import CASES, DARK16, GRAY, RGB, SMOOTH, animated, pillow, png, tiff
+from tests.images.made import CASES, DARK16, GRAY, RGB, SMOOTH, animated, heic, pillow, png, tiff
 
 PAGE = Path(__file__).parents[2] / "docs" / "files.md"
 
@@ -90,6 +92,43 @@ def test_pixels_are_those_of_the_8_bit_reader(tmp_path):
         made = CASES[name]()
         path = put(tmp_path, made.suffix, made.contents)
         assert np.array_equal(read_rgb8(path), read_picture(path).pixels)
+
+
+def test_without_a_decoder_a_phone_s_picture_is_refused_with_its_cure(tmp_path, monkeypatch):
+    path = put(tmp_path, ".heic", CASES["HEIC (HEVC), of phones"]().contents)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for read in (read_picture, read_rgb8):
+        with pytest.raises(ImageError, match="HEVC") as caught:
+            read(path)
+        assert "d2csr[heif]" in caught.value.remedy
+
+
+def test_a_phone_s_picture_keeps_exif_xmp_and_profile(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    kept = {"exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>", "icc_profile": icc}
+    path = tmp_path / "x.heic"
+    with_these = pillow_heif.from_pillow(Image.fromarray(RGB))
+    with_these.save(path, **kept)
+    found = read_picture(path).kept
+    assert found.icc == icc
+    assert found.exif.main[0x010F].data.rstrip(b"\0") == b"Maker"
+    assert b"xmpmeta" in found.xmp
+
+
+def test_a_phone_s_picture_in_tiles_is_one_picture(tmp_path):
+    large = np.tile(SMOOTH, (7, 6, 1))
+    path = put(tmp_path, ".heic", heic(large, "RGB", tile_size=64))
+    assert path.read_bytes().count(b"grid") == 1
+    assert np.array_equal(read_picture(path).pixels, large)
+
+
+def test_a_phone_s_picture_cut_short_is_refused(tmp_path):
+    whole = heic(RGB, "RGB")
+    path = put(tmp_path, ".heic", whole[: len(whole) - 300])
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        read_picture(path)
 
 
 @pytest.mark.parametrize(

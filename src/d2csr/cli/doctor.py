@@ -126,7 +126,8 @@ def _pictures() -> Iterator[Finding]:
     reads = ", ".join(name for name, (read, _) in can.items() if read)
     writes = ", ".join(name for name, (_, write) in can.items() if write)
     needed = all(can["PNG"]) and all(can["JPEG"])
-    text = f"libvips {version} reads {reads}; writes {writes}"
+    heic = "HEIC by pillow-heif" if find_spec("pillow_heif") else "HEIC with d2csr[heif] only"
+    text = f"libvips {version} reads {reads}; writes {writes}; {heic}"
     yield Finding("pictures", "works" if needed else "broken", text)
 
 

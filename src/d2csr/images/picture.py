@@ -10,6 +10,7 @@ import pyvips
 from d2csr.core.errors import ImageError
 from d2csr.core.grid import Size
 from d2csr.images.formats import DEFAULT_LIMIT_MP, FORMATS, format_of_name
+from d2csr.images.hevc import with_hevc_pixels
 from d2csr.images.kept import Kept, kept_of
 from d2csr.images.kinds import colours_of, in_rgb, refuse_tiff_kind
 from d2csr.images.layout import Layout, content_name
@@ -74,6 +75,7 @@ def read_picture(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Picture:
     image = open_picture(path, sequential=True)
     _refuse_large(path, image, limit_mp=limit_mp)
     turn = orientation(image)
+    image = with_hevc_pixels(path, image)
     try:
         image, warnings = in_rgb(path, image)
         colours = colours_of(path, image)

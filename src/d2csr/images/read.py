@@ -10,6 +10,7 @@ from jaxtyping import UInt8, UInt16
 from d2csr.core.errors import ImageError
 from d2csr.core.grid import Size
 from d2csr.images.formats import IMAGE_SUFFIXES, is_image_name
+from d2csr.images.hevc import with_hevc_pixels
 from d2csr.images.source import content_format, damaged, open_picture, upright_size
 
 __all__ = ["IMAGE_SUFFIXES", "content_format", "image_size", "is_image_name", "read_rgb8"]
@@ -25,7 +26,7 @@ def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         ImageError: the file is missing, empty, damaged, cut short, or no picture.
     """
-    image = open_picture(path)
+    image = with_hevc_pixels(path, open_picture(path))
     try:
         pixels = _upright_rgb(image).numpy()
     except pyvips.Error as error:

@@ -72,8 +72,9 @@ def damaged(path: Path, error: pyvips.Error) -> ImageError:
     """Return the fault of a file that libvips gave up on, in plain words where its are known."""
     detail = " ".join(str(error).split())
     if "decoder plugin" in detail:
-        problem = "is coded in a way (HEVC, as phones do) that this libvips has no decoder for"
-        return ImageError(path, problem, remedy="Convert it to AVIF, JPEG or PNG.")
+        problem = "is coded in HEVC, as phones do, and no decoder for that is installed"
+        cure = "Install one (pip install 'd2csr[heif]'), or convert it to AVIF, JPEG or PNG."
+        return ImageError(path, problem, remedy=cure)
     if "out of memory" in detail:
         problem = "is too large for this machine's memory"
         return ImageError(path, problem, remedy="Give a smaller picture, or a part of it.")
