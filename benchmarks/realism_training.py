@@ -23,7 +23,7 @@ from d2csr.simulate.sources import photos_in
 RESULTS = Path(__file__).parent / "results" / "realism_training-2026-11-23.json"
 BUILD = Path("build/realism")
 PHOTOS = "photos/clic2025"
-SHOTS = 2
+SHOTS = {4: 10, 3: 2}  # of each photo, by the scale
 KINDS = ("simulated", "bicubic")
 TESTS = {
     4: ("realsr_x4_crops/test",),
@@ -64,7 +64,7 @@ def make_pairs(out: Path, photos: Path, *, scale: int, kind: str) -> None:
     if kind == "bicubic":
         make_bicubic_pairs(photos, out, scale=scale, split="train")
         return
-    job = Job(scale=scale, camera=Camera(), shots=SHOTS, val=0, test=0)
+    job = Job(scale=scale, camera=Camera(), shots=SHOTS[scale], val=0, test=0)
     simulate(photos_in([photos], out=out), out, job=job)
 
 

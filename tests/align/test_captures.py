@@ -78,6 +78,16 @@ def test_short_zoom_is_refused_with_the_honest_scale(tmp_path):
         captures_in(tmp_path, scale=4)
 
 
+def test_photographs_left_over_do_not_spoil_named_pairs(tmp_path):
+    for name in ("1_wide.jpg", "1_tele.jpg"):
+        photo(tmp_path / name)
+    photo(tmp_path / "a.jpg", focal_mm=18)
+    photo(tmp_path / "b.jpg", focal_mm=50, seconds=3)
+    found = captures_in(tmp_path, scale=4)
+    assert [pair.name for pair in found.pairs] == ["1"]
+    assert [path.name for path, why in found.alone if "no partner" in why] == ["a.jpg", "b.jpg"]
+
+
 def test_folder_without_pairs_is_told(tmp_path):
     photo(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="no pair"):

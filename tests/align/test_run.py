@@ -137,6 +137,13 @@ def test_folder_of_somebody_else_is_refused(photos, tmp_path):
         align_folder(photos, tmp_path, settings=SETTINGS, shape=SHAPE, jobs=1)
 
 
+def test_a_set_of_another_scale_is_left_alone(made, photos):
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    with pytest.raises(UsageError, match=r"holds a set at scale 3, and 2 is asked for"):
+        align_folder(photos, made, settings=Settings(scale=2), shape=Shape(scale=2), jobs=1)
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+
+
 def test_photographs_are_never_written_into(photos):
     with pytest.raises(UsageError, match="holds, the folder"):
         align_folder(photos, photos, settings=SETTINGS, shape=SHAPE, jobs=1)

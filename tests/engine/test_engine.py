@@ -1,6 +1,9 @@
 """The engine within limits: the same rows whatever the plan, and none lost where memory ends."""
 
+import json
+import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from d2csr.engine.engine import Engine, Limits, open_engine
 from d2csr.engine.plan import Plan
 from d2csr.engine.scratch import MemoryScratch
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
 
 
@@ -93,15 +97,13 @@ def test_a_limit_too_small_is_told_what_is_missing(engine):
 
 
 @pytest.mark.usefixtures("streaming")
-def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine, monkeypatch):
+def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine):
     limits = Limits(memory=engine_module.held_bytes() + (250 << 20), disk=1 << 20)
     plan = engine.within(limits).plan(3000, 3000)
     assert plan.trunk == "windows"
     assert not plan.exact
-    monkeypatch.setattr(plan_module, "WINDOWS_LEVELS", None)
-    assert "not measured" in plan.warnings[0]  # never a figure that nobody measured
-    monkeypatch.setattr(plan_module, "WINDOWS_LEVELS", 1.5)
-    assert "by up to 1.5 grey levels" in plan.warnings[0]
+    measured = json.loads((BENCHMARKS / "results" / "windows.json").read_text())["largest_levels"]
+    assert f"by up to {math.ceil(measured)} of 255 grey levels" in plan.warnings[0]
     assert plan.peak_bytes <= 250 << 20
 
 

@@ -55,7 +55,7 @@ def captures_in(folder: Path, *, scale: int) -> Captures:
     or behind), or folders so called. What they don't tell is paired by focal length and time.
 
     Raises:
-        DataError: no pair, or no focal lengths far enough apart, naming the scale they allow.
+        DataError: no pair; where focal lengths are too near, naming the scale they allow.
     """
     if not folder.is_dir():
         raise DataError(folder, "is no folder", remedy="Give the folder of the photographs.")
@@ -64,6 +64,7 @@ def captures_in(folder: Path, *, scale: int) -> Captures:
     timed, alone = _by_time(_one_of_raw_and_jpeg(rest), folder, scale=scale)
     pairs = tuple(sorted((*named, *timed), key=lambda capture: capture.name))
     if not pairs:
+        _refuse_short_zoom(rest, folder, scale=scale)
         reason = "; ".join(f"{path.name}: {why}" for path, why in alone[:5]) or "it has none"
         problem = f"holds no pair of photographs ({reason})"
         remedy = "Name them NAME_wide and NAME_tele, or keep their EXIF."
@@ -152,7 +153,6 @@ def _by_time(
         if each.facts.focal and each.facts.taken is None
     ]
     usable = [each for each in taken if each.facts.focal and each.facts.taken is not None]
-    _refuse_short_zoom(usable, folder, scale=scale)
     options = sorted(
         (
             (wide.seconds_to(tele), wide.path, tele.path)
@@ -181,8 +181,9 @@ def _fits(wide: _Taken, tele: _Taken, *, scale: int) -> bool:
     return ratio is not None and HONEST * scale <= ratio <= LONGEST_RATIO * scale and near
 
 
-def _refuse_short_zoom(usable: Sequence[_Taken], folder: Path, *, scale: int) -> None:
-    focal = [each.facts.focal for each in usable if each.facts.focal]
+def _refuse_short_zoom(photos: Iterable[Path], folder: Path, *, scale: int) -> None:
+    facts = map(facts_of_file, photos)
+    focal = [each.focal for each in facts if each.focal and each.taken is not None]
     if len(focal) < 2 or max(focal) / min(focal) >= HONEST * scale:
         return
     ratio = max(focal) / min(focal)

@@ -26,7 +26,7 @@ from d2csr.core.cluster import refuse_without
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.files import refuse_unwritable
 from d2csr.core.log import console
-from d2csr.core.manifest import MANIFEST_NAME
+from d2csr.core.manifest import MANIFEST_NAME, read_manifest
 from d2csr.images.read import image_size
 
 WORK_NAME = ".align"
@@ -101,6 +101,7 @@ def align_captures(
     if engine == "ray":
         refuse_without("ray")
     _refuse_foreign(out)
+    _refuse_other_scale(out, scale=settings.scale)
     refuse_unwritable(out, folder=True)
     work = out / WORK_NAME
     work.mkdir(parents=True, exist_ok=True)
@@ -161,6 +162,15 @@ def _refuse_foreign(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / WORK_NAME).is_dir():
         remedy = "Choose a new folder, or one that an earlier run made."
         raise UsageError(out, "holds other files", remedy=remedy)
+
+
+def _refuse_other_scale(out: Path, *, scale: int) -> None:
+    """Refuse a set whose pictures an earlier run made at another scale."""
+    manifest = out / MANIFEST_NAME
+    if manifest.is_file() and (earlier := read_manifest(manifest).scale) != scale:
+        problem = f"holds a set at scale {earlier}, and {scale} is asked for"
+        remedy = f"Choose a new folder, or repeat with --scale {earlier}."
+        raise UsageError(out, problem, remedy=remedy)
 
 
 def camera_name(capture: Capture) -> str:

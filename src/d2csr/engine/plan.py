@@ -19,8 +19,7 @@ _MAPS_OF_WHOLE = 17.0  # 16.3 to 16.6, the features that come out included
 _MAPS_OF_WINDOW = 16.0  # 13.7 to 15.5
 _LR_BYTES = 12  # three float32 of every pixel, copied for it
 _FIXED_BYTES = 64 * MIB  # graphs compiled and dropped, and the allocator's own
-# Of 255, the largest figure of benchmarks/windows.py; None: not measured.
-WINDOWS_LEVELS: float | None = None
+WINDOWS_LEVELS = 1.0  # of 255, the largest figure of benchmarks/windows.py, rounded up
 _WHOLE_AT_MOST_BYTES = 2048 * MIB  # beyond, passes cost little time and save most of the memory
 
 
@@ -76,9 +75,7 @@ class Plan:
         if self.exact:
             return ()
         how = f"computed in parts of {self.window_rows} rows with channel means of their own"
-        far = "how far is not measured"
-        if WINDOWS_LEVELS is not None:
-            far = f"by up to {WINDOWS_LEVELS:g} grey levels (benchmarks/windows.py)"
+        far = f"with the models that ship by up to {WINDOWS_LEVELS:g} of 255 grey levels"
         return (f"too large for memory and disk: {how}; differs from the whole's result, {far}",)
 
 
