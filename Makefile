@@ -46,7 +46,7 @@ docs: .venv/.installed-dev ## write anew the lists and tables that are made: fil
 	@$(BIN)/python docs/architecture.py
 	@$(BIN)/python docs/results.py
 	@$(BIN)/python docs/speed.py
-	@$(BIN)/python docs/align_tables.py
+	@$(BIN)/python docs/pair_tables.py
 
 clean: ## remove what the other targets made
 	rm -rf .venv $(DEMO_FOLDER) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,10 +10,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from d2csr.core.files import write_atomically
-from d2csr.core.results import PairedResult, Results, SystemResult
 from d2csr.data.synthetic import make_bicubic_pairs
 from d2csr.evaluate.report import evaluate_models
 from d2csr.simulate.camera import Camera
@@ -37,23 +39,31 @@ def main() -> None:
     """Make pairs, train and test for the scales named, or for all; keep the figures."""
     data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
     scales = [int(word) for word in sys.argv[1:]] or list(TESTS)
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    found = json.loads(RESULTS.read_text())["tests"] if RESULTS.is_file() else {}
     for scale in scales:
-        models = [trained(scale, kind, photos=data / PHOTOS) for kind in KINDS]
-        for folder in TESTS[scale]:
-            results = evaluate_models(tuple(str(model) for model in models), data / folder)
-            found[folder] = figures(results)
-            print(folder, json.dumps(found[folder], indent=1))
-            write_atomically(RESULTS, f"{json.dumps(found, indent=1)}\n".encode())
+        models = {
+            f"{kind} pairs": trained(
+                f"realism_x{scale}_{kind}", made(scale, kind, photos=data / PHOTOS)
+            )
+            for kind in KINDS
+        }
+        found |= {folder: compared(models, data / folder, name=folder) for folder in TESTS[scale]}
+        store(found, RESULTS)
 
 
-def trained(scale: int, kind: str, *, photos: Path) -> Path:
-    """Return the bundle of a run that is finished, now or before."""
-    pairs, run = BUILD / f"x{scale}_{kind}", BUILD / f"run_x{scale}_{kind}"
+def made(scale: int, kind: str, *, photos: Path) -> Path:
+    """Return the folder of pairs, made now or before."""
+    pairs = BUILD / f"x{scale}_{kind}"
     if not pairs.exists():
         make_pairs(pairs, photos, scale=scale, kind=kind)
+    return pairs
+
+
+def trained(experiment: str, pairs: Path) -> Path:
+    """Return the bundle of a run on these pairs that is finished, now or before."""
+    run = pairs.with_name(f"run_{pairs.name}")
     if not (run / "bundle").exists():
-        recipe = f"experiments/realism_x{scale}_{kind}.yaml"
+        recipe = f"experiments/{experiment}.yaml"
         words = [sys.executable, "-m", "d2csr", "train", recipe, "--out", str(run), "--resume"]
         subprocess.run(words, check=True)
     return run / "bundle"
@@ -68,41 +78,32 @@ def make_pairs(out: Path, photos: Path, *, scale: int, kind: str) -> None:
     simulate(photos_in([photos], out=out), out, job=job)
 
 
-def figures(results: Results) -> dict[str, object]:
-    """Return a test's figures under names that say what they are."""
-    paired = [paired_row(row) for row in results.paired if "bundle" in row.a + row.b]
-    return {
+def compared(models: Mapping[str, Path], test: Path, *, name: str) -> dict[str, Any]:
+    """Return how models, by what they were trained on, and bicubic enlargement do on a test set."""
+    results = evaluate_models(tuple(map(str, models.values())), test)
+    labels = {str(model): label for label, model in models.items()}
+    labels["bicubic"] = "nothing: bicubic enlargement"
+    found = {
         "protocol": "y",
         "pictures": len(results.results[0].images),
-        "systems": {label(row.model): system_row(row) for row in results.results},
-        "paired": paired,
+        "psnr_db": {labels[row.model]: row.mean.psnr_db for row in results.results},
+        "psnr_registered_db": {
+            labels[row.model]: row.mean_psnr_registered_db for row in results.results
+        },
+        "ssim": {labels[row.model]: row.mean.ssim for row in results.results},
+        "weights_sha256": {labels[row.model]: row.weights_sha256 for row in results.results},
+        "paired": [
+            row.model_dump() | {"a": labels[row.a], "b": labels[row.b]} for row in results.paired
+        ],
     }
+    print(name, json.dumps(found, indent=1))
+    return found
 
 
-def label(model: str) -> str:
-    """Return what a model was trained on, or the baseline's own name."""
-    words = {"simulated": "trained on simulated pairs", "bicubic": "trained on bicubic pairs"}
-    return next((words[kind] for kind in KINDS if f"_{kind}/" in model), model)
-
-
-def system_row(row: SystemResult) -> dict[str, object]:
-    """Return the means of a system and their interval."""
-    return {
-        "psnr_db": row.mean.psnr_db,
-        "interval95": row.interval95.psnr_db,
-        "ssim": row.mean.ssim,
-        "psnr_registered_db": row.mean_psnr_registered_db,
-        "weights_sha256": row.weights_sha256,
-    }
-
-
-def paired_row(row: PairedResult) -> dict[str, object]:
-    """Return the difference of two systems on the same pictures."""
-    return {
-        "of": f"{label(row.a)} - {label(row.b)}",
-        "diff_psnr_db": row.diff_psnr_db,
-        "interval95": row.interval95,
-    }
+def store(tests: Mapping[str, Any], path: Path) -> None:
+    """Keep the figures of all test sets, and the day."""
+    found = {"date": date.today().isoformat(), "tests": tests}
+    write_atomically(path, f"{json.dumps(found, indent=1)}\n".encode())
 
 
 if __name__ == "__main__":

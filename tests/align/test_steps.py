@@ -114,6 +114,14 @@ def test_tele_picture_without_detail_is_rejected(couples):
     assert fault.value.cause == "blur_minor"
 
 
+@pytest.mark.parametrize("turn", ["across", "down"])
+def test_tele_picture_smeared_over_many_pixels_is_rejected(couples, turn):
+    wide, tele = couples[0]
+    smear = np.full((1, 25) if turn == "across" else (25, 1), 1 / 25)
+    with pytest.raises(Rejection, match=r"holds .*% of the wide one's detail"):
+        align(wide, changed(tele, cv2.filter2D(tele.pixels, -1, smear)), settings=SETTINGS)
+
+
 def test_what_stands_elsewhere_is_masked(couples):
     wide, tele = couples[0]
     pixels = tele.pixels.copy()

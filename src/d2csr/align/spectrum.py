@@ -2,7 +2,8 @@
 
 The cross spectrum of the two over the tele picture's own is the transfer from one to the other; the
 wide picture's noise averages out of it. Fitted as a Gaussian of any orientation: a shaken tele
-photograph is less sharp, a shaken wide one more blurred, in one direction.
+photograph is less sharp, a shaken wide one more blurred, in one direction. Smeared over
+many pixels it is no Gaussian any more: of some direction it holds nothing, which its power tells.
 """
 
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from jaxtyping import Float32
 
 SIDE_PX = 32
 BAND = (0.06, 0.30)  # cycles per pixel: above lighting, below most aliasing
+DETAIL_BAND = (0.10, 0.30)
+DIRECTIONS = 8
 
 
 class Blur(NamedTuple):
@@ -31,10 +34,10 @@ def directional_blur(
         reduced: the tele picture on the same grid, already blurred.
         sigma: by how much, wide pixels.
     """
-    cross, power = _spectra(wide, reduced)
-    if cross is None:
+    if min(wide.shape) < SIDE_PX:
         return None
-    x, y = np.meshgrid(np.fft.rfftfreq(SIDE_PX), np.fft.fftfreq(SIDE_PX))
+    cross, power, _ = _spectra(wide, reduced)
+    x, y = _frequencies()
     radius = np.hypot(x, y)
     used = (radius > BAND[0]) & (radius < BAND[1]) & (power > 0)
     transfer = np.clip(cross[used] / power[used], 0.02, 50)
@@ -48,11 +51,37 @@ def directional_blur(
     return Blur(*(float(np.sign(v) * np.sqrt(abs(v))) for v in (minor, major)))
 
 
-def _spectra(wide: np.ndarray, reduced: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return cross and own spectrum, summed over half-overlapping windowed patches."""
+def least_detail(
+    wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"]
+) -> float | None:
+    """Return the reduced tele picture's power over the wide one's, in the direction of the least.
+
+    None on too small pictures.
+    """
+    if min(wide.shape) < SIDE_PX:
+        return None
+    _, power, of_wide = _spectra(wide, reduced)
+    x, y = _frequencies()
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    shares = []
+    for direction in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
+        apart = np.abs((angle - direction + np.pi / 2) % np.pi - np.pi / 2)
+        used = (radius > DETAIL_BAND[0]) & (radius < DETAIL_BAND[1]) & (apart < np.pi / DIRECTIONS)
+        shares.append(power[used].sum() / max(float(of_wide[used].sum()), 1e-12))
+    return float(min(shares))
+
+
+class _Spectra(NamedTuple):
+    cross: np.ndarray
+    reduced: np.ndarray
+    wide: np.ndarray
+
+
+def _spectra(wide: np.ndarray, reduced: np.ndarray) -> _Spectra:
+    """Return cross and own spectra, summed over half-overlapping windowed patches."""
     window = np.hanning(SIDE_PX + 2)[1:-1]
     window = np.outer(window, window)
-    cross, power = None, np.zeros((SIDE_PX, SIDE_PX // 2 + 1))
+    cross, of_reduced, of_wide = np.zeros((3, SIDE_PX, SIDE_PX // 2 + 1))
     for top in range(0, wide.shape[0] - SIDE_PX + 1, SIDE_PX // 2):
         for left in range(0, wide.shape[1] - SIDE_PX + 1, SIDE_PX // 2):
             part = np.s_[top : top + SIDE_PX, left : left + SIDE_PX]
@@ -60,6 +89,13 @@ def _spectra(wide: np.ndarray, reduced: np.ndarray) -> tuple[np.ndarray | None, 
                 np.fft.rfft2((image[part] - image[part].mean()) * window)
                 for image in (wide, reduced)
             )
-            cross = (0 if cross is None else cross) + (a * b.conj()).real
-            power += np.abs(b) ** 2
-    return cross, power
+            cross += (a * b.conj()).real
+            of_reduced += np.abs(b) ** 2
+            of_wide += np.abs(a) ** 2
+    return _Spectra(cross, of_reduced, of_wide)
+
+
+def _frequencies() -> tuple[np.ndarray, np.ndarray]:
+    """Return the cycles per pixel of a spectrum's places, across and down."""
+    x, y = np.meshgrid(np.fft.rfftfreq(SIDE_PX), np.fft.fftfreq(SIDE_PX))
+    return x, y

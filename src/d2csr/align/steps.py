@@ -28,7 +28,7 @@ from d2csr.align.refine import (
 from d2csr.align.region import Region
 from d2csr.align.rejection import Rejection
 from d2csr.align.rough import Rough, register_roughly
-from d2csr.align.spectrum import directional_blur
+from d2csr.align.spectrum import directional_blur, least_detail
 from d2csr.align.tone import Tone
 from d2csr.align.trust import (
     TEXTURED,
@@ -206,6 +206,7 @@ def judged(  # noqa: PLR0917 - all that is known of a pair
     off_px = off_px[sure] if sure.any() else np.array([np.inf])
     textured = patches.contrast > TEXTURED
     blur = directional_blur(fixed, moving, sigma=refined.sigma) or (refined.sigma,) * 2
+    detail = least_detail(fixed, moving)
     scores = Scores(
         residual_median_px=float(np.median(off_px)),
         residual_p95_px=float(np.percentile(off_px, 95)),
@@ -215,6 +216,7 @@ def judged(  # noqa: PLR0917 - all that is known of a pair
         textured=float(textured.sum() / max(1, _patches_in(fixed.shape))),
         blur_minor=blur[0],
         blur_major=blur[1],
+        detail=1.0 if detail is None else detail,
         exposure_ev=_stops(tone),
         colour_residual=colour_residual,
         saturated=_saturated(wide.pixels[region.slices]),

@@ -34,6 +34,8 @@ class Scores:
         blur_minor: blur from HR to LR in LR pixels, in the direction where it is least; below 0 the
             tele picture is the softer one.
         blur_major: where it is most.
+        detail: power of the reduced tele picture by the wide one's, in the direction of the least;
+            near 0 the tele picture was smeared over many pixels.
         exposure_ev: stops by which the tele picture was darker (above 0) than the wide one.
         colour_residual: median difference left after matching, 0..1.
         saturated: share of clipped pixels in LR.
@@ -51,6 +53,7 @@ class Scores:
     textured: float
     blur_minor: float
     blur_major: float
+    detail: float
     exposure_ev: float
     colour_residual: float
     saturated: float
@@ -104,6 +107,12 @@ LIMITS: Mapping[str, Limit] = {
         False,
         "the wide picture is blurred by {value:.2f} of its pixels, above {bound:.2f}: out of focus "
         "or shaken",
+    ),
+    "detail": Limit(
+        lambda _: 0.20,
+        True,
+        "in one direction the tele picture holds {value:.0%} of the wide one's detail, below "
+        "{bound:.0%}: shaken or out of focus",
     ),
     "exposure_ev": Limit(
         lambda _: 2.0, False, "exposures are {value:.1f} stops apart, above {bound:.1f}"

@@ -1,4 +1,4 @@
-"""Writer of the tables in `align.md`, taken from the newest stored results of each measurement."""
+"""Writer of the tables about pairs, taken from the newest stored results of each measurement."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "align.md"
+PAGES = tuple(ROOT / "docs" / name for name in ("align.md", "simulator.md"))
 STORED = ROOT / "benchmarks" / "results"
 END = "<!-- align: end -->"
 SCALES = (2, 3, 4, 8)
 
 
 def render(page: str, *, stored: Path = STORED) -> str:
-    """Return `page` with every table between its two markers."""
+    """Return `page` with every table that it has markers for between the two."""
     for name, (prefix, table) in TABLES.items():
+        if begin(name) not in page:
+            continue
         before, rest = page.split(begin(name))
         _, after = rest.split(END, 1)
         files = sorted(stored.glob(f"{prefix}-????-??-??.json"))
@@ -36,7 +38,7 @@ def render(page: str, *, stored: Path = STORED) -> str:
 def begin(name: str) -> str:
     """Return the marker that a table begins with."""
     return (
-        f"<!-- align {name}: made by docs/align_tables.py from benchmarks/results; do not edit -->"
+        f"<!-- align {name}: made by docs/pair_tables.py from benchmarks/results; do not edit -->"
     )
 
 
@@ -117,12 +119,32 @@ def _city100(values: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def _trained(values: dict[str, Any]) -> Iterator[str]:
+    """Yield the PSNR that models of one recipe have, by what they were trained on."""
+    yield "| test set | trained on | PSNR dB | difference to the model above, 95% |"
+    yield "| --- | --- | --- | --- |"
+    for folder, found in values["tests"].items():
+        differences = {(row["a"], row["b"]): row for row in found["paired"]}
+        before = ""
+        for name, psnr_db in found["psnr_db"].items():
+            told = ""
+            if row := differences.get((before, name)):
+                low, high = row["interval95"]
+                told = f"{-row['diff_psnr_db']:+.2f} ({-high:+.2f} to {-low:+.2f})"
+            pictures = f"{folder}, {found['pictures']} pictures"
+            yield _row([pictures, name, f"{psnr_db:.2f}", told])
+            before = name
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "accuracy": ("align_accuracy", _accuracy),
     "compared": ("align_accuracy", _compared),
     "city100": ("align_city100", _city100),
+    "registered": ("registered_training", _trained),
+    "simulated": ("realism_training", _trained),
 }
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for each in PAGES:
+        each.write_text(render(each.read_text(encoding="utf-8")), encoding="utf-8")

@@ -14,15 +14,28 @@ GOOD = {"scale": 3, "planes": 1, "accepted": True, "rms_px": 0.5, "used_rms_px":
 @pytest.fixture(scope="module")
 def tables():
     """Return the script that writes the tables."""
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "align_tables.py")
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "pair_tables.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_page_is_up_to_date(tables):
-    page = (ROOT / "docs" / "align.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["align.md", "simulator.md"])
+def test_page_is_up_to_date(tables, name):
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert ROOT / "docs" / name in tables.PAGES
+    assert any(tables.begin(table) in page for table in tables.TABLES)
     assert tables.render(page) == page
+
+
+def test_models_are_compared_with_the_one_above(tables, tmp_path):
+    paired = [{"a": "zoom", "b": "bicubic", "diff_psnr_db": 0.5, "interval95": [0.25, 0.75]}]
+    test = {"pictures": 5, "psnr_db": {"zoom": 28.0, "bicubic": 27.5}, "paired": paired}
+    stored = {"date": "2025-01-01", "tests": {"crops": test}}
+    (tmp_path / "realism_training-2025-01-01.json").write_text(json.dumps(stored), "utf-8")
+    page = tables.render(f"{tables.begin('simulated')}\n{tables.END}\n", stored=tmp_path)
+    assert "| crops, 5 pictures | zoom | 28.00 |  |" in page
+    assert "| crops, 5 pictures | bicubic | 27.50 | -0.50 (-0.75 to -0.25) |" in page
 
 
 def test_figures_come_from_the_newest_file(tables, tmp_path):
