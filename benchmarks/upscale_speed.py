@@ -1,8 +1,8 @@
 """How fast upscaling is: over `reference`, of the machine's ceilings, and beside peers.
 
 Cases: `paper` (x4, random weights: time doesn't depend on them), `shipped` (all shipped models) and
-`peers` (a plain network with the parameters of a shipped model, on ncnn, ONNX Runtime and compiled
-PyTorch, not trained: equal work, no claim of equal accuracy). All runs of a case take turns.
+`peers` (a plain network with the parameters of a shipped model, random ones, on ncnn, ONNX Runtime
+and compiled PyTorch; `plain_peer.py` trains it). All runs of a case take turns.
 Writes a dated JSON file a case and says which targets are met: a target is, if the 95% interval
 reaches it. About 8 minutes on 2 idle cores; `--cases` measures a part.
 
@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peers.plain import PlainNet, parameter_count, plain_like
+from peers.plain import PEER_MODEL, PlainNet, parameter_count, peer_bundle, peer_sizes
 
 from d2csr.cli.benchmark import subjects
 from d2csr.core.bundle import Bundle
@@ -41,8 +41,6 @@ from d2csr.evaluate.speed.worker import Worker, cores
 RESULTS = Path(__file__).parent / "results"
 CASES = ("paper", "shipped", "peers")
 PEERS = ("ncnn fp32", "ncnn bf16", "onnxruntime fp32", "torch compile fp32", "torch compile bf16")
-PEER_MODEL = "city100-nikon-x3"
-PEER_WIDTH = 48
 # One run of the paper's network by `reference` takes some 45 s: three must do for the median.
 REFERENCE_ROUNDS = {"paper": 3, "shipped": 5}
 SHIPPED_CHANNELS, PAPER_CHANNELS = 16, 64
@@ -171,8 +169,7 @@ def share_interval(row: BackendResult) -> Ratio:
 
 def measure_peers(wish: Wish, ceilings: list[CeilingResult]) -> dict[str, Any]:
     """Return our network and the plain one on all peers, run by run in turns."""
-    bundle = next(each for each in shipped_bundles() if each.card.name == PEER_MODEL)
-    sizes = plain_like(bundle.card.parameters, scale=bundle.card.scale, width=PEER_WIDTH)
+    bundle, sizes = peer_bundle(), peer_sizes()
     plain = PlainNet(sizes)
     rows = _run_peers(bundle, sizes=list(sizes), wish=wish)
     ours = rows[0]["seconds"]
@@ -195,7 +192,6 @@ def measure_peers(wish: Wish, ceilings: list[CeilingResult]) -> dict[str, Any]:
             **sizes._asdict(),
             "parameters": parameter_count(plain),
             "gflop_per_lr_mp": gflop,
-            "trained": False,
         },
         "model": {"name": PEER_MODEL, "parameters": bundle.card.parameters},
         "peers": rows,

@@ -102,8 +102,7 @@ def _peers(values: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Ours is {model['name']} ({model['parameters']:,} parameters). The plain network has "
         f"{plain['parameters']:,} ({plain['blocks']} residual blocks of {plain['width']} channels, "
-        f"{plain['gflop_per_lr_mp']:.0f} GFLOP per LR megapixel) and isn't trained: equal size, "
-        "no claim of equal accuracy."
+        f"{plain['gflop_per_lr_mp']:.0f} GFLOP per LR megapixel)."
     )
     yield ""
     yield "| network and engine | seconds | times ours (95%) |"
@@ -111,6 +110,32 @@ def _peers(values: dict[str, Any]) -> Iterator[str]:
     for row in values["peers"]:
         ratio = _ratio(row["times_ours"], row["times_ours_interval95"])
         yield f"| {row['name']} | {row['median_s']:.3f} | {ratio} |"
+
+
+def _accuracy(values: dict[str, Any]) -> Iterator[str]:
+    """Yield what the plain network, our model and bicubic enlargement score."""
+    training = values["training"]
+    yield (
+        f"The plain network after {training['best_step']:,} steps of {training['batch']} crops of "
+        f"{training['patch_px']} LR pixels, on the model's own train scenes."
+    )
+    yield ""
+    yield "| system | PSNR dB | the one before it minus this one (95%) |"
+    yield "| --- | --- | --- |"
+    apart = {frozenset((row["a"], row["b"])): row for row in values["paired"]}
+    before = None
+    for name in sorted(values["psnr_db"], key=lambda name: -values["psnr_db"][name]):
+        row = apart.get(frozenset((before, name)))
+        cell = "" if row is None else _signed(row, first=before)
+        yield f"| {name} | {values['psnr_db'][name]:.2f} | {cell} |"
+        before = name
+
+
+def _signed(row: dict[str, Any], *, first: str | None) -> str:
+    """Return a paired difference as that of `first` over the other."""
+    sign = 1 if row["a"] == first else -1
+    low, high = sorted(sign * each for each in row["interval95"])
+    return f"{sign * row['diff_psnr_db']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def _memory(values: dict[str, Any]) -> Iterator[str]:
@@ -183,6 +208,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "paper": ("upscale_speed-paper", _models),
     "shipped": ("upscale_speed-shipped", _models),
     "peers": ("upscale_speed-peers", _peers),
+    "plain": ("plain_peer", _accuracy),
     "memory": ("memory-paper", _memory),
     "photo": ("memory-photo", _photo),
 }

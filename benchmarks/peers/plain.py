@@ -6,6 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from d2csr.core.bundle import Bundle
+from d2csr.engine.shipped import shipped_bundles
+
+PEER_MODEL = "city100-nikon-x3"  # the shipped model that the plain network stands beside
+_WIDTH = 48
+
 
 class PlainSizes(NamedTuple):
     """Sizes of a plain network."""
@@ -52,8 +58,14 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def plain_like(parameters: int, *, scale: int, width: int) -> PlainSizes:
-    """Return the sizes that come nearest to a number of parameters."""
-    least = parameter_count(PlainNet(PlainSizes(scale, width, 0)))
-    block = parameter_count(Block(width))
-    return PlainSizes(scale, width, max(1, round((parameters - least) / block)))
+def peer_bundle() -> Bundle:
+    """Return the shipped model that the plain network stands beside."""
+    return next(each for each in shipped_bundles() if each.card.name == PEER_MODEL)
+
+
+def peer_sizes() -> PlainSizes:
+    """Return the sizes of the plain network that come nearest to that model's parameters."""
+    card = peer_bundle().card
+    least = parameter_count(PlainNet(PlainSizes(card.scale, _WIDTH, 0)))
+    blocks = max(1, round((card.parameters - least) / parameter_count(Block(_WIDTH))))
+    return PlainSizes(card.scale, _WIDTH, blocks)

@@ -42,6 +42,7 @@ def report(tmp_path: Path) -> Path:
     )
     for kind, value in (("a", 60), ("b", 180)):
         cv2.imwrite(str(tmp_path / f"Cam_001_{kind}.jpg"), np.full((160, 200, 3), value, np.uint8))
+    cv2.imwrite(str(tmp_path / "Cam_001_m.png"), np.full((80, 100, 4), 99, np.uint8))
     path = tmp_path / "report.html"
     write_report(
         [good, bad], [(Path("alone.jpg"), "no partner")], work=tmp_path, path=path, scale=2
@@ -77,7 +78,12 @@ setTimeout(() => {
     const picture = at_("a").getBoundingClientRect(), field = at_("field").getBoundingClientRect();
     seen.covers = Math.abs(picture.width - field.width) + Math.abs(picture.height - field.height);
     seen.wide = picture.width;
-    at_("sheet").children[1].click(); seen.reason = at_("reason").textContent;
+    const mask = at_("m");
+    const shown = () => mask.getBoundingClientRect().width * (mask.naturalWidth > 0);
+    seen.masked = [shown()]; at_("masked").click(); seen.masked.push(shown());
+    seen.meaning = at_("scores").rows[1].cells[3].textContent;
+    at_("masked").click(); at_("sheet").children[1].click(); seen.masked.push(shown());
+    seen.reason = at_("reason").textContent;
     seen.asked = performance.getEntriesByType("resource").map(entry => entry.name)
       .filter(name => !name.startsWith("data:"));
     seen.faults = faults;
@@ -109,5 +115,7 @@ def test_report_works_in_a_browser(report):
     assert seen["front"] == [True, False, True]  # it flickers every half second
     assert seen["still"][0] == seen["still"][1] != seen["swapped"]
     assert seen["covers"] < 1 < seen["wide"]  # arrows lie on the picture
+    assert seen["masked"] == [seen["wide"], 0, 0]  # over all of it, put away, and none of another
+    assert "variance that the other picture explains" in seen["meaning"]
     assert seen["reason"] == "rejected: too few"
     assert (seen["asked"], seen["faults"]) == ([], [])

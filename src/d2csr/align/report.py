@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from d2csr.align.outcome import Outcome
-from d2csr.align.trust import LIMITS
+from d2csr.align.trust import LIMITS, MEANINGS
 from d2csr.core.files import write_atomically
 
 REPORT_NAME = "report.html"
+# LR enlarged (or wide), HR (or tele), and masked places coloured on transparent ground
+PREVIEWS = {"a": "jpg", "b": "jpg", "m": "png"}
 
 
 def write_report(
@@ -42,6 +44,7 @@ def write_report(
             name: {"bound": limit.bound(scale), "least": limit.least}
             for name, limit in LIMITS.items()
         },
+        "meanings": dict(MEANINGS),
     }
     told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "rejected", "failed"))
     page = files("d2csr.align").joinpath("report.html").read_text(encoding="utf-8")
@@ -57,15 +60,20 @@ def _row(outcome: Outcome, work: Path) -> dict[str, Any]:
     )  # fmt: skip
     row = {name: getattr(outcome, name) for name in kept}
     row["ratio"] = outcome.transform.get("focal_ratio")
-    pictures = {"a": f"{outcome.name}_a.jpg", "b": f"{outcome.name}_b.jpg"}
-    return row | {kind: _embedded(work / name) for kind, name in pictures.items()}
+    return row | {kind: _embedded(preview_path(work, outcome.name, kind=kind)) for kind in PREVIEWS}
+
+
+def preview_path(work: Path, name: str, *, kind: str) -> Path:
+    """Return where a pair's small picture of a kind (of `PREVIEWS`) lies."""
+    return work / f"{name}_{kind}.{PREVIEWS[kind]}"
 
 
 def _embedded(path: Path) -> str:
-    """Return a JPEG as a data address; empty where there is none."""
+    """Return a picture as a data address; empty where there is none."""
     if not path.is_file():
         return ""
-    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    kind = {".jpg": "jpeg", ".png": "png"}[path.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _script_json(data: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from d2csr.align.captures import Capture
 from d2csr.align.outcome import Outcome, key_of, write_outcome
 from d2csr.align.photo import Photo, read_couple
 from d2csr.align.rejection import Rejection
+from d2csr.align.report import preview_path
 from d2csr.align.steps import Aligned, Registered, Settings, lens_json, pair_of, register
 from d2csr.align.trust import SURE_PX, refuse_untrustworthy
 from d2csr.core.errors import D2csrError
@@ -21,6 +22,7 @@ from d2csr.images.write import write_gray8, write_rgb8
 
 PREVIEW_PX = 640  # longer side of the pictures in the report
 ARROWS = 400
+MASKED_BGRA = (200, 0, 220, 110)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def do_task(task: Task) -> Outcome:
         registered = register(*photos, settings=task.settings)
     except Rejection as rejection:
         _write_previews(task, eight(photos[0].pixels), second=eight(photos[1].pixels))
+        preview_path(task.work, task.name, kind="m").unlink(missing_ok=True)  # of an earlier run
         told = {"cause": rejection.cause, "reason": rejection.reason}
         return _kept(task, _outcome(task, "rejected", **told, notes=_notes(photos)))
     except D2csrError as fault:
@@ -64,6 +67,7 @@ def do_task(task: Task) -> Outcome:
     pair = pair_of(*photos, registered=registered, settings=task.settings)
     about = _about(task, pair, photos=photos)
     _write_previews(task, enlarged(eight(pair.lr), task.settings.scale), second=pair.hr)
+    _write_mask_preview(task, registered.mask)
     try:
         refuse_untrustworthy(registered.scores, scale=task.settings.scale)
     except Rejection as rejection:
@@ -163,11 +167,29 @@ def _write_previews(
 ) -> None:
     """Write small JPEGs of both pictures, for the report."""
     for kind, picture in (("a", first), ("b", second)):
-        factor = min(1.0, PREVIEW_PX / max(picture.shape[:2]))
-        height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
-        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        coded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-        write_atomically(task.work / f"{task.name}_{kind}.jpg", coded.tobytes())
+        small = cv2.resize(picture, _preview_size(picture), interpolation=cv2.INTER_AREA)
+        _write_preview(task, small[..., ::-1], kind=kind)
+
+
+def _write_mask_preview(task: Task, mask: UInt8[np.ndarray, "h w"]) -> None:
+    """Write the masked places in a colour, the rest transparent; laid over the others."""
+    coloured = np.zeros((*mask.shape, 4), np.uint8)
+    coloured[mask == 0] = MASKED_BGRA
+    small = cv2.resize(coloured, _preview_size(mask), interpolation=cv2.INTER_NEAREST)
+    _write_preview(task, small, kind="m")
+
+
+def _preview_size(picture: np.ndarray) -> tuple[int, int]:
+    """Return width and height of a picture in the report."""
+    factor = min(1.0, PREVIEW_PX / max(picture.shape[:2]))
+    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+    return width, height
+
+
+def _write_preview(task: Task, bgr: np.ndarray, *, kind: str) -> None:
+    path = preview_path(task.work, task.name, kind=kind)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 85] if path.suffix == ".jpg" else []
+    write_atomically(path, cv2.imencode(path.suffix, bgr, quality)[1].tobytes())
 
 
 def eight(pixels: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:

@@ -20,30 +20,7 @@ APART_WIDE_PX = 0.5  # a patch farther off than this stands at another depth, or
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures a pair is judged by; `px` are pixels of HR, shares are 0..1.
-
-    Attributes:
-        residual_median_px: displacement left in patches that aren't masked; their own noise is part
-            of it.
-        residual_p95_px: the same, 95th percentile.
-        grid_error_px: how far mappings fitted to two halves of the patches differ, halved: what
-            chance leaves of the grid; on simulated pairs about twice the true error.
-        parallax: share of textured patches that lie off the rest: other depths, moved things.
-        likeness: median share of a textured patch's variance that the other picture explains.
-        textured: share of patches with texture.
-        blur_minor: blur from HR to LR in LR pixels, in the direction where it is least; below 0 the
-            tele picture is the softer one.
-        blur_major: where it is most.
-        detail: power of the reduced tele picture by the wide one's, in the direction of the least;
-            near 0 the tele picture was smeared over many pixels.
-        exposure_ev: stops by which the tele picture was darker (above 0) than the wide one.
-        colour_residual: median difference left after matching, 0..1.
-        saturated: share of clipped pixels in LR.
-        overlap: share of the tele frame that is in the pair.
-        masked: share of LR pixels masked.
-        ratio: true ratio of focal lengths, in pixels.
-        features: SIFT features that agreed in the rough registration.
-    """
+    """Figures a pair is judged by; `MEANINGS` says what each is."""
 
     residual_median_px: float
     residual_p95_px: float
@@ -68,6 +45,31 @@ class Scores:
             name: value if isinstance(value, int) else float(f"{value:.4g}")
             for name, value in asdict(self).items()
         }
+
+
+# Shown in the report too.
+MEANINGS: Mapping[str, str] = {
+    "residual_median_px": "displacement left in places that aren't masked, HR px; each patch's own "
+    "noise is part of it",
+    "residual_p95_px": "the same, 95th percentile",
+    "grid_error_px": "how far mappings fitted to two halves of the patches differ, halved, HR px: "
+    "what chance leaves of the grid, about twice the true error",
+    "parallax": "share of textured patches that lie off the rest: other depths, moved things",
+    "likeness": "median share of a textured patch's variance that the other picture explains",
+    "textured": "share of patches with texture to register by",
+    "blur_minor": "blur from HR to LR, LR px, in the direction where it is least; below 0 the tele "
+    "picture is the softer one",
+    "blur_major": "the same in the direction where it is most",
+    "detail": "power of the reduced tele picture by the wide one's, in the direction of the least; "
+    "near 0 it was smeared over many pixels",
+    "exposure_ev": "stops by which the tele picture was darker (above 0) than the wide one",
+    "colour_residual": "median difference of colours left after matching, 0 to 1",
+    "saturated": "share of clipped pixels in LR",
+    "overlap": "share of the tele frame that is in the pair",
+    "masked": "share of LR pixels that training avoids",
+    "ratio": "true ratio of the focal lengths, in pixels",
+    "features": "SIFT features that agreed in the rough registration",
+}
 
 
 @dataclass(frozen=True)
