@@ -1,9 +1,10 @@
 """How simulated zoom pairs compare with real ones: blur between HR and LR, sharpness, noise.
 
-Real: City100's train scenes (Nikon D5500, x3). Simulated: the default camera of `d2csr simulate`
-on the photos of data/photos, at the same scale; the same behind a mosaic; and bicubic reductions.
-`linear_on_real_val_db` is the `linear` baseline fitted on each and scored on City100's val scenes.
-Written to `results/realism.json`.
+Real: City100's train scenes (Nikon D5500, x3). Simulated, of the photos of data/photos at the same
+scale: one camera, set to resemble City100's; the same behind a mosaic; the default one of
+`d2csr simulate`, drawn anew for each scene. And bicubic reductions. `linear_on_real_val_db` is the
+`linear` baseline fitted on each and scored on City100's val scenes. Writes a dated JSON file into
+`results`.
 
     D2CSR_DATA=DATA python benchmarks/realism.py
 """
@@ -13,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from d2csr.evaluate.linear import apply_filters, fit_filters
 from d2csr.images.colour import luma_of_rgb8
 from d2csr.images.read import read_rgb8
 from d2csr.metrics.protocol import score
-from d2csr.simulate.camera import Camera, SensorPart
+from d2csr.simulate.camera import Camera, DevelopmentPart, SensorPart
 from d2csr.simulate.run import Job, simulate
 from d2csr.simulate.sources import photos_in
 
@@ -34,7 +36,15 @@ RESULTS = Path(__file__).parent / "results"
 SCALE = 3
 REAL = "city100/nikon_d5500_x3/train"
 VAL = "city100/nikon_d5500_x3/val"
-CAMERAS = {"simulated": Camera(), "behind a mosaic": Camera(sensor=SensorPart(mosaic="rggb"))}
+ONE = SensorPart(olpf_um=(3.2, 3.2))
+SHARPENED = DevelopmentPart(sharpening=(0.6, 0.6))
+CAMERAS = {
+    "simulated, the default camera": Camera(),
+    "simulated, one camera": Camera(sensor=ONE, development=SHARPENED),
+    "the same behind a mosaic": Camera(
+        sensor=ONE.model_copy(update={"mosaic": "rggb"}), development=SHARPENED
+    ),
+}
 PHOTOS = "photos/clic2025"
 KERNEL_PX = 15  # side, on the HR grid
 SPECTRUM_PX = 128
@@ -55,8 +65,8 @@ def main() -> None:
             out = Path(folder) / name
             simulate(photos_in([data / PHOTOS], out=out), out, job=Job(scale=SCALE, camera=camera))
             manifests[name] = open_pairs(out)
-        bicubic = Path(folder) / "bicubic"
-        manifests["bicubic"] = make_bicubic_pairs(data / PHOTOS, bicubic, scale=SCALE)
+        reduced = Path(folder) / "bicubic"
+        manifests["bicubic reductions"] = make_bicubic_pairs(data / PHOTOS, reduced, scale=SCALE)
         val = open_pairs(data / VAL)
         rows = {
             kind: {**measured(manifest), "linear_on_real_val_db": linear_db(manifest, val)}
@@ -66,8 +76,9 @@ def main() -> None:
         row["pairs"] = f"$D2CSR_DATA/{REAL}" if kind == "real" else f"of $D2CSR_DATA/{PHOTOS}"
     for name in rows["real"]:
         print(f"{name:28}", *(f"{kind}: {row[name]}" for kind, row in rows.items()), sep="\n    ")
-    text = json.dumps(rows, indent=1)
-    write_atomically(RESULTS / "realism.json", f"{text}\n".encode())
+    day = date.today().isoformat()
+    text = json.dumps({"date": day, "rows": rows}, indent=1)
+    write_atomically(RESULTS / f"realism-{day}.json", f"{text}\n".encode())
 
 
 def linear_db(manifest: Manifest, val: Manifest) -> float:

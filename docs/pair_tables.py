@@ -119,6 +119,20 @@ def _city100(values: dict[str, Any]) -> Iterator[str]:
     )
 
 
+def _realism(values: dict[str, Any]) -> Iterator[str]:
+    """Yield what pairs of each kind are like, and what the linear baseline learns from them."""
+    coherent = ("0.12", "0.14", "0.16")
+    titles = ("linear, val dB", f"coherence at {' / '.join(coherent)}", "transfer at Nyquist of LR")
+    yield _row(["pairs", *titles, "noise of HR / LR, levels"])
+    yield _row(["---"] * 5)
+    for name, row in values["rows"].items():
+        cells = [f"{name} ({row['number']})", f"{row['linear_on_real_val_db']:.2f}"]
+        cells.append(" / ".join(f"{row['coherence'][at]:.2f}" for at in coherent))
+        cells.append(f"{row['mtf_at_lr_nyquist']:.2f}")
+        cells.append(f"{row['hr_noise_levels']:.2f} / {row['lr_noise_levels']:.2f}")
+        yield _row(cells)
+
+
 def _trained(values: dict[str, Any]) -> Iterator[str]:
     """Yield the PSNR that models of one recipe have, by what they were trained on."""
     yield "| test set | trained on | PSNR dB | difference to the model above, 95% |"
@@ -141,6 +155,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "compared": ("align_accuracy", _compared),
     "city100": ("align_city100", _city100),
     "registered": ("registered_training", _trained),
+    "realism": ("realism", _realism),
     "simulated": ("realism_training", _trained),
 }
 

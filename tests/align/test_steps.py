@@ -12,7 +12,12 @@ from d2csr.align.rejection import Rejection
 from d2csr.align.steps import Registered, Settings, align, pair_of, register
 from d2csr.align.trust import refuse_untrustworthy
 from d2csr.core.errors import ImageError
-from d2csr.simulate.truth import Truth
+from d2csr.core.grid import Size
+from d2csr.images.read import read_rgb8
+from d2csr.simulate.camera import Camera, ScenePart
+from d2csr.simulate.run import Job, simulate
+from d2csr.simulate.sources import Procedural
+from d2csr.simulate.truth import Truth, read_truth
 
 SETTINGS = Settings(scale=3)
 
@@ -140,6 +145,30 @@ def test_what_stands_elsewhere_is_masked(couples):
     )  # fmt: skip
     assert (found.mask[inside] == 0).mean() > 0.7
     assert (found.mask[~inside] == 0).mean() < 0.25
+
+
+def test_nearer_planes_are_masked_and_little_else(tmp_path, registered):
+    camera = Camera(scene=ScenePart(layers=2))
+    job = Job(scale=3, camera=camera, captures=True, seed=301)
+    simulate([Procedural(Size(1800, 1200), (3, 1))], tmp_path, job=job)
+    (truth,) = read_truth(tmp_path)
+    couple = read_couple(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
+    found = register(*couple, settings=SETTINGS)
+    region = found.region
+    x, y = np.meshgrid(
+        np.arange(region.left, region.right, 4), np.arange(region.top, region.bottom, 4)
+    )
+    places = (np.stack([x, y], -1) + 0.5) * 3 - 0.5
+    seen = read_rgb8(tmp_path / truth.planes_file)[y, x, 0]
+    planes = [truth.tele_position(places, plane=plane) for plane in range(3)]
+    true = np.choose(seen[..., None], planes)
+    error = np.hypot(*np.moveaxis(found.mapping(places) - true, -1, 0))
+    error = error / found.mapping.tele_px_per_px
+    kept = found.mask[::4, ::4] > 0
+    assert np.sqrt((error**2).mean()) > 0.5
+    assert np.sqrt((error[kept] ** 2).mean()) < 0.15
+    for flat in registered:
+        assert (flat.mask == 0).mean() < 0.08
 
 
 @pytest.mark.parametrize("kind", ["gray", "16 bit"])

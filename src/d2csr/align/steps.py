@@ -193,8 +193,11 @@ def judged(  # noqa: PLR0917 - all that is known of a pair
         fixed, moving, window_px=min(RESIDUAL_WINDOW_PX, min(fixed.shape) - 4), step_px=8
     )
     soft = blurred(fixed, MASK_SIGMA), blurred(moving, MASK_SIGMA)
-    fine = measure(*soft, window_px=MASK_WINDOW_PX, step_px=MASK_STEP_PX)
-    mask = mask_of(fine, soft[0], reduced=soft[1], step_px=MASK_STEP_PX)
+    fine, soft_fine = (
+        measure(*views, window_px=MASK_WINDOW_PX, step_px=MASK_STEP_PX)
+        for views in ((fixed, moving), soft)
+    )
+    mask = mask_of(fine, soft[0], reduced=soft[1], soft_patches=soft_fine, step_px=MASK_STEP_PX)
     tone, colour_residual = _colours(
         wide, tele, mapping=mapping, region=region, sigma=refined.sigma
     )
