@@ -107,6 +107,24 @@ def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine
     assert plan.peak_bytes <= 250 << 20
 
 
+@pytest.mark.usefixtures("streaming")
+def test_a_picture_that_comes_to_run_in_parts_says_so(engine, monkeypatch):
+    """The disk fills up between planning and writing, and memory refuses the maps."""
+
+    def refused(self: MemoryScratch, channels: int) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(MemoryScratch, "add", refused)
+    told: list[str] = []
+    list(engine.bands(LR, warned=told.append))
+    assert told == []
+    monkeypatch.setattr(engine_module, "free_disk_bytes", lambda folder: 0)
+    list(engine.bands(LR, warned=told.append))
+    assert [each for each in told if "channel means of their own" in each] == told != []
+    with pytest.warns(UserWarning, match="channel means of their own"):
+        engine.run(LR)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 39])
 def test_parts_of_a_picture_with_local_means_are_those_of_the_whole(local_bundle, rows):
     engine = open_engine(local_bundle, precision="fp32")

@@ -76,7 +76,7 @@ def test_where_nothing_works_the_exit_code_is_two(bundle: Bundle, tmp_path):
 def test_a_picture_too_large_for_the_memory_is_reported(
     bundle: Bundle, photos, tmp_path, monkeypatch
 ):
-    def bands(*_: object) -> None:
+    def bands(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Engine, "bands", bands)
@@ -186,7 +186,7 @@ def test_pictures_of_many_bands_and_many_pictures_come_out_in_order(bundle: Bund
 
 
 def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkeypatch):
-    def bands(*_: object) -> None:
+    def bands(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Engine, "bands", bands)

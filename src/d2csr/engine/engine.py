@@ -1,6 +1,7 @@
 """Engine: a bundle's graphs run on one picture, in one piece or in parts, as memory allows."""
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -41,10 +42,15 @@ class BandOutput(NamedTuple):
     output: EngineOutput
 
 
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=3)
+
+
 WHOLE = 1 << 30  # band rows of backends that run a picture in one piece
 
 # Features and LR (1, c, h, w) of a band -> predictions (1, 3 p, S h, S w), weights, SR.
 _Tail = Callable[[Planes, Planes], tuple[Planes, Planes, Planes]]
+_Warned = Callable[[str], object]  # told what the user should know of how a picture is computed
 # First and last row -> the features in between.
 _ReadFeatures = Callable[[int, int], Planes]
 
@@ -130,11 +136,14 @@ class Engine:
             whole.weights[:, first:last] = part.weights
         return whole
 
-    def bands(self, lr01: Float32[np.ndarray, "h w 3"]) -> Iterator[BandOutput]:
+    def bands(
+        self, lr01: Float32[np.ndarray, "h w 3"], *, warned: _Warned = _warn
+    ) -> Iterator[BandOutput]:
         """Yield the same in bands, top to bottom, so that callers keep only what they need.
 
         An allocation that fails halves what the plan may take, and the picture goes on from the
-        row that it has come to.
+        row that it has come to. Where that, or memory and disk as they are, cost exactness,
+        `warned` is told in a sentence; a `UserWarning` says it unless something else is given.
 
         Raises:
             UsageError: memory and disk are too small for it; says what it takes.
@@ -145,6 +154,8 @@ class Engine:
         size, written = Size(lr01.shape[1], lr01.shape[0]), 0
         plan = self._plan(size, budget=self._budget())
         while written < size.height:
+            for sentence in plan.warnings:
+                warned(sentence)
             try:
                 with self._features(lr, plan) as read:
                     for part in self._behind_trunk(read, lr, plan=plan, start=written):

@@ -1,7 +1,7 @@
 """The enlargement of one picture: what is made of it, row by row, for each of its files."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -46,12 +46,14 @@ class Enlargement:
         engine: the model.
         wanted: what is made.
         picture: its pixels, and what else its file holds.
+        warned: sentences on how it was computed, as they came up.
     """
 
     job: Job
     engine: Engine
     wanted: Wanted
     picture: Picture
+    warned: list[str] = field(default_factory=list)
 
     @property
     def lr_size(self) -> Size:
@@ -63,10 +65,10 @@ class Enlargement:
         """Return the size of what is written."""
         return self.wanted.size.of(self.lr_size, scale=self._scale)
 
-    @cached_property
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what the user should know of how the picture is computed."""
-        return self.engine.plan(self.lr_size.height, self.lr_size.width).warnings
+        """Return what the user should know of how the picture was computed, once all is."""
+        return tuple(dict.fromkeys(self.warned))
 
     def files(self) -> list[Path]:
         """Return the files that are made, SR first."""
@@ -101,14 +103,18 @@ class Enlargement:
         """Yield SR rows of the wanted size; pieces of the files beside SR are added to a list."""
 
         def bands() -> Iterator[SrRows]:
-            for band in self.engine.bands(lr01):
+            for band in self.engine.bands(lr01, warned=self.warned.append):
                 if beside is not None:
                     beside.extend(self._beside(band, alpha=alpha))
                 yield guard.guarded(band.output.sr, first_row=band.first_row)
 
         guard = ColourGuard(lr01, scale=self._scale)
         rows = (
-            [guard.guarded(self_ensemble(self.engine, lr01), first_row=0)]
+            [
+                guard.guarded(
+                    self_ensemble(self.engine, lr01, warned=self.warned.append), first_row=0
+                )
+            ]
             if self.wanted.self_ensemble
             else bands()
         )

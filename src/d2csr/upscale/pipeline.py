@@ -154,7 +154,7 @@ class Pipeline:
         """Write a picture's files, SR last, note it as done, and tell what came of it."""
         job, watch = decoded.job, decoded.watch
         files, picture, size = enlargement.files(), enlargement.picture, enlargement.out_size
-        warnings = picture.warnings + enlargement.warnings
+        warnings = picture.warnings
         try:
             with watch.timing("encode"), conveyor.emptying() as pieces:
                 warnings += losses(job, picture=picture, size=size)
@@ -176,7 +176,7 @@ class Pipeline:
             lr_size=enlargement.lr_size,
             sr_size=size,
             seconds=_parts(watch),
-            warnings=warnings,
+            warnings=warnings + enlargement.warnings,
         )
         self._tell(report)
 
