@@ -50,21 +50,25 @@ def _accuracy(values: dict[str, Any]) -> Iterator[str]:
     """Yield verdicts and errors by scale, then the wrong pairs."""
     yield "| pairs | accepted | median | p95 | worst | CPU s, median |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    kinds = {
-        "": lambda row: row["planes"] == 1,
-        ", nearer planes too": lambda row: row["planes"] > 1,
+    kinds: dict[str, Callable[[dict[str, Any]], bool]] = {
+        f"x{scale}{words}": lambda row, scale=scale, nearer=nearer: (
+            row["scale"] == scale and (row["planes"] > 1) == nearer
+        )
+        for nearer, words in ((False, ""), (True, ", nearer planes too"))
+        for scale in SCALES
     }
+    kinds["all of x2 to x4"] = lambda row: row["scale"] <= 4
+    kinds["all of x8"] = lambda row: row["scale"] == 8
     for kind, belongs in kinds.items():
-        for scale in SCALES:
-            rows = [row for row in values["good"] if row["scale"] == scale and belongs(row)]
-            accepted = [row for row in rows if row["accepted"]]
-            if not rows:
-                continue
-            errors = [row["used_rms_px"] for row in accepted] or [float("nan")]
-            figures = (np.median(errors), np.percentile(errors, 95), max(errors))
-            time = float(np.median([row["cpu_seconds"] for row in rows]))
-            cells = [f"x{scale}{kind}", f"{len(accepted)} of {len(rows)}"]
-            yield _row([*cells, *(f"{value:.3f}" for value in figures), f"{time:.1f}"])
+        rows = [row for row in values["good"] if belongs(row)]
+        accepted = [row for row in rows if row["accepted"]]
+        if not rows:
+            continue
+        errors = [row["used_rms_px"] for row in accepted] or [float("nan")]
+        figures = (np.median(errors), np.percentile(errors, 95), max(errors))
+        time = float(np.median([row["cpu_seconds"] for row in rows]))
+        cells = [kind, f"{len(accepted)} of {len(rows)}"]
+        yield _row([*cells, *(f"{value:.3f}" for value in figures), f"{time:.1f}"])
     wrong = values["wrong"]
     if wrong:
         kinds_of_wrong = ", ".join(sorted({row["kind"] for row in wrong}))
