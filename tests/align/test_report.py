@@ -29,7 +29,8 @@ def report(tmp_path: Path) -> Path:
     about: dict[str, Any] = {"key": "", "scene": "s", "wide": "w.jpg", "tele": "t.jpg"}
     good = Outcome(
         name="Cam_001", capture="</script><b>one", verdict="accepted", lr_size=(100, 80),
-        hr_size=(200, 160), scores={"residual_median_px": 0.1, "likeness": 0.9},
+        hr_size=(200, 160),
+        scores={"residual_median_px": 0.1, "likeness": 0.9, "grid_error_px": None},
         arrows=[[10.0, 10.0, 0.1, 0.2], [50.0, 60.0, 2.0, 0.0]], **about,
     )  # fmt: skip
     bad = Outcome(
@@ -81,6 +82,8 @@ setTimeout(() => {
     const mask = at_("m");
     const shown = () => mask.getBoundingClientRect().width * (mask.naturalWidth > 0);
     seen.masked = [shown()]; at_("masked").click(); seen.masked.push(shown());
+    const untold = at_("scores").rows[2].cells[1];
+    seen.untold = [untold.textContent, untold.className];
     seen.meaning = at_("scores").rows[1].cells[3].textContent;
     at_("masked").click(); at_("sheet").children[1].click(); seen.masked.push(shown());
     seen.reason = at_("reason").textContent;
@@ -116,6 +119,7 @@ def test_report_works_in_a_browser(report):
     assert seen["still"][0] == seen["still"][1] != seen["swapped"]
     assert seen["covers"] < 1 < seen["wide"]  # arrows lie on the picture
     assert seen["masked"] == [seen["wide"], 0, 0]  # over all of it, put away, and none of another
+    assert seen["untold"] == ["can't be told", "breach"]
     assert "variance that the other picture explains" in seen["meaning"]
     assert seen["reason"] == "rejected: too few"
     assert (seen["asked"], seen["faults"]) == ([], [])

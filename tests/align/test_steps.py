@@ -54,6 +54,13 @@ def test_good_pairs_are_accepted(registered):
         refuse_untrustworthy(found.scores, scale=3)
 
 
+def test_a_score_that_nothing_is_left_to_measure_rejects(registered):
+    scores = replace(registered[0].scores, grid_error_px=float("inf"))
+    with pytest.raises(Rejection, match="too little is left to tell its grid_error_px"):
+        refuse_untrustworthy(scores, scale=3)
+    assert scores.as_json()["grid_error_px"] is None  # JSON has no infinity; a browser stops at it
+
+
 def test_lr_pixels_are_the_photographs_own(couples, registered):
     pair = pair_of(*couples[0], registered=registered[0], settings=SETTINGS)
     np.testing.assert_array_equal(pair.lr, couples[0][0].pixels[registered[0].region.slices])
@@ -166,7 +173,7 @@ def test_nearer_planes_are_masked_and_little_else(tmp_path, registered):
     error = error / found.mapping.tele_px_per_px
     kept = found.mask[::4, ::4] > 0
     assert np.sqrt((error**2).mean()) > 0.5
-    assert np.sqrt((error[kept] ** 2).mean()) < 0.15
+    assert np.sqrt((error[kept] ** 2).mean()) < 0.2
     for flat in registered:
         assert (flat.mask == 0).mean() < 0.08
 

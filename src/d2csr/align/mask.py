@@ -15,6 +15,7 @@ CONTRAST = 0.03
 DISPLACED = ((16.0, 0.12), (8.0, 0.25), (4.0, 0.5))
 ALIASING_PX = 0.1  # what a patch is off by whatever it knows
 LARGEST_MOVE_PX = 1.0  # counted of a patch: beyond it measures are wild
+STILL = 5.0  # vote of every place for no move: one without texture about it is left alone
 DIFFERENT = 0.10  # of full range, over a few pixels, after colours are matched
 GROWTH_PX = 3
 
@@ -50,7 +51,7 @@ def displaced(
 ) -> Bool[np.ndarray, "h w"]:
     """Return where neighbourhoods of patches lie off together: nearer things, moved things.
 
-    Places without texture are judged by what lies around them.
+    Places with little texture are judged by what lies around them; without any, nothing shows.
     """
     cells = [side // step_px + 2 for side in shape]
     column, row = np.rint(patches.places / step_px).astype(int).T
@@ -62,7 +63,7 @@ def displaced(
     off = np.zeros(cells, bool)
     for sigma_px, limit_px in DISPLACED:
         votes, x, y = np.moveaxis(cv2.GaussianBlur(sums, (0, 0), sigma_px / step_px), -1, 0)
-        off |= np.hypot(x, y) > limit_px * np.maximum(votes, 1e-6)
+        off |= np.hypot(x, y) > limit_px * (votes + STILL)
     rows, columns = ((np.arange(side) + step_px // 2) // step_px for side in shape)
     return off[np.ix_(rows, columns)]
 

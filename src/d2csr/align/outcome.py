@@ -72,7 +72,7 @@ def key_of(capture: Capture, settings: Settings) -> str:
 
 def write_outcome(outcome: Outcome, path: Path) -> None:
     """Write an outcome atomically, after its pictures."""
-    write_atomically(path, f"{json.dumps(outcome.as_json(), indent=1)}\n".encode())
+    write_atomically(path, f"{json.dumps(outcome.as_json(), indent=1, allow_nan=False)}\n".encode())
 
 
 def read_outcome(path: Path) -> Outcome | None:

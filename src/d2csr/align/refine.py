@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from d2csr.align.crop import covered_region
 from d2csr.align.displacement import Displacements, measure
@@ -98,25 +98,50 @@ class Switches:
     rounds: tuple[Round, ...] = ROUNDS
 
 
+@dataclass(frozen=True)
+class Masked:
+    """Places that have no say: what stands nearer, or moved.
+
+    Attributes:
+        region: of the wide frame.
+        mask: on it; 0 = no say.
+    """
+
+    region: Region
+    mask: UInt8[np.ndarray, "h w"]
+
+    def spare(self, places: Float64[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
+        """Return which places of the wide frame are not masked, those beyond the region too."""
+        height, width = self.mask.shape
+        column, row = (np.rint(places) - [self.region.left, self.region.top]).astype(int).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        seen = self.mask[row.clip(0, height - 1), column.clip(0, width - 1)]
+        return ~inside | (seen > 0)
+
+
 def refine(
     wide: Float32[np.ndarray, "h w"],
     tele: Float32[np.ndarray, "th tw"],
     *,
     mapping: Mapping,
     switches: Switches = Switches(),
+    masked: Masked | None = None,
+    straight: Mapping | None = None,
 ) -> Refined:
     """Return the mapping after all iterations.
 
     Args:
         wide: gray, 0..1, whole frame.
         tele: gray, 0..1, whole frame.
-        mapping: rough.
+        mapping: rough, or that of an earlier call.
         switches: what to leave out.
+        masked: places to leave out.
+        straight: the mapping whose lenses the fitted ones are held near; None: `mapping`.
 
     Raises:
         Rejection: no overlap, or nothing to hold on to.
     """
-    sigma, moves_px, straight = FIRST_SIGMA, [], mapping
+    sigma, moves_px, straight = FIRST_SIGMA, [], straight or mapping
     region, tone = Region(0, 0, 0, 0), identity_tone(Region(0, 0, 1, 1), 1)
     for step in switches.rounds:
         region = _central(covered_region(mapping, margin_px=2.0), step.centre)
@@ -130,6 +155,8 @@ def refine(
             tone = gray_tone(seen.fixed, moving, region=region, scale=mapping.scale)
             moving = toned(moving, tone, region=region, scale=mapping.scale)
         patches = seen_patches(seen.fixed, moving, window_px=step.window_px, region=region)
+        if masked is not None:
+            patches = patches.only(masked.spare(patches.places))
         _refuse_few(patches)
         moves_px.append(float(np.median(np.hypot(*patches.moves.T))))
         matches = matches_of(

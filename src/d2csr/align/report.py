@@ -78,4 +78,4 @@ def _embedded(path: Path) -> str:
 
 def _script_json(data: dict[str, Any]) -> str:
     """Return JSON that can't end the script element it stands in."""
-    return json.dumps(data).replace("<", "\\u003c").replace("&", "\\u0026")
+    return json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")

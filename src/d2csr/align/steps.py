@@ -1,6 +1,6 @@
 """From two photographs to a pair, step by step, named as in the paper (Sec. 4.1, supplement B)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from d2csr.align.mask import mask_of
 from d2csr.align.photo import Photo
 from d2csr.align.reduced import blurred, gray01, reduced
 from d2csr.align.refine import (
+    ROUNDS,
+    Masked,
     Refined,
     Switches,
     Views,
@@ -43,6 +45,7 @@ from d2csr.align.warp import TAPS_PX, warped
 LEAST_LR_PX = 48
 RESIDUAL_WINDOW_PX = 24
 MASK_WINDOW_PX, MASK_STEP_PX = 16, 4
+AGAIN, AGAIN_ABOVE = 2, 0.05
 MASK_SIGMA = 1.0  # aliasing alone must mask nothing
 
 Warp = Literal["auto", "radial", "none"]
@@ -129,7 +132,21 @@ def register(wide: Photo, tele: Photo, *, settings: Settings) -> Registered:
     switches = Switches(radial=settings.warp != "none", mesh=settings.warp == "auto")
     refined = refine(*gray, mapping=mapping, switches=switches)  # 3. to 6., iterated
     region = final_region(refined.mapping, settings)  # 7. edge crop
-    return judged(wide, tele, gray, refined, region, rough)
+    found = judged(wide, tele, gray, refined, region, rough)
+    last = replace(switches, rounds=ROUNDS[-1:])
+    for _ in range(AGAIN):  # 8. again, what stands nearer having no say
+        if found.scores.masked < AGAIN_ABOVE:
+            break
+        masked = Masked(found.region, found.mask)
+        try:
+            refined = refine(
+                *gray, mapping=found.mapping, switches=last, masked=masked, straight=mapping
+            )
+            region = final_region(refined.mapping, settings)
+        except Rejection:  # too little is left to fit: the mask stands
+            break
+        found = judged(wide, tele, gray, refined, region, rough)
+    return found
 
 
 def pair_of(wide: Photo, tele: Photo, *, registered: Registered, settings: Settings) -> Aligned:
@@ -206,14 +223,14 @@ def judged(  # noqa: PLR0917 - all that is known of a pair
     off_px, sure = residual_px(patches, scale=scale)
     column, row = patches.places.astype(int).T
     sure &= mask[row, column] > 0
-    off_px = off_px[sure] if sure.any() else np.array([np.inf])
+    off_px = off_px[sure]
     textured = patches.contrast > TEXTURED
     blur = directional_blur(fixed, moving, sigma=refined.sigma) or (refined.sigma,) * 2
     detail = least_detail(fixed, moving)
     scores = Scores(
-        residual_median_px=float(np.median(off_px)),
-        residual_p95_px=float(np.percentile(off_px, 95)),
-        grid_error_px=grid_error_px(mapping, matches, region=region.times(scale)),
+        residual_median_px=float(np.median(off_px)) if sure.any() else np.inf,
+        residual_p95_px=float(np.percentile(off_px, 95)) if sure.any() else np.inf,
+        grid_error_px=grid_error_px(mapping, matches, region=region, mask=mask),
         parallax=parallax_share(patches),
         likeness=float(np.median(patches.likeness[textured])) if textured.any() else 0.0,
         textured=float(textured.sum() / max(1, _patches_in(fixed.shape))),

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, UInt8
 
 from d2csr.align.displacement import Displacements
 from d2csr.align.fit import Matches, fitted
 from d2csr.align.mapping import Mapping as GridMapping
+from d2csr.align.mapping import registered_of_wide
 from d2csr.align.region import Region
 from d2csr.align.rejection import Rejection
 
@@ -40,9 +41,11 @@ class Scores:
     features: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the scores rounded to what they mean."""
+        """Return the scores rounded to what they mean; None where nothing was left to measure."""
         return {
-            name: value if isinstance(value, int) else float(f"{value:.4g}")
+            name: (value if isinstance(value, int) else float(f"{value:.4g}"))
+            if np.isfinite(value)
+            else None
             for name, value in asdict(self).items()
         }
 
@@ -126,7 +129,7 @@ LIMITS: Mapping[str, Limit] = {
     "overlap": Limit(
         lambda _: 0.15, True, "only {value:.0%} of the tele frame is in both, below {bound:.0%}"
     ),
-    "masked": Limit(lambda _: 0.50, False, "{value:.0%} of it would be masked, above {bound:.0%}"),
+    "masked": Limit(lambda _: 0.75, False, "{value:.0%} of it would be masked, above {bound:.0%}"),
 }
 
 
@@ -140,7 +143,9 @@ def refuse_untrustworthy(scores: Scores, *, scale: int) -> None:
     for name, limit in LIMITS.items():
         value, bound = getattr(scores, name), limit.bound(scale)
         value = abs(value) if name == "exposure_ev" else value
-        if not (value >= bound if limit.least else value <= bound):
+        if not np.isfinite(value):
+            breaches.append((name, f"too little is left to tell its {name}"))
+        elif not (value >= bound if limit.least else value <= bound):
             breaches.append((name, limit.says.format(value=value, bound=bound)))
     if breaches:
         raise Rejection(breaches[0][0], "; ".join(says for _, says in breaches))
@@ -161,23 +166,29 @@ def parallax_share(patches: Displacements) -> float:
     return float((np.hypot(*textured.moves.T) > APART_WIDE_PX).mean())
 
 
-def grid_error_px(mapping: GridMapping, matches: Matches, *, region: Region) -> float:
+def grid_error_px(
+    mapping: GridMapping, matches: Matches, *, region: Region, mask: UInt8[np.ndarray, "h w"]
+) -> float:
     """Return what chance leaves of the grid, in HR pixels RMS: halves of the patches fitted apart.
 
-    Two halves' fits differ by twice the error of the fit to all, as each has half the patches.
+    Two halves' fits differ by twice the error of the fit to all, as each has half the patches. They
+    are compared where the mask leaves LR pixels of the region to training.
     """
-    side = 8 * float(np.sqrt(region.width * region.height / max(len(matches), 1)))
-    block = np.floor((matches.registered - [region.left, region.top]) / side).astype(int)
+    fine = region.times(mapping.scale)
+    side = 8 * float(np.sqrt(fine.width * fine.height / max(len(matches), 1)))
+    block = np.floor((matches.registered - [fine.left, fine.top]) / side).astype(int)
     odd = block.sum(1) % 2 == 1
-    if min(odd.sum(), (~odd).sum()) < 12:
+    rows, columns = (np.linspace(0, n - 1, 48).astype(int) for n in mask.shape)
+    kept = mask[np.ix_(rows, columns)] > 0
+    if min(odd.sum(), (~odd).sum()) < 12 or not kept.any():
         return float("inf")
-    x = np.linspace(region.left, region.right - 1, 16)
-    y = np.linspace(region.top, region.bottom - 1, 12)
+    x = registered_of_wide(region.left + columns.astype(np.float64), mapping.scale)
+    y = registered_of_wide(region.top + rows.astype(np.float64), mapping.scale)
     cells = [] if mapping.mesh is None else [mapping.mesh.cells]
     halves = [
-        fitted(mapping, matches.only(part), region=region, cells=cells, straight=mapping).on_grid(
+        fitted(mapping, matches.only(part), region=fine, cells=cells, straight=mapping).on_grid(
             x, y
-        )
+        )[kept]
         for part in (odd, ~odd)
     ]
     apart = np.hypot(*np.moveaxis(halves[0] - halves[1], -1, 0)) / mapping.tele_px_per_px
