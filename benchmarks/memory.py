@@ -12,7 +12,6 @@ Writes a dated JSON file a case. Under 8 minutes on 2 idle cores.
 import argparse
 import json
 import math
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyvips
 from jaxtyping import UInt8
+from watched import run_watched
 
 from d2csr.cli.benchmark import subjects
 from d2csr.core.files import write_atomically
@@ -119,24 +119,9 @@ def upscaled(photo: Path, output: Path, *, limit_gib: int) -> dict[str, Any]:
     """Return seconds and peak of `d2csr upscale` on one photo, in a process of its own."""
     command = [sys.executable, "-m", "d2csr", "upscale", "-i", str(photo), "-o", str(output)]
     command += ["-n", PHOTO_MODEL, "--memory", f"{limit_gib}GiB"]
-    begun = time.perf_counter()
-    process, peak = subprocess.Popen(command, stdout=sys.stderr), 0
-    while process.poll() is None:
-        peak = max(peak, _peak_bytes(process.pid))
-        time.sleep(0.05)
-    if process.returncode:
-        raise SystemExit(f"`{' '.join(command)}` failed with {process.returncode}")
-    seconds, limit = time.perf_counter() - begun, limit_gib * GIB
+    seconds, peak = run_watched(command)
+    limit = limit_gib * GIB
     return {"limit_bytes": limit, "peak_bytes": peak, "met": peak <= limit, "seconds": seconds}
-
-
-def _peak_bytes(process_id: int) -> int:
-    """Return a process's VmHWM; `ru_maxrss` would tell that of the one it was forked from."""
-    try:
-        lines = Path(f"/proc/{process_id}/status").read_text(encoding="ascii").splitlines()
-    except OSError:  # it has just ended
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
 
 def compare_files(one: Path, other: Path) -> dict[str, Any]:

@@ -77,6 +77,16 @@ def _accuracy(values: dict[str, Any]) -> Iterator[str]:
         yield f"Of {len(wrong)} wrong pairs ({kinds_of_wrong}) {accepted} were accepted."
 
 
+def _large(values: dict[str, Any]) -> Iterator[str]:
+    """Yield time and memory of a large pair."""
+    width, height = values["tele_size"]
+    yield (
+        f"A pair with a tele frame of {width}x{height} ({width * height / 1e6:.0f} megapixels), "
+        f"x{values['scale']}, from the command to the report: {values['seconds']:.0f} s, "
+        f"{values['peak_bytes'] / 1e9:.2f} GB at the peak."
+    )
+
+
 def _compared(values: dict[str, Any]) -> Iterator[str]:
     """Yield each method's median error by scale, on the same pairs."""
     compared = values["compared"]
@@ -158,6 +168,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "accuracy": ("align_accuracy", _accuracy),
     "compared": ("align_accuracy", _compared),
     "city100": ("align_city100", _city100),
+    "large": ("align_large", _large),
     "registered": ("registered_training", _trained),
     "realism": ("realism", _realism),
     "simulated": ("realism_training", _trained),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from d2csr.align import run
 from d2csr.align.captures import Capture, Captures
 from d2csr.align.dataset import Shape, splits_of
-from d2csr.align.run import align_captures, align_folder
+from d2csr.align.run import align_captures, align_folder, align_pair
 from d2csr.align.steps import Settings
 from d2csr.align.task import do_task
 from d2csr.core.errors import UsageError
@@ -129,6 +130,61 @@ def test_killed_run_goes_on(captures, tmp_path, monkeypatch):
     summary = align_captures(Captures(pairs, ()), out, **every)
     assert done == ["Simulated_002"]
     assert summary.count("accepted") == 2
+
+
+def test_other_splits_and_other_settings_leave_no_stale_pictures(captures, tmp_path):
+    """Three calls: pictures made anew move to other splits, where those of the first ones lie."""
+    folder, out = tmp_path / "photos", tmp_path / "set"
+    folder.mkdir()
+    for number, source in enumerate(("001", "002", "001"), 1):
+        for end in ("wide", "tele"):
+            shutil.copy(captures / f"{source}_{end}.jpg", folder / f"{number}_{end}.jpg")
+    splits = set()
+    for seed, settings in ((0, SETTINGS), (3, replace(SETTINGS, edge_px=6)), (3, SETTINGS)):
+        for _ in range(2):  # the second one has nothing to do, and must do nothing
+            align_folder(folder, out, settings=settings, shape=Shape(3, seed=seed), jobs=1)
+            manifest = read_manifest(out / "manifest.json")
+            assert check_pairs(manifest, patch_px=16, mask_limit=1.0) == []
+            named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask) if path}
+            assert {path for path in out.rglob("*.png") if run.WORK_NAME not in path.parts} == named
+        splits.add(tuple(pair.split for pair in manifest))
+    assert len(splits) > 1
+
+
+def test_pairs_whose_photographs_are_gone_leave_the_set(captures, tmp_path, capsys):
+    folder, out = tmp_path / "photos", tmp_path / "set"
+    shutil.copytree(captures, folder, ignore=shutil.ignore_patterns(".truth", "truth.json"))
+    align_folder(folder, out, settings=SETTINGS, shape=SHAPE, jobs=1)
+    for path in folder.glob("002_*"):
+        path.unlink()
+    align_folder(folder, out, settings=SETTINGS, shape=SHAPE, jobs=1)
+    assert "Simulated_002 (002) left the set: not among the photographs" in capsys.readouterr().err
+    assert [pair.name for pair in read_manifest(out / "manifest.json")] == ["Simulated_001"]
+    assert [path for path in out.rglob("Simulated_002*.png") if "_m" not in path.name] == []
+
+
+def test_pairs_given_one_by_one_become_one_set(captures, tmp_path):
+    out = tmp_path / "set"
+    for name in ("001", "002", "001"):
+        wide, tele = captures / f"{name}_wide.jpg", captures / f"{name}_tele.jpg"
+        align_pair(wide, tele=tele, out=out, settings=SETTINGS, shape=SHAPE)
+    manifest = read_manifest(out / "manifest.json")
+    assert check_pairs(manifest, patch_px=16, mask_limit=1.0) == []
+    assert sorted(pair.name for pair in manifest) == ["Simulated_001", "Simulated_002"]
+    told = outcomes(out)
+    assert {told[name]["name"] for name in ("001_wide", "002_wide")} == {
+        "Simulated_001",
+        "Simulated_002",
+    }
+
+
+def test_a_set_inside_the_folder_is_not_taken_for_photographs(captures, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(captures, folder, ignore=shutil.ignore_patterns(".truth", "truth.json"))
+    for _ in range(2):
+        summary = align_folder(folder, folder / "set", settings=SETTINGS, shape=SHAPE, jobs=1)
+        assert summary.alone == ()
+        assert len(summary.outcomes) == 2
 
 
 def test_folder_of_somebody_else_is_refused(photos, tmp_path):

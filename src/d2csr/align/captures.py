@@ -42,10 +42,17 @@ class Capture:
 
 @dataclass(frozen=True)
 class Captures:
-    """What a folder holds: pairs, and photographs that found no partner, with the reason."""
+    """What a folder holds.
+
+    Attributes:
+        pairs: photographs of one scene.
+        alone: photographs that found no partner, with the reason.
+        kept: names of pairs that earlier calls made, and that stay in the set as they are.
+    """
 
     pairs: tuple[Capture, ...]
     alone: tuple[tuple[Path, str], ...]
+    kept: tuple[str, ...] = ()
 
 
 def captures_in(folder: Path, *, scale: int) -> Captures:

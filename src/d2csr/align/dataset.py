@@ -8,6 +8,7 @@ from typing import Literal
 
 from d2csr.align.outcome import PICTURES, Outcome
 from d2csr.align.task import move_picture
+from d2csr.core.files import sha256_file
 from d2csr.core.grid import Size
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
 
@@ -84,15 +85,37 @@ def place(outcome: Outcome, kind: str, *, split: str, out: Path, shape: Shape) -
 
 
 def where(outcome: Outcome, kind: str, *, work: Path, out: Path, shape: Shape) -> Path | None:
-    """Return where a picture lies now: in the work folder, or any split of any layout, or None."""
+    """Return where a picture lies now: in the work folder, or any split of any layout, or None.
+
+    A file of that name with other contents, of an earlier run, is not it.
+    """
+    there = [work / f"{outcome.name}_{kind}.png", *_places(outcome, kind, out=out, shape=shape)]
+    known = outcome.hashes[kind]
+    return next((path for path in there if path.is_file() and sha256_file(path) == known), None)
+
+
+def remove_left_over(
+    outcomes: Sequence[Outcome], manifest: Manifest, *, work: Path, shape: Shape
+) -> None:
+    """Remove pictures of these pairs, in work or set, that the set's manifest doesn't name."""
+    named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask)}
+    for outcome in outcomes:
+        for kind in PICTURES:
+            places = _places(outcome, kind, out=manifest.folder, shape=shape)
+            for path in (work / f"{outcome.name}_{kind}.png", *places):
+                if path not in named:
+                    path.unlink(missing_ok=True)
+
+
+def _places(outcome: Outcome, kind: str, *, out: Path, shape: Shape) -> list[Path]:
+    """Return where a picture may lie, by split and layout."""
     shapes = [replace(shape, layout=layout) for layout in FOLDERS]
-    there = [work / f"{outcome.name}_{kind}.png"]
-    there += [
+    places = [
         place(outcome, kind, split=split, out=out, shape=each)
         for each in shapes
         for split in SPLITS
     ]
-    return next((path for path in there if path.is_file()), None)
+    return list(dict.fromkeys(places))
 
 
 def _placed(outcome: Outcome, split: str, *, work: Path, out: Path, shape: Shape) -> Pair:

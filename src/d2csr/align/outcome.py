@@ -10,7 +10,7 @@ from d2csr.align.captures import Capture
 from d2csr.align.steps import Settings
 from d2csr.core.files import sha256_file, write_atomically
 
-VERSION = 1
+VERSION = 2  # of how pairs are made: another number makes earlier ones anew
 Verdict = Literal["accepted", "rejected", "failed"]
 PICTURES = ("LR", "HR", "mask")
 
@@ -83,3 +83,9 @@ def read_outcome(path: Path) -> Outcome | None:
         return Outcome(**{**values, **sizes})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def outcomes_in(work: Path) -> list[Outcome]:
+    """Return all outcomes that lie in a folder, by their names."""
+    found = (read_outcome(path) for path in sorted(work.glob("*.json")))
+    return [outcome for outcome in found if outcome is not None]

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -13,11 +14,11 @@ import cv2
 
 from d2csr.align.captures import Capture, Captures, captures_in
 from d2csr.align.cluster import outcomes_of_cluster
-from d2csr.align.dataset import Shape, where, write_set
+from d2csr.align.dataset import Shape, remove_left_over, where, write_set
 from d2csr.align.facts import facts_of_file
 from d2csr.align.lens_source import LensChoice
 from d2csr.align.lens_together import estimated, group_of
-from d2csr.align.outcome import Outcome, key_of, read_outcome
+from d2csr.align.outcome import Outcome, key_of, outcomes_in, read_outcome
 from d2csr.align.photo import is_raw_name
 from d2csr.align.report import REPORT_NAME, write_report
 from d2csr.align.steps import Settings
@@ -74,9 +75,33 @@ def align_folder(
         raise UsageError(out, "is, or holds, the folder of the photographs", remedy=remedy)
     found = captures_in(folder, scale=settings.scale)
     inside = out.resolve()
-    kept = [pair for pair in found.pairs if not pair.wide.resolve().is_relative_to(inside)]
-    captures = Captures(tuple(kept), found.alone)
+
+    def outside(path: Path) -> bool:
+        return not path.resolve().is_relative_to(inside)
+
+    captures = Captures(
+        tuple(pair for pair in found.pairs if outside(pair.wide)),
+        tuple((path, why) for path, why in found.alone if outside(path)),
+    )
     return align_captures(captures, out, settings=settings, shape=shape, jobs=jobs, engine=engine)
+
+
+def align_pair(
+    wide: Path, *, tele: Path, out: Path, settings: Settings, shape: Shape, engine: Engine = "local"
+) -> Summary:
+    """Add one pair to the set in a folder, which may be empty; see `align_captures`.
+
+    The pairs of earlier calls stay as they are; the same photographs again replace their own.
+    """
+    both = [wide.resolve(), tele.resolve()]
+    kept = [
+        outcome.name
+        for outcome in outcomes_in(out / WORK_NAME)
+        if [Path(outcome.wide).resolve(), Path(outcome.tele).resolve()] != both
+    ]
+    pair = Capture(wide.stem, wide.stem, wide, tele)
+    captures = Captures((pair,), (), tuple(kept))
+    return align_captures(captures, out, settings=settings, shape=shape, jobs=1, engine=engine)
 
 
 def align_captures(
@@ -90,8 +115,11 @@ def align_captures(
 ) -> Summary:
     """Make a training set of these pairs; what an earlier run into the folder did is taken over.
 
+    Pairs of an earlier run that are neither among the captures nor kept leave the set, and are
+    told.
+
     Args:
-        captures: photographs, in pairs and alone.
+        captures: photographs, in pairs and alone, and names of pairs that stay.
         out: folder of the set.
         settings: how pairs are made.
         shape: how the set is laid out.
@@ -107,9 +135,13 @@ def align_captures(
     work.mkdir(parents=True, exist_ok=True)
     tasks = [
         Task(capture, f"{camera}_{number:03}", camera, settings, work)
-        for number, capture in enumerate(captures.pairs, 1)
+        for number, capture in zip(_numbers(captures.kept), captures.pairs, strict=False)
         for camera in [camera_name(capture)]
     ]
+    earlier = outcomes_in(work)
+    kept = [outcome for outcome in earlier if outcome.name in captures.kept]
+    names = {*captures.kept, *(task.name for task in tasks)}
+    gone = [outcome for outcome in earlier if outcome.name not in names]
     if settings.lens.source == "estimate":
         tasks = _with_estimated_lenses(tasks, jobs, engine=engine)
     done = {task.name: outcome for task in tasks if (outcome := _done(task, out, shape=shape))}
@@ -118,10 +150,21 @@ def align_captures(
         console().print(f"{len(done)} of {len(tasks)} pairs were done before")
     for outcome in _shown(left, jobs, engine=engine):
         done[outcome.name] = outcome
-    outcomes = tuple(done[task.name] for task in tasks)
-    write_set(outcomes, work, out=out, shape=shape)
+    outcomes = (*kept, *(done[task.name] for task in tasks))
+    manifest = write_set(outcomes, work, out=out, shape=shape)
+    remove_left_over([*outcomes, *gone], manifest, work=work, shape=shape)
+    for outcome in gone:
+        (work / f"{outcome.name}.json").unlink(missing_ok=True)
+        told = f"{outcome.name} ({outcome.capture}) left the set: not among the photographs"
+        console().print(told, soft_wrap=True, markup=False)
     write_report(outcomes, captures.alone, work=work, path=out / REPORT_NAME, scale=settings.scale)
     return Summary(outcomes, captures.alone, out)
+
+
+def _numbers(kept: Sequence[str]) -> Iterator[int]:
+    """Yield the numbers that no pair of these names has, from 1 on."""
+    taken = {int(name.rpartition("_")[2]) for name in kept}
+    return (number for number in count(1) if number not in taken)
 
 
 def _with_estimated_lenses(

@@ -84,14 +84,14 @@ def align(
     stopped. Exit code: 0 all pairs accepted, 1 some, 2 none.
 
     Args:
-        photos: A folder of photographs, searched at any depth; or two files, WIDE and TELE.
+        photos: A folder of photographs, searched at any depth; or two files, WIDE and TELE, which
+            are added to the set that earlier calls made in OUT.
         out: Folder for the pairs, their manifest.json and report.html.
         scale: HR pixels to an LR pixel; the focal lengths' ratio must reach 0.8 of it.
     """
-    from d2csr.align.captures import Capture, Captures
     from d2csr.align.dataset import Shape
     from d2csr.align.lens_source import lens_choice
-    from d2csr.align.run import align_captures, align_folder, summary_text
+    from d2csr.align.run import align_folder, align_pair, summary_text
     from d2csr.align.steps import Settings
     from d2csr.core.errors import UsageError
 
@@ -115,9 +115,8 @@ def align(
         )
     elif len(photos) == 2:
         wide, tele = photos
-        pair = Captures((Capture(wide.stem, wide.stem, wide, tele),), ())
-        summary = align_captures(
-            pair, out, settings=settings, shape=shape, jobs=means.jobs, engine=means.engine
+        summary = align_pair(
+            wide, tele=tele, out=out, settings=settings, shape=shape, engine=means.engine
         )
     else:
         remedy = "Give a folder, or the wide and the tele photograph."

@@ -1,0 +1,53 @@
+"""How long `d2csr align` takes with a tele frame of 24 megapixels, and in how much memory.
+
+The pair is simulated: a drawn scene before the default camera, x4. Writes a dated JSON file into
+`results`. About 2 minutes.
+
+    python benchmarks/align_large.py
+"""
+
+import json
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+from watched import run_watched
+
+from d2csr.core.files import write_atomically
+from d2csr.core.grid import Size
+from d2csr.images.read import image_size
+from d2csr.simulate.run import Job, simulate
+from d2csr.simulate.sources import Procedural
+from d2csr.simulate.truth import read_truth
+
+RESULTS = Path(__file__).parent / "results"
+SCALE, SCENE = 4, Size(10800, 7200)  # a tele frame of about 6000x4000
+
+
+def main() -> None:
+    """Make the pair, align it, keep the figures."""
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        captures, out = folder / "captures", folder / "pairs"
+        simulate([Procedural(SCENE, (4, 24))], captures, job=Job(scale=SCALE, captures=True))
+        (truth,) = read_truth(captures)
+        tele = image_size(captures / truth.tele_file)
+        command = [sys.executable, "-m", "d2csr", "align", str(captures), "-o", str(out)]
+        watched = run_watched([*command, "--scale", str(SCALE)])
+        (pair,) = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["pairs"]
+        values = {
+            "date": date.today().isoformat(),
+            "scale": SCALE,
+            "tele_size": list(tele),
+            "hr_size": list(image_size(out / pair["hr"])),
+            "seconds": round(watched.seconds, 1),
+            "peak_bytes": watched.peak_bytes,
+        }
+    text = f"{json.dumps(values, indent=1)}\n"
+    write_atomically(RESULTS / f"align_large-{values['date']}.json", text.encode())
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
