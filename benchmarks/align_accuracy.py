@@ -28,10 +28,9 @@ from d2csr.align.crop import covered_region
 from d2csr.align.mapping import Mapping, registered_of_wide
 from d2csr.align.photo import Photo, read_couple
 from d2csr.align.reduced import gray01
-from d2csr.align.refine import ROUNDS, Switches, refine
+from d2csr.align.refine import ROUNDS, Switches
 from d2csr.align.region import Region
 from d2csr.align.rejection import Rejection
-from d2csr.align.rough import register_roughly
 from d2csr.align.steps import Settings, register
 from d2csr.align.trust import refuse_untrustworthy
 from d2csr.core.files import write_atomically
@@ -51,7 +50,8 @@ from d2csr.simulate.truth import Truth, read_truth
 
 SCALES = (2, 3, 4, 8)
 SMALL_PAIRS, WRONG_PAIRS = 14, 40  # small ones for each scale; wrong ones in all
-LARGE = Size(9000, 6000)  # a scene for a tele frame of about 20 MP
+LARGE = {2: Size(9000, 6000), 3: Size(10560, 7040), 4: Size(9360, 6240), 8: Size(9720, 6480)}
+# scenes for tele frames of about 20 MP
 SMALL = (Size(2700, 1800), Size(3300, 2200), Size(2700, 1800), Size(4050, 2700))  # 1 to 3 MP
 COMPARED_EVERY = 3
 LAYERED, LAYERS = (1, 5, 9, 13), 2  # pairs with nearer planes before the backdrop
@@ -107,7 +107,7 @@ def captures(work: Path, *, large: bool) -> Iterator[Good]:
         for scale in SCALES:
             out = work / (f"x{scale}_large" if large else f"x{scale}_{number:02}")
             if not out.is_dir():
-                size = LARGE if large else SMALL[number % len(SMALL)]
+                size = LARGE[scale] if large else SMALL[number % len(SMALL)]
                 layers = LAYERS if number in LAYERED else 0
                 camera = CAMERA.model_copy(update={"scene": ScenePart(layers=layers)})
                 job = Job(scale=scale, camera=camera, captures=True, seed=100 * scale + number)
@@ -240,7 +240,7 @@ def ecc_alone(grays: Grays, scale: int) -> Mapping:
     start = np.array([[1, 0, corner[0]], [0, 1, corner[1]], [0, 0, 1]], np.float32)
     steps = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 200, 1e-6)
     _, matrix = cv2.findTransformECC(
-        small, wide, start, cv2.MOTION_HOMOGRAPHY, steps, np.full(small.shape, 255, np.uint8), 5
+        small, wide, start, cv2.MOTION_HOMOGRAPHY, steps, np.full(wide.shape, 255, np.uint8), 5
     )
     middle = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
     full = middle @ np.linalg.inv(matrix.astype(np.float64)) @ np.linalg.inv(middle)
@@ -255,7 +255,8 @@ VARIANTS = {
     "without lenses and mesh": Switches(radial=False, mesh=False),
     "without HR blur": Switches(blur=False),
     "without brightness matching": Switches(tone=False),
-    "without iteration": Switches(rounds=ROUNDS[-1:]),
+    "without iteration": Switches(rounds=ROUNDS[-1:], again=0),
+    "without rounds that leave out what is masked": Switches(again=0),
 }
 
 
@@ -269,18 +270,23 @@ def competitor_row(good: Good, name: str) -> dict[str, Any]:
 def variant_row(good: Good, name: str) -> dict[str, Any]:
     """Return this tool's error on a pair with a part left out."""
     scale, _, _ = good
-    wide, tele = couple_of(good)
-    grays = gray01(wide.pixels), gray01(tele.pixels)
-    matrix = register_roughly(*grays, scale=scale).matrix
-    rough = Mapping(scale, *sizes(grays), matrix)
-    return tried(lambda: refine(*grays, mapping=rough, switches=VARIANTS[name]).mapping, good)
+    couple, switches = couple_of(good), VARIANTS[name]
+
+    def mapping() -> Mapping:
+        return register(*couple, settings=Settings(scale), switches=switches).mapping
+
+    return tried(mapping, good)
 
 
 def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
     """Return a method's error, or why it has none."""
     try:
         return errors_px(method(), good)
-    except (Rejection, cv2.error, np.linalg.LinAlgError, ValueError) as fault:
+    except (Rejection, np.linalg.LinAlgError) as fault:
+        return {"failed": str(fault)[:200]}
+    except cv2.error as fault:
+        if fault.code != cv2.Error.STS_NO_CONV:
+            raise  # used wrongly
         return {"failed": str(fault)[:200]}
 
 
@@ -302,7 +308,8 @@ def main() -> None:
     if words.only == "captures":
         list(captures(words.work, large=True))
         return
-    ours, theirs = Rows(words.work / "rows", code_stamp()), Rows(words.work / "rows", "competitors")
+    own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    ours, theirs = Rows(words.work / "rows", code_stamp()), Rows(words.work / "rows", own)
     stored: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,

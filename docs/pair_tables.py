@@ -77,6 +77,32 @@ def _accuracy(values: dict[str, Any]) -> Iterator[str]:
         yield f"Of {len(wrong)} wrong pairs ({kinds_of_wrong}) {accepted} were accepted."
 
 
+def _phone(values: dict[str, Any]) -> Iterator[str]:
+    """Yield every accepted pair of a phone's two lenses, and why the others are not."""
+    pairs = values["pairs"]
+    accepted = [row for row in pairs if row["verdict"] == "accepted"]
+    yield f"{len(accepted)} of {len(pairs)} accepted at scale {values['scale']}:"
+    yield ""
+    names = ("residual_median_px", "residual_p95_px", "grid_error_px", "parallax", "masked")
+    yield _row(["pair", *(f"`{name}`" for name in names)])
+    yield _row(["---"] * (len(names) + 1))
+    for row in accepted:
+        yield _row([row["capture"], *(f"{row['scores'][name]:.2f}" for name in names)])
+    yield ""
+    reasons = {
+        "a grid known too badly": "the grid is known",
+        "parallax": "(parallax)",
+        "too much masked": "would be masked",
+        "a tele or wide picture out of focus": "out of focus",
+    }
+    rejected = [row["reason"] for row in pairs if row["verdict"] != "accepted"]
+    told = ", ".join(
+        f"{sum(words in reason for reason in rejected)} for {name}"
+        for name, words in reasons.items()
+    )
+    yield f"Rejected, a pair for several reasons: {told}."
+
+
 def _large(values: dict[str, Any]) -> Iterator[str]:
     """Yield time and memory of a large pair."""
     width, height = values["tele_size"]
@@ -168,6 +194,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "accuracy": ("align_accuracy", _accuracy),
     "compared": ("align_accuracy", _compared),
     "city100": ("align_city100", _city100),
+    "phone": ("phone_pairs", _phone),
     "large": ("align_large", _large),
     "registered": ("registered_training", _trained),
     "realism": ("realism", _realism),

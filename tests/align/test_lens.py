@@ -1,9 +1,15 @@
+from dataclasses import replace
+
 import cv2
+import lensfunpy
 import numpy as np
 import pytest
 
+from d2csr.align.facts import Facts
 from d2csr.align.lens import IDENTITY, Lens
-from d2csr.align.lens_source import fitted_lens, lens_choice
+from d2csr.align.lens_source import fitted_lens, lens_choice, lensfun_lens
+from d2csr.align.lens_together import estimated, group_of
+from d2csr.align.outcome import Outcome
 from d2csr.core.errors import DataError, UsageError
 from d2csr.core.grid import Size
 
@@ -58,3 +64,54 @@ def test_faulty_lens_file_is_told(tmp_path, text):
 def test_unknown_lens_word_is_told():
     with pytest.raises(UsageError, match="none of its choices"):
         lens_choice("fisheye")
+
+
+CANON = Facts(make="Canon", model="Canon EOS 5D Mark II", lens="Canon EF 24-105mm f/4L IS USM",
+              focal_mm=24.0, f_number=8.0)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_lensfun_is_followed_up_to_an_enlargement(tmp_path):
+    frame = Size(600, 400)
+    lens = lensfun_lens(CANON, frame, path=tmp_path)
+    database = lensfunpy.Database()
+    (camera,) = database.find_cameras(CANON.make, CANON.model)
+    known = database.find_lenses(camera, None, CANON.lens)[0]
+    modifier = lensfunpy.Modifier(known, camera.crop_factor, *frame)
+    modifier.initialize(24.0, 8.0, 10.0, flags=lensfunpy.ModifyFlags.DISTORTION)
+    theirs = modifier.apply_geometry_distortion(0, 0, *frame).reshape(-1, 2).astype(float)
+    grid = np.stack(np.meshgrid(np.arange(600.0), np.arange(400.0)), -1).reshape(-1, 2)
+    matrix, _ = cv2.estimateAffinePartial2D(lens.ideal(theirs, frame), grid)
+    left = lens.ideal(theirs, frame) @ matrix[:, :2].T + matrix[:, 2] - grid
+    bent, _ = cv2.estimateAffinePartial2D(theirs, grid)
+    before = theirs @ bent[:, :2].T + bent[:, 2] - grid
+    assert np.hypot(*before.T).max() > 3  # so much is there to undo
+    assert np.hypot(*left.T).max() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (replace(CANON, lens=""), "tells no lens, and .* fit the camera"),
+        (replace(CANON, focal_mm=400.0), "doesn't know"),
+        (replace(CANON, model="Abacus 3"), "doesn't know"),
+        (replace(CANON, focal_mm=None), "tells no camera and focal length"),
+    ],
+)
+def test_what_lensfun_cannot_tell_is_refused(facts, says, tmp_path):
+    with pytest.raises(DataError, match=says):
+        lensfun_lens(facts, FRAME, path=tmp_path)
+
+
+def test_lenses_of_a_set_are_the_median_of_its_accepted_pairs():
+    def outcome(k1: float, verdict: str, camera: str = "A") -> Outcome:
+        lens = {"k1": k1, "k2": 0.0, "k3": 0.0, "p1": 0.0, "p2": 0.0}
+        transform = {"wide_lens": lens, "tele_lens": lens, "focal_mm": [24.0, 70.0]}
+        place = {"key": "", "name": "", "capture": "", "scene": "", "wide": "", "tele": ""}
+        return Outcome(**place, verdict=verdict, camera=camera, transform=transform)
+
+    outcomes = [outcome(k1, "accepted") for k1 in (-0.06, -0.05, 0.5)]
+    outcomes += [outcome(9.0, "rejected"), outcome(-0.2, "accepted", camera="B")]
+    found = estimated(outcomes)
+    assert found[group_of(outcomes[0])].wide == Lens(k1=-0.05)
+    assert found[group_of(outcomes[-1])].tele == Lens(k1=-0.2)

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from d2csr.align.lens import IDENTITY, Lens
+from d2csr.align.lens_source import UNKNOWN_LENSES, LensChoice
 from d2csr.align.photo import Photo, read_couple
 from d2csr.align.rejection import Rejection
 from d2csr.align.steps import Registered, Settings, align, pair_of, register
@@ -14,7 +16,8 @@ from d2csr.align.trust import refuse_untrustworthy
 from d2csr.core.errors import ImageError
 from d2csr.core.grid import Size
 from d2csr.images.read import read_rgb8
-from d2csr.simulate.camera import Camera, ScenePart
+from d2csr.simulate.camera import Camera, LensPart, OpticsPart, ScenePart
+from d2csr.simulate.geometry import View
 from d2csr.simulate.run import Job, simulate
 from d2csr.simulate.sources import Procedural
 from d2csr.simulate.truth import Truth, read_truth
@@ -52,6 +55,50 @@ def test_grid_is_recovered(registered, truths):
 def test_good_pairs_are_accepted(registered):
     for found in registered:
         refuse_untrustworthy(found.scores, scale=3)
+
+
+def test_centre_and_edge_crop_as_much_as_they_say(couples, registered):
+    whole = registered[0].region
+    near = register(*couples[0], settings=replace(SETTINGS, centre=0.8)).region
+    assert abs(near.width - 0.8 * whole.width) < 3
+    assert abs(near.height - 0.8 * whole.height) < 3
+    cut = register(*couples[0], settings=replace(SETTINGS, edge_px=12)).region
+    assert (cut.width, cut.height) == (whole.width - 20, whole.height - 20)
+
+
+def test_warp_none_is_the_matrix_alone_and_radial_has_no_mesh(couples, registered):
+    none, radial = (
+        register(*couples[0], settings=replace(SETTINGS, warp=warp)).mapping
+        for warp in ("none", "radial")
+    )
+    assert (none.mesh, none.wide_lens, none.tele_lens) == (None, IDENTITY, IDENTITY)
+    assert radial.mesh is None
+    assert not radial.wide_lens.is_identity
+
+
+def lens_of(view: View) -> Lens:
+    """Return a view's distortion on radii of half its diagonal."""
+    share = np.hypot(*view.size) / 2 / view.corner_px
+    bent = view.distortion
+    return Lens(
+        bent.k1 * share**2, bent.k2 * share**4, bent.k3 * share**6, bent.p1 * share, bent.p2 * share
+    )
+
+
+def test_given_lenses_leave_the_matrix_nothing_to_bend(tmp_path):
+    optics = OpticsPart(wide=LensPart(k1=(-0.08, -0.08)), tele=LensPart(k1=(0.03, 0.03)))
+    job = Job(scale=3, camera=Camera(optics=optics), captures=True, seed=5)
+    simulate([Procedural(Size(1800, 1200), (3, 2))], tmp_path, job=job)
+    (truth,) = read_truth(tmp_path)
+    couple = read_couple(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
+    given = LensChoice("given", lens_of(truth.wide), lens_of(truth.tele))
+    errors = [
+        error_px(register(*couple, settings=replace(SETTINGS, warp="none", lens=lens)), truth)
+        for lens in (UNKNOWN_LENSES, given)
+    ]
+    straight, undone = (np.sqrt((error**2).mean()) for error in errors)
+    assert straight > 0.4
+    assert undone < 0.1
 
 
 def test_a_score_that_nothing_is_left_to_measure_rejects(registered):

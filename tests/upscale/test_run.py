@@ -185,6 +185,16 @@ def test_pictures_of_many_bands_and_many_pictures_come_out_in_order(bundle: Bund
         assert np.array_equal(read_rgb8(tmp_path / "out" / f"{k}.png"), model.upscale(picture))
 
 
+def test_a_result_too_large_for_its_format_is_told_once_and_before_work(
+    bundle: Bundle, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Engine, "bands", lambda *_, **__: pytest.fail("computed all the same"))
+    wanted = Wanted(size=OutputSize(width=100_000), ext="jpg")
+    summary = upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
+    assert [fault.problem for fault in summary.faults] == ["100000x77778 is too large for .jpg"]
+    assert not list((tmp_path / "out").rglob("*.jpg"))
+
+
 def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkeypatch):
     def bands(*_: object, **__: object) -> None:
         raise ZeroDivisionError

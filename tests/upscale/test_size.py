@@ -6,6 +6,7 @@ import pytest
 from d2csr.core.errors import UsageError
 from d2csr.core.grid import Size
 from d2csr.images.resize import resize_bicubic
+from d2csr.upscale import size as size_module
 from d2csr.upscale.size import MODELS_OWN, OutputSize, resampled
 
 LR = Size(40, 30)
@@ -59,3 +60,13 @@ def test_bands_change_nothing(wanted: Size, band_rows: int):
 def test_the_models_own_size_is_left_alone():
     rows = list(resampled([PICTURE8.astype(np.float32)], size=Size(53, 37), wanted=Size(53, 37)))
     assert np.array_equal(rows[0], PICTURE8)
+
+
+def test_few_rows_leave_at_once_however_far_they_are_enlarged(monkeypatch):
+    monkeypatch.setattr(size_module, "_VALUES_AT_ONCE", 3 * 800 * 7)
+    given = PICTURE8.astype(np.float32)
+    parts = list(resampled([given], size=Size(53, 37), wanted=Size(800, 600)))
+    assert max(map(len, parts)) == 7
+    monkeypatch.undo()
+    (whole,) = resampled([given], size=Size(53, 37), wanted=Size(800, 600))
+    np.testing.assert_array_equal(np.concatenate(parts), whole)

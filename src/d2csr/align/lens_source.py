@@ -15,7 +15,9 @@ from d2csr.core.errors import DataError, UsageError
 from d2csr.core.grid import Size
 
 Source = Literal["identity", "lensfun", "estimate", "given"]
-LENSFUN_LIMIT_PX = 0.5  # by which Brown's radial terms may miss lensfun's own model
+# Of half the diagonal, by which Brown's even powers may miss lensfun's model, which has odd ones:
+# worst in the corners. The coefficients are refined on the pair, unless `--warp none` is said.
+LENSFUN_LIMIT = 1.5e-3
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,14 @@ def lensfun_lens(facts: Facts, frame: Size, *, path: Path) -> Lens:
         raise DataError(path, "tells no camera and focal length for lensfun", remedy=remedy)
     database = lensfunpy.Database()
     cameras = database.find_cameras(facts.make, facts.model)
-    lenses = database.find_lenses(cameras[0], None, facts.lens or None) if cameras else []
+    known = database.find_lenses(cameras[0], None, facts.lens or None) if cameras else []
+    lenses = [each for each in known if each.min_focal <= facts.focal_mm <= each.max_focal]
     if not lenses:
         problem = f"has a camera or lens that lensfun doesn't know ({facts.model}, {facts.lens})"
+        raise DataError(path, problem, remedy=remedy)
+    if not facts.lens and len(lenses) > 1:
+        first = ", ".join(each.model for each in lenses[:3])
+        problem = f"tells no lens, and {len(lenses)} fit the camera at its focal length ({first})"
         raise DataError(path, problem, remedy=remedy)
     modifier = lensfunpy.Modifier(lenses[0], cameras[0].crop_factor, *frame)
     modifier.initialize(
@@ -126,9 +133,11 @@ def fitted_lens(distorted: np.ndarray, step: int, *, frame: Size, path: Path) ->
     square = (start**2).sum(-1, keepdims=True)
     terms = np.stack([start, *(start * square**power for power in (1, 2, 3))], -1).reshape(-1, 4)
     size, *radial = np.linalg.lstsq(terms, goal.reshape(-1), rcond=None)[0]
-    missed = np.abs(terms @ [size, *radial] - goal.reshape(-1)).max() * corner
-    if missed > LENSFUN_LIMIT_PX:
-        problem = f"lensfun's model can't be written as radial terms ({missed:.2f} px missed)"
+    missed = np.abs(terms @ [size, *radial] - goal.reshape(-1)).max()
+    if missed > LENSFUN_LIMIT:
+        problem = (
+            f"lensfun's model can't be written as radial terms ({missed * corner:.2f} px missed)"
+        )
         raise DataError(path, problem, remedy="Leave --lens away.")
     # an ideal frame enlarged by `size` has the same shape; the matrix takes the enlargement up
     return Lens(*(float(k / size ** (2 * n + 1)) for n, k in enumerate(radial, 1)))

@@ -89,6 +89,7 @@ class Switches:
         radial: fit the radial distortion of both lenses with the matrix.
         mesh: fit a mesh where held-out patches are better explained with it.
         rounds: iterations.
+        again: rounds after those, places that are masked having no say.
     """
 
     blur: bool = True
@@ -96,6 +97,10 @@ class Switches:
     radial: bool = True
     mesh: bool = True
     rounds: tuple[Round, ...] = ROUNDS
+    again: int = 2
+
+
+EVERYTHING = Switches()
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def refine(
     tele: Float32[np.ndarray, "th tw"],
     *,
     mapping: Mapping,
-    switches: Switches = Switches(),
+    switches: Switches = EVERYTHING,
     masked: Masked | None = None,
     straight: Mapping | None = None,
 ) -> Refined:

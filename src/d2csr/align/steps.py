@@ -17,6 +17,7 @@ from d2csr.align.mask import mask_of
 from d2csr.align.photo import Photo
 from d2csr.align.reduced import blurred, gray01, reduced
 from d2csr.align.refine import (
+    EVERYTHING,
     ROUNDS,
     Masked,
     Refined,
@@ -45,7 +46,7 @@ from d2csr.align.warp import TAPS_PX, warped
 LEAST_LR_PX = 48
 RESIDUAL_WINDOW_PX = 24
 MASK_WINDOW_PX, MASK_STEP_PX = 16, 4
-AGAIN, AGAIN_ABOVE = 2, 0.05
+AGAIN_ABOVE = 0.05  # of a pair masked: less changes nothing
 MASK_SIGMA = 1.0  # aliasing alone must mask nothing
 
 Warp = Literal["auto", "radial", "none"]
@@ -114,8 +115,16 @@ def align(wide: Photo, tele: Photo, *, settings: Settings) -> Aligned:
     return pair_of(wide, tele, registered=registered, settings=settings)
 
 
-def register(wide: Photo, tele: Photo, *, settings: Settings) -> Registered:
+def register(
+    wide: Photo, tele: Photo, *, settings: Settings, switches: Switches = EVERYTHING
+) -> Registered:
     """Return how the photographs lie, with every score, whatever the scores are.
+
+    Args:
+        wide: what becomes LR.
+        tele: what becomes HR.
+        settings: how pairs are made.
+        switches: parts that a comparison leaves out, on top of the settings.
 
     Raises:
         Rejection: it can't be told at all, or the focal ratio is too small for the scale.
@@ -129,12 +138,16 @@ def register(wide: Photo, tele: Photo, *, settings: Settings) -> Registered:
     )
     mapping = Mapping(settings.scale, wide.size, tele.size, rough.matrix, *lenses)
     refuse_small_ratio(mapping.ratio, scale=settings.scale)
-    switches = Switches(radial=settings.warp != "none", mesh=settings.warp == "auto")
+    switches = replace(
+        switches,
+        radial=switches.radial and settings.warp != "none",
+        mesh=switches.mesh and settings.warp == "auto",
+    )
     refined = refine(*gray, mapping=mapping, switches=switches)  # 3. to 6., iterated
     region = final_region(refined.mapping, settings)  # 7. edge crop
     found = judged(wide, tele, gray, refined, region, rough)
     last = replace(switches, rounds=ROUNDS[-1:])
-    for _ in range(AGAIN):  # 8. again, what stands nearer having no say
+    for _ in range(switches.again):  # 8. again, what stands nearer having no say
         if found.scores.masked < AGAIN_ABOVE:
             break
         masked = Masked(found.region, found.mask)

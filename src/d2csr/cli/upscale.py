@@ -1,12 +1,14 @@
 """Command `upscale`: enlarge photographs."""
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 
 from d2csr.images.formats import DEFAULT_LIMIT_MP
 from d2csr.upscale.size import MODELS_OWN, OutputSize
@@ -53,7 +55,8 @@ class Means:
         engine: Who does the work: this process (local), or a Ray cluster (ray): the one that
             RAY_ADDRESS names, or else one started here. With ray, inputs and output may be URLs of
             object storage.
-        workers: How many processes of the cluster share the work; one a machine unless given.
+        workers: With ray: how many processes of the cluster share the work; one a machine unless
+            given.
     """
 
     backend: str = "auto"
@@ -62,7 +65,7 @@ class Means:
     memory: str | None = None
     limit_mp: float = DEFAULT_LIMIT_MP
     engine: Literal["local", "ray"] = "local"
-    workers: int | None = None
+    workers: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,18 @@ def upscale(
         output: Folder for the results, in which the tree of an input folder is kept; for a single
             picture also the name of a file.
     """
+    from d2csr.core.errors import UsageError
     from d2csr.upscale.choice import choose_bundle  # `upscale --help` needs no engine
     from d2csr.upscale.compute import Compute, parse_bytes
     from d2csr.upscale.places import refuse_urls
     from d2csr.upscale.run import Manner, upscale_files
 
+    if means.workers is not None and means.engine == "local":
+        remedy = "Leave it away, or say --engine ray."
+        raise UsageError("--workers", "counts processes of a Ray cluster", remedy=remedy)
+    if not 0 < means.limit_mp < math.inf:
+        remedy = "Give millions of pixels, above 0."
+        raise UsageError("--limit-mp", f"can't be {means.limit_mp:g}", remedy=remedy)
     memory = None if means.memory is None else parse_bytes(means.memory)
     compute = Compute(means.backend, means.device, means.precision, memory, means.limit_mp)
     bundle = choose_bundle(choice.name, choice.scale)

@@ -11,6 +11,7 @@ from d2csr.images.formats import DEFAULT_LIMIT_MP
 
 _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS |= {f"{prefix}I": 1024**power for power, prefix in enumerate("KMGT", start=1)}
+_WRITING_BYTES = 64 << 20  # of the memory allowed: rows that wait for the encoder, and its own
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?)B?")
 
 
@@ -44,7 +45,7 @@ class Compute:
             backend=self.backend,
             device=self.device,
             precision=self.precision,
-            memory=self.memory,
+            memory=None if self.memory is None else self.memory - _WRITING_BYTES,
         )
 
 

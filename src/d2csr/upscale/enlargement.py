@@ -46,7 +46,7 @@ class Enlargement:
         engine: the model.
         wanted: what is made.
         picture: its pixels, and what else its file holds.
-        warned: sentences on how it was computed, as they came up.
+        warned: sentences on what a file can't carry and how it was computed, as they came up.
     """
 
     job: Job
@@ -67,7 +67,7 @@ class Enlargement:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what the user should know of how the picture was computed, once all is."""
+        """Return what the user should know of the result, once all is computed."""
         return tuple(dict.fromkeys(self.warned))
 
     def files(self) -> list[Path]:

@@ -87,8 +87,12 @@ class Pipeline:
                 if isinstance(decoded, PictureReport):
                     self._tell(decoded)
                     continue
+                enlargement = Enlargement(decoded.job, opened, self.wanted, decoded.picture)
+                if (report := self._refused(enlargement, decoded)) is not None:
+                    self._tell(report)
+                    continue
                 self.bar.begin(decoded.job.source.name)
-                encoding.append(self._enlarge(decoded, opened, pool=pool))
+                encoding.append(self._enlarge(enlargement, decoded, pool=pool))
                 while len(encoding) > _ENCODERS:
                     encoding.popleft().result()
             for each in encoding:
@@ -128,11 +132,19 @@ class Pipeline:
             job.target, input_sha256=sha256, settings=self.settings
         )
 
+    def _refused(self, enlargement: Enlargement, decoded: Decoded) -> PictureReport | None:
+        """Return why the result can't be written, before any work; note what it can't carry."""
+        job, size = decoded.job, enlargement.out_size
+        try:
+            enlargement.warned.extend(losses(job, picture=decoded.picture, size=size))
+        except PICTURE_FAULTS as error:
+            return _failed(job, decoded.watch, error=error)
+        return None
+
     def _enlarge(
-        self, decoded: Decoded, engine: Engine, *, pool: ThreadPoolExecutor
+        self, enlargement: Enlargement, decoded: Decoded, *, pool: ThreadPoolExecutor
     ) -> "Future[None]":
         """Compute a picture's rows and return the writing of them, which may not be over."""
-        enlargement = Enlargement(decoded.job, engine, self.wanted, decoded.picture)
         conveyor = Conveyor[Piece](places=_PIECES_WAITING)
         writing = pool.submit(self._write, enlargement, conveyor, decoded=decoded)
         watch = decoded.watch
@@ -154,13 +166,14 @@ class Pipeline:
         """Write a picture's files, SR last, note it as done, and tell what came of it."""
         job, watch = decoded.job, decoded.watch
         files, picture, size = enlargement.files(), enlargement.picture, enlargement.out_size
-        warnings = picture.warnings
         try:
-            with watch.timing("encode"), conveyor.emptying() as pieces:
-                warnings += losses(job, picture=picture, size=size)
-                with open_sheets(job, files, picture=picture, size=size) as sheets:
-                    for piece in watch.timed("waiting", pieces):
-                        sheets[piece.file].write(piece.rows)
+            with (
+                watch.timing("encode"),
+                conveyor.emptying() as pieces,
+                open_sheets(job, files, picture=picture, size=size) as sheets,
+            ):
+                for piece in watch.timed("waiting", pieces):
+                    sheets[piece.file].write(piece.rows)
             if self.done is not None:
                 self.done.add(files, input_sha256=decoded.input_sha256, settings=self.settings)
         except LeftAloneError:
@@ -176,7 +189,7 @@ class Pipeline:
             lr_size=enlargement.lr_size,
             sr_size=size,
             seconds=_parts(watch),
-            warnings=warnings + enlargement.warnings,
+            warnings=picture.warnings + enlargement.warnings,
         )
         self._tell(report)
 

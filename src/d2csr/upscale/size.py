@@ -12,6 +12,7 @@ from d2csr.images.resize import cubic_taps
 
 Rows = Float32[np.ndarray, "rows w c"]
 _REMEDY = "Give a number above 0."
+_VALUES_AT_ONCE = 1 << 23  # of rows that go out together: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ def resampled(bands: Iterable[Rows], *, size: Size, wanted: Size) -> Iterator[Ro
         narrow = _weighted(band, 1, places=columns[0], weights=columns[1])
         kept = np.concatenate([kept, narrow]) if kept.size else narrow
         ready = int(np.searchsorted(complete_at, first + len(kept), side="right"))
-        if ready > done:
-            part = slice(done, ready)
+        at_once = max(1, _VALUES_AT_ONCE // (wanted.width * band.shape[2]))
+        for start in range(done, ready, at_once):
+            part = slice(start, min(start + at_once, ready))
             yield _weighted(kept, 0, places=places[part] - first, weights=weights[part])
-            done = ready
+        done = max(done, ready)
         if done < wanted.height and (surplus := int(needed_from[done]) - first) > 0:
             kept, first = kept[surplus:], first + surplus
 

@@ -1,0 +1,57 @@
+"""What `d2csr align` makes of pairs that a phone's two lenses took, near and indoors.
+
+The hardest case there is: the lenses stand side by side, so that every depth is displaced by
+another amount. Writes a dated JSON file into `results`; about 2 minutes. Look at the report too.
+
+    D2CSR_DATA=DATA python benchmarks/phone_pairs.py [--out DIR]
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+
+from d2csr.align.dataset import Shape
+from d2csr.align.run import align_folder
+from d2csr.align.steps import Settings
+from d2csr.core.files import write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+PHOTOS = "tele_wide_unaligned"
+SCALE = 2
+UNSET = f"D2CSR_DATA is not set: name the folder that holds {PHOTOS}/ in it"
+
+
+def main() -> None:
+    """Align all pairs, keep verdicts and scores."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="keep the set and its report here")
+    asked = parser.parse_args()
+    photos = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / PHOTOS
+    with tempfile.TemporaryDirectory() as folder:
+        out = asked.out or Path(folder) / "set"
+        settings, shape = Settings(SCALE), Shape(SCALE)
+        summary = align_folder(photos, out, settings=settings, shape=shape, jobs=None)
+    values = {
+        "date": date.today().isoformat(),
+        "scale": SCALE,
+        "pairs": [
+            {
+                "capture": outcome.capture,
+                "verdict": outcome.verdict,
+                "reason": outcome.reason,
+                "scores": outcome.scores,
+            }
+            for outcome in summary.outcomes
+        ],
+    }
+    path = RESULTS / f"phone_pairs-{values['date']}.json"
+    write_atomically(path, f"{json.dumps(values, indent=1)}\n".encode())
+    print(f"{summary.count('accepted')} of {len(summary.outcomes)} accepted: {path}")
+
+
+if __name__ == "__main__":
+    main()
