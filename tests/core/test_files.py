@@ -1,6 +1,8 @@
 """Files written whole or not at all."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from d2csr.core.files import (
     atomic_path,
     cache_folder,
     refuse_unwritable,
+    remove_left_behind,
     sha256_file,
     write_atomically,
 )
@@ -71,3 +74,35 @@ def test_the_cache_folder_is_the_one_the_environment_names(monkeypatch, tmp_path
     assert cache_folder() == tmp_path
     monkeypatch.delenv("D2CSR_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "d2csr"
+
+
+def test_what_killed_processes_left_is_removed_and_what_lives_stays(tmp_path):
+    writing = (
+        "from d2csr.core.files import atomic_path; from pathlib import Path; import time, sys\n"
+    )
+    writing += "with atomic_path(Path(sys.argv[1])) as beside:\n"
+    writing += "    beside.write_bytes(b'half'); print('there', flush=True); time.sleep(60)"
+    (tmp_path / "deep").mkdir()
+    (tmp_path / ".d2csr-somewhere-12-ab.png").write_bytes(b"of another machine")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", writing, str(tmp_path / "deep" / f"{name}.png")],
+            stdout=subprocess.PIPE,
+        )
+        for name in ("dead", "alive")
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+        processes[0].kill()
+        processes[0].wait()
+        assert len(list((tmp_path / "deep").iterdir())) == 2
+        remove_left_behind(tmp_path)
+        (left,) = (tmp_path / "deep").iterdir()
+        assert f"-{processes[1].pid}-" in left.name
+        assert (tmp_path / ".d2csr-somewhere-12-ab.png").exists()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()

@@ -51,6 +51,7 @@ def test_after_kills_every_file_is_right_and_none_was_ever_half_written(command,
         assert [name for name in there if there[name] != right[name]] == []
     subprocess.run(command("out"), check=True, capture_output=True)
     assert _contents(tmp_path / "out") == right
+    assert {path.name for path in (tmp_path / "out").rglob(".*")} == {LIST_NAME}  # nothing is left
 
 
 def test_sigterm_ends_a_run_cleanly_and_says_how_to_go_on(bundle: Bundle, command, tmp_path):

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import platform
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from d2csr.core.errors import UsageError
@@ -24,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     refuse_unwritable(path, folder=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    beside = path.with_name(f"{_mark()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield beside
         flush_to_disk(beside)
@@ -38,6 +40,36 @@ def write_atomically(path: Path, contents: bytes) -> None:
     """Write `contents` to `path`, creating its folder; readers see the old file or the new."""
     with atomic_path(path) as beside:
         beside.write_bytes(contents)
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove the siblings that killed processes of this machine left in a folder and below it."""
+    mark = _mark()
+    for path in folder.rglob(f"{mark}*"):
+        process_id = path.name.removeprefix(mark).partition("-")[0]
+        if process_id.isdigit() and not _is_alive(int(process_id)):
+            path.unlink(missing_ok=True)
+
+
+@cache
+def _mark() -> str:
+    """Return how siblings begin here: where a process' number means something."""
+    numbers = Path("/proc/self/ns/pid")  # containers count processes each for themselves
+    space = numbers.readlink() if numbers.is_symlink() else ""
+    here = hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()
+    return f".d2csr-{here[:8]}-"
+
+
+def _is_alive(process_id: int) -> bool:
+    if os.name != "posix":
+        return True  # asking would end it
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 def refuse_unwritable(path: Path, *, folder: bool) -> None:

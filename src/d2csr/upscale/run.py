@@ -11,6 +11,7 @@ from typing import Any
 from d2csr import __version__
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
+from d2csr.core.files import remove_left_behind
 from d2csr.engine.engine import Engine
 from d2csr.upscale.compute import AUTOMATIC, Compute
 from d2csr.upscale.done import DoneList, settings_hash
@@ -72,6 +73,8 @@ def upscale_files(
     if manner.resume and is_one_file(out):
         remedy = "Leave --resume out, or give a folder."
         raise UsageError(out, "is one file; there is nothing to resume", remedy=remedy)
+    if manner.resume:
+        remove_left_behind(out)
     jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=card.config.leaves)
     for fault in faults:
         say(f"error: {fault}")
