@@ -77,11 +77,15 @@ def test_the_cache_folder_is_the_one_the_environment_names(monkeypatch, tmp_path
 
 
 def test_what_killed_processes_left_is_removed_and_what_lives_stays(tmp_path):
-    writing = (
-        "from d2csr.core.files import atomic_path; from pathlib import Path; import time, sys\n"
-    )
-    writing += "with atomic_path(Path(sys.argv[1])) as beside:\n"
-    writing += "    beside.write_bytes(b'half'); print('there', flush=True); time.sleep(60)"
+    writing = """
+import sys, time
+from pathlib import Path
+from d2csr.core.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as beside:
+    beside.write_bytes(b"half")
+    print("there", flush=True)
+    time.sleep(60)
+"""
     (tmp_path / "deep").mkdir()
     (tmp_path / ".d2csr-somewhere-12-ab.png").write_bytes(b"of another machine")
     processes = [
