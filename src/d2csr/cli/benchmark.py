@@ -73,7 +73,8 @@ def benchmark(
     """Measure how fast models run here, in how much memory, and how near to the machine's limits.
 
     Everything is compared with `--backend reference`: the network as it was trained, in PyTorch,
-    eager, float32, the whole picture at once.
+    eager, float32, the whole picture at once. A plain network on ncnn, ONNX Runtime and compiled
+    PyTorch stands beside in `benchmarks/upscale_speed.py --cases peers` of the repository.
 
     Args:
         name: A shipped model, a run, a bundle, or a preset such as `paper`, which gets random
