@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -34,6 +35,25 @@ def test_predict_adds_predictions_weights_and_disagreement(bundle: Bundle):
     assert (answer.weights.shape, answer.weights.dtype) == ((4, 18, 140), np.float32)
     assert np.allclose(answer.weights.sum(0), 1, atol=1e-6)
     assert (answer.disagreement.shape, answer.disagreement.min() > 0) == ((18, 140), True)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "torch"])
+def test_eight_threads_get_the_images_that_one_gets(bundle: Bundle, backend: str):
+    """One model, as a server uses it: images of several sizes at once, in whole and in strips."""
+    model = load(bundle.folder, backend=backend, precision="fp32")
+    generator = np.random.default_rng(5)
+    sizes = [(9, 70), (33, 20), (64, 64), (40, 9)]
+    images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    wanted = [model.upscale(image) for image in images]
+    calls = [index % len(images) for index in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda index: model.upscale(images[index]), calls))
+    wrong = [
+        call
+        for call, (index, sr) in enumerate(zip(calls, results, strict=True))
+        if not np.array_equal(sr, wanted[index])
+    ]
+    assert wrong == []
 
 
 def test_a_model_says_its_name_and_scale(bundle: Bundle):

@@ -1,5 +1,6 @@
 """Graphs on OpenVINO, in float32, bfloat16 or int8, for any picture; kept compiled on disk."""
 
+from collections import deque
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -92,7 +93,7 @@ def compile_piece(model: Model, *, where: str, device: str, precision: Precision
 
 @final
 class _Compiled:
-    """A graph on OpenVINO."""
+    """A graph on OpenVINO; several threads may call it at once."""
 
     def __init__(self, compiled: CompiledModel, *, where: str, once: bool) -> None:
         """Keep the graph.
@@ -104,12 +105,14 @@ class _Compiled:
                 not copied; for graphs that run on whole pictures.
         """
         self._compiled, self._where, self._once = compiled, where, once
-        self._request: InferRequest | None = None
+        self._idle: deque[InferRequest] = deque()  # a request serves one call at a time
 
     def __call__(self, inputs: Sequence[Planes]) -> list[Planes]:
         """Return the outputs, in the order of the file."""
-        request = self._request or self._compiled.create_infer_request()
-        self._request = None if self._once else request
+        try:
+            request = self._idle.pop()  # atomic: no two threads get the same one
+        except IndexError:
+            request = self._compiled.create_infer_request()
         ports = self._compiled.inputs
         # OpenVINO drops an input that nothing reads, as `lr` without a base: it is the last one.
         tensors = [_tensor(each, port) for each, port in zip(inputs, ports, strict=False)]
@@ -124,7 +127,11 @@ class _Compiled:
                 self._where, problem, remedy="Give a smaller picture, or free some memory."
             ) from fault
         outputs = [_array(request.get_output_tensor(i)) for i in range(len(self._compiled.outputs))]
-        return outputs if self._once else [each.copy() for each in outputs]
+        if self._once:
+            return outputs
+        copies = [each.copy() for each in outputs]
+        self._idle.append(request)
+        return copies
 
 
 def fast_form(model: Model) -> Model:

@@ -67,6 +67,11 @@ def restore_optimizer(
         problem = "the saved optimizer is of other parameters"
         raise CheckpointError("resume", problem, remedy="Resume with the recipe it began with.")
     for name, parameter in named if tensors else []:
-        state = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
-        device = parameter.device
-        optimizer.state[parameter] = {key: value.to(device) for key, value in state.items()}
+        step = tensors[f"step.{name}"].to(parameter.device)
+        moments = {
+            # In the weight's memory format: fused Adam walks raw memory, and would pair the values
+            # of contiguous moments with other weights than theirs.
+            moment: torch.empty_like(parameter).copy_(tensors[f"{moment}.{name}"])
+            for moment in ("exp_avg", "exp_avg_sq")
+        }
+        optimizer.state[parameter] = {"step": step, **moments}
