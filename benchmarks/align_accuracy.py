@@ -24,19 +24,17 @@ import numpy as np
 
 import d2csr.align
 from d2csr import __version__
-from d2csr.align.crop import covered_region
-from d2csr.align.mapping import Mapping, registered_of_wide
 from d2csr.align.photo import Photo, read_couple
-from d2csr.align.reduced import gray01
-from d2csr.align.refine import ROUNDS, Switches
-from d2csr.align.region import Region
-from d2csr.align.rejection import Rejection
+from d2csr.align.registration.quality import refuse_untrustworthy
+from d2csr.align.registration.refine import ROUNDS, Switches
+from d2csr.align.registration.transform import Mapping, covered_region, registered_of_wide
+from d2csr.align.registration.warp import gray01
 from d2csr.align.steps import Settings, register
-from d2csr.align.trust import refuse_untrustworthy
+from d2csr.core.errors import Rejection
 from d2csr.core.files import write_atomically
-from d2csr.core.grid import Size
-from d2csr.images.read import read_rgb8
-from d2csr.simulate.camera import (
+from d2csr.core.geometry import Region, Size
+from d2csr.images.reader import read_rgb8
+from d2csr.simulate.camera_config import (
     Camera,
     DevelopmentPart,
     LensPart,
@@ -44,9 +42,9 @@ from d2csr.simulate.camera import (
     ScenePart,
     SensorPart,
 )
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import Procedural
-from d2csr.simulate.truth import Truth, read_truth
+from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.ground_truth import Truth, read_truth
+from d2csr.simulate.scene import Procedural
 
 SCALES = (2, 3, 4, 8)
 SMALL_PAIRS, WRONG_PAIRS = 14, 40  # small ones for each scale; wrong ones in all

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 
 from d2csr import __version__
-from d2csr.align.crop import covered_region
 from d2csr.align.photo import Photo, read_couple
-from d2csr.align.reduced import gray01
+from d2csr.align.registration.transform import covered_region
+from d2csr.align.registration.warp import gray01
 from d2csr.align.steps import Settings, register
 from d2csr.core.manifest import Pair, read_manifest
-from d2csr.images.read import read_rgb8
+from d2csr.images.reader import read_rgb8
 
 
 def moved_row(lr: Path, rng: np.random.Generator) -> dict:

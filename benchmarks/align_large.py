@@ -15,11 +15,11 @@ from pathlib import Path
 from watched import run_watched
 
 from d2csr.core.files import write_atomically
-from d2csr.core.grid import Size
-from d2csr.images.read import image_size
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import Procedural
-from d2csr.simulate.truth import read_truth
+from d2csr.core.geometry import Size
+from d2csr.images.reader import image_size
+from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.ground_truth import read_truth
+from d2csr.simulate.scene import Procedural
 
 RESULTS = Path(__file__).parent / "results"
 SCALE, SCENE = 4, Size(10800, 7200)  # a tele frame of about 6000x4000

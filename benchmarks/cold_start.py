@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from d2csr.core.files import write_atomically
-from d2csr.images.read import read_rgb8
+from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import resize_bicubic
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("start", "load", "decode", "compute", "encode", "end")

@@ -29,9 +29,9 @@ import pyvips
 
 from d2csr.core.errors import D2csrError
 from d2csr.core.files import write_atomically
-from d2csr.images.layout import losses_of
-from d2csr.images.picture import read_picture
-from d2csr.images.strips import StripWriter
+from d2csr.images.formats import losses_of
+from d2csr.images.reader import read_picture
+from d2csr.images.writer import StripWriter
 
 RESULTS = Path(__file__).parent / "results" / "fuzz_files.json"
 SEED = 0

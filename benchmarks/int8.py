@@ -27,24 +27,24 @@ import openvino
 import torch
 
 from d2csr.core.bundle import Bundle, CardFacts
+from d2csr.core.config import preset
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
 from d2csr.engine import open_engine
-from d2csr.engine.exact_base import in_parts
-from d2csr.engine.shipped import shipped_bundles
-from d2csr.export.calibration import calibration_crops
-from d2csr.export.quantize import (
+from d2csr.engine.backends.openvino_rewrites import in_parts
+from d2csr.engine.model import shipped_bundles
+from d2csr.export.bundle_writer import export_bundle
+from d2csr.export.quantization import (
+    calibration_crops,
     float_graph,
     imported_nncf,
     psnr_db,
     quantized,
     save_quantized,
 )
-from d2csr.export.write import export_bundle
 from d2csr.models.d2csr import D2CSR
-from d2csr.models.presets import preset
 
 RESULTS = Path(__file__).parent / "results"
 DATA = {"city100-nikon-x3": "nikon_d5500_x3", "city100-iphone-x2": "iphone_x_x2"}

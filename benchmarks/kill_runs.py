@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from d2csr.core.files import write_atomically
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 RESULTS = Path(__file__).parent / "results"
 ENDINGS = ("png", "tif", "webp", "jpg")

@@ -27,9 +27,9 @@ from watched import run_watched
 
 from d2csr.cli.benchmark import subjects
 from d2csr.core.files import write_atomically
-from d2csr.evaluate.speed.report import machine
-from d2csr.evaluate.speed.worker import Worker, cores
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
+from d2csr.speed.measure import machine
+from d2csr.speed.worker import Worker, cores
 
 RESULTS = Path(__file__).parent / "results"
 GIB = 1 << 30

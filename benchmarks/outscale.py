@@ -20,9 +20,9 @@ import numpy as np
 
 import d2csr
 from d2csr.core.files import write_atomically
-from d2csr.core.grid import Size
-from d2csr.images.read import read_rgb8
-from d2csr.upscale.size import resampled
+from d2csr.core.geometry import Size
+from d2csr.images.reader import read_rgb8
+from d2csr.upscale.options import resampled
 
 RESULTS = Path(__file__).parent / "results"
 CASES = (

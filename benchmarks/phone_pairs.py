@@ -14,8 +14,8 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+from d2csr.align.build import align_folder
 from d2csr.align.dataset import Shape
-from d2csr.align.run import align_folder
 from d2csr.align.steps import Settings
 from d2csr.core.files import write_atomically
 

@@ -22,16 +22,15 @@ from peers.plain import PEER_MODEL, PlainNet, parameter_count, peer_sizes
 from torch import Tensor
 
 from d2csr.core.files import cache_folder, write_atomically
-from d2csr.data.cache import open_cache
-from d2csr.data.crops import CropSampler
-from d2csr.data.loader import Loader
 from d2csr.data.pairs import load_pair
+from d2csr.data.pixel_cache import open_cache
+from d2csr.data.sampling import CropSampler, Loader
 from d2csr.data.sources import open_pairs
-from d2csr.evaluate.report import evaluate_models
-from d2csr.evaluate.speed.report import machine
-from d2csr.images.write import write_rgb8
-from d2csr.metrics.protocol import score
-from d2csr.train.average import Average
+from d2csr.evaluate.evaluate import evaluate_models
+from d2csr.images.writer import write_rgb8
+from d2csr.metrics.protocols import score
+from d2csr.speed.measure import machine
+from d2csr.train.trainer import Average
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path("build/plain_peer")

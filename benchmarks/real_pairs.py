@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 from d2csr.core.results import Results, write_results
-from d2csr.engine.shipped import resolve
-from d2csr.evaluate.card import card_figures
-from d2csr.evaluate.extras import Extras
-from d2csr.evaluate.report import evaluate_models
-from d2csr.evaluate.table import print_results
-from d2csr.export.write import set_figures
-from d2csr.metrics.protocol import PROTOCOLS
+from d2csr.engine.model import resolve
+from d2csr.evaluate.checks import Extras
+from d2csr.evaluate.evaluate import card_figures, evaluate_models
+from d2csr.evaluate.tables import print_results
+from d2csr.export.bundle_writer import set_figures
+from d2csr.metrics.protocols import PROTOCOLS
 
 RESULTS = Path(__file__).parent / "results"
 SETS = {

@@ -24,13 +24,13 @@ from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
 from d2csr.data.synthetic import make_bicubic_pairs
-from d2csr.evaluate.linear import apply_filters, fit_filters
-from d2csr.images.colour import luma_of_rgb8
-from d2csr.images.read import read_rgb8
-from d2csr.metrics.protocol import score
-from d2csr.simulate.camera import Camera, DevelopmentPart, SensorPart
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import photos_in
+from d2csr.evaluate.linear_baseline import apply_filters, fit_filters
+from d2csr.images.pixels import luma_of_rgb8
+from d2csr.images.reader import read_rgb8
+from d2csr.metrics.protocols import score
+from d2csr.simulate.camera_config import Camera, DevelopmentPart, SensorPart
+from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.scene import photos_in
 
 RESULTS = Path(__file__).parent / "results"
 SCALE = 3

@@ -17,10 +17,10 @@ from typing import Any
 
 from d2csr.core.files import write_atomically
 from d2csr.data.synthetic import make_bicubic_pairs
-from d2csr.evaluate.report import evaluate_models
-from d2csr.simulate.camera import Camera
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import photos_in
+from d2csr.evaluate.evaluate import evaluate_models
+from d2csr.simulate.camera_config import Camera
+from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.scene import photos_in
 
 RESULTS = Path(__file__).parent / "results" / "realism_training-2026-11-23.json"
 BUILD = Path("build/realism")

@@ -16,8 +16,8 @@ from pathlib import Path
 from realism_training import compared, store, trained
 
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
-from d2csr.images.read import read_rgb8
-from d2csr.images.write import write_rgb8
+from d2csr.images.reader import read_rgb8
+from d2csr.images.writer import write_rgb8
 
 RESULTS = Path(__file__).parent / "results" / "registered_training-2026-11-23.json"
 BUILD = Path("build/registered")

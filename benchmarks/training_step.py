@@ -1,7 +1,7 @@
 """How much faster a training step is than the plain one of the same network on this machine.
 
 Plain is what the literature runs: fp32, NCHW, eager, Adam as PyTorch sets it up. Ours is
-`d2csr.train.fit.update` as recipes run it, and the same compiled. All alternate in one process;
+`d2csr.train.loop.update` as recipes run it, and the same compiled. All alternate in one process;
 each ratio is of medians, its interval the middle 95% of bootstrapped medians.
 
     python benchmarks/training_step.py --rounds 7 --threads 2
@@ -22,14 +22,13 @@ from matplotlib import pyplot
 
 from d2csr.core.config import ModelConfig
 from d2csr.core.files import write_atomically
-from d2csr.data.crops import CropBatch
+from d2csr.data.sampling import CropBatch
 from d2csr.losses.reconstruction import predictions_loss
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.devices import Devices, Precision
-from d2csr.train.fit import update
-from d2csr.train.recipe import Recipe
-from d2csr.train.recipe_file import read_recipe
-from d2csr.train.run import Run
+from d2csr.train.distributed import Devices, Precision
+from d2csr.train.loop import update
+from d2csr.train.recipe import Recipe, read_recipe
+from d2csr.train.trainer import Run
 
 RESULTS = Path(__file__).parent / "results"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

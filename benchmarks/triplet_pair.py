@@ -16,7 +16,7 @@ import d2csr
 from d2csr.core.files import write_atomically
 from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
-from d2csr.metrics.protocol import score
+from d2csr.metrics.protocols import score
 
 RESULTS = Path(__file__).parent / "results" / "triplet_pair.json"
 PAIRS = "city100/nikon_d5500_x3/val"

@@ -25,18 +25,19 @@ from peers.plain import PEER_MODEL, PlainNet, parameter_count, peer_bundle, peer
 from d2csr.cli.benchmark import subjects
 from d2csr.core.bundle import Bundle
 from d2csr.core.files import write_atomically
-from d2csr.engine.shipped import shipped_bundles
-from d2csr.evaluate.speed.ratio import Ratio, ratio_of_medians
-from d2csr.evaluate.speed.report import (
+from d2csr.engine.model import shipped_bundles
+from d2csr.speed.charts import print_speed
+from d2csr.speed.measure import (
+    Ratio,
     Wish,
     machine,
     measure,
     measure_ceilings,
+    ratio_of_medians,
     run_alternately,
 )
-from d2csr.evaluate.speed.results import BackendResult, CeilingResult, ModelResult, SpeedResults
-from d2csr.evaluate.speed.table import print_speed
-from d2csr.evaluate.speed.worker import Worker, cores
+from d2csr.speed.speed_results import BackendResult, CeilingResult, ModelResult, SpeedResults
+from d2csr.speed.worker import Worker, cores
 
 RESULTS = Path(__file__).parent / "results"
 CASES = ("paper", "shipped", "peers")

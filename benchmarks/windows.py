@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from d2csr.core.files import write_atomically
-from d2csr.engine.backend import Planes
+from d2csr.engine.backends.base import Planes
 from d2csr.engine.engine import Engine, open_engine
-from d2csr.engine.shipped import shipped_bundles
-from d2csr.engine.windows import WindowedTrunk
-from d2csr.images.read import read_rgb8
+from d2csr.engine.model import shipped_bundles
+from d2csr.engine.streaming import WindowedTrunk
+from d2csr.images.reader import read_rgb8
 
 RESULTS = Path(__file__).parent / "results"
 PHOTOS = "photos/clic2025"

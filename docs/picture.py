@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 import d2csr
-from d2csr.images.read import read_rgb8
+from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import enlarge_bicubic
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 PICTURE = Path(__file__).parent / "images" / "city100-nikon-x3.png"
 MODEL, SCENE = "city100-nikon-x3", "city100/nikon_d5500_x3/test/Nikon_001"

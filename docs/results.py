@@ -5,7 +5,7 @@ from pathlib import Path
 
 from d2csr.core.bundle import read_bundle
 from d2csr.core.results import Results, SystemResult, read_results
-from d2csr.engine.shipped import resolve
+from d2csr.engine.model import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "README.md"

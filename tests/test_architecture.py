@@ -14,9 +14,9 @@ PACKAGE = ROOT / "src" / "d2csr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE = {
     "align", "core", "data", "engine", "evaluate", "figures", "images", "metrics", "simulate",
-    "upscale",
+    "speed", "upscale",
 }  # fmt: skip
-NEEDS_TORCH = ("d2csr.engine.backend_torch", "d2csr.engine.backend_reference")
+NEEDS_TORCH = ("d2csr.engine.backends.pytorch", "d2csr.engine.backends.reference")
 
 
 @pytest.fixture(scope="module")

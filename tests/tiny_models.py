@@ -6,7 +6,7 @@ import torch
 
 from d2csr.core.bundle import Bundle, CardFacts
 from d2csr.core.config import ModelConfig
-from d2csr.export.write import export_bundle
+from d2csr.export.bundle_writer import export_bundle
 from d2csr.models.d2csr import D2CSR
 
 FACTS = CardFacts(name="tiny", licence="MIT", data="noise", steps=3, seed=0, machine="a test")

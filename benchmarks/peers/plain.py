@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from d2csr.core.bundle import Bundle
-from d2csr.engine.shipped import shipped_bundles
+from d2csr.engine.model import shipped_bundles
 
 PEER_MODEL = "city100-nikon-x3"  # the shipped model that the plain network stands beside
 _WIDTH = 48

@@ -7,7 +7,7 @@ import torch
 from peers.plain import PlainNet, PlainSizes
 from peers.runners import Run, compiled_run, ncnn_run, onnxruntime_run
 
-from d2csr.evaluate.speed.worker import Answer, Values, cores, serve
+from d2csr.speed.worker import Answer, Values, cores, serve
 
 _CHECKED = (3, 40, 24)  # a picture to compare on before anything is timed
 

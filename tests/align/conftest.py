@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2csr.core.grid import Size
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import Procedural
-from d2csr.simulate.truth import Truth, read_truth
+from d2csr.core.geometry import Size
+from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.ground_truth import Truth, read_truth
+from d2csr.simulate.scene import Procedural
 
 
 @pytest.fixture(scope="session")

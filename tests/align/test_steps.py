@@ -7,20 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
-from d2csr.align.lens import IDENTITY, Lens
-from d2csr.align.lens_source import UNKNOWN_LENSES, LensChoice
 from d2csr.align.photo import Photo, read_couple
-from d2csr.align.rejection import Rejection
+from d2csr.align.registration.lens import IDENTITY, UNKNOWN_LENSES, Lens, LensChoice
+from d2csr.align.registration.quality import refuse_untrustworthy
 from d2csr.align.steps import Registered, Settings, align, pair_of, register
-from d2csr.align.trust import refuse_untrustworthy
-from d2csr.core.errors import ImageError
-from d2csr.core.grid import Size
-from d2csr.images.read import read_rgb8
-from d2csr.simulate.camera import Camera, LensPart, OpticsPart, ScenePart
+from d2csr.core.errors import ImageError, Rejection
+from d2csr.core.geometry import Size
+from d2csr.images.reader import read_rgb8
+from d2csr.simulate.camera_config import Camera, LensPart, OpticsPart, ScenePart
+from d2csr.simulate.generate import Job, simulate
 from d2csr.simulate.geometry import View
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import Procedural
-from d2csr.simulate.truth import Truth, read_truth
+from d2csr.simulate.ground_truth import Truth, read_truth
+from d2csr.simulate.scene import Procedural
 
 SETTINGS = Settings(scale=3)
 

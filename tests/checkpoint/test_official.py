@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2csr.checkpoint.load import load_network
+from d2csr.checkpoint.io import load_network, save_weights
 from d2csr.checkpoint.official import read_official
-from d2csr.checkpoint.save import save_weights
 from d2csr.cli.app import main
 from d2csr.core.errors import CheckpointError
 from tests.checkpoint.conftest import authors_states

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from d2csr.cli.app import main
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
-from d2csr.simulate.run import Job, simulate
-from d2csr.simulate.sources import Procedural
+from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.scene import Procedural
 
 
 @pytest.fixture(scope="module")

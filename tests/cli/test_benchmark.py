@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from d2csr.evaluate.speed.results import CeilingResult
+from d2csr.speed.speed_results import CeilingResult
 from tests.tiny_models import tiny_bundle
 
 
@@ -12,11 +12,11 @@ from tests.tiny_models import tiny_bundle
 def ceilings(monkeypatch):
     row = CeilingResult(operation="convolution", side=512, channels=4, precision="fp32",
                         library="openvino", gflops_per_s=100.0, best=True)  # fmt: skip
-    monkeypatch.setattr("d2csr.evaluate.speed.report.measure_ceilings", lambda *_: [row])
+    monkeypatch.setattr("d2csr.speed.measure.measure_ceilings", lambda *_: [row])
 
 
 def test_it_measures_prints_and_writes(d2csr, ceilings, tmp_path, monkeypatch):
-    monkeypatch.setattr("d2csr.evaluate.speed.accuracy._EXAMPLE", tmp_path / "none.png")
+    monkeypatch.setattr("d2csr.speed.accuracy._EXAMPLE", tmp_path / "none.png")
     tiny_bundle(tmp_path / "tiny")
     runs = ("--size", "24x16", "--rounds", 1, "--threads", 1, "--precision", "fp32")
     files = ("--json", tmp_path / "b.json", "--picture", tmp_path / "b.png")
@@ -46,7 +46,7 @@ def test_it_measures_prints_and_writes(d2csr, ceilings, tmp_path, monkeypatch):
     ],
 )
 def test_faults_are_told_before_anything_is_measured(d2csr, monkeypatch, words, told):
-    monkeypatch.setattr("d2csr.evaluate.speed.report.measure_ceilings", None)
+    monkeypatch.setattr("d2csr.speed.measure.measure_ceilings", None)
     monkeypatch.setattr("d2csr.cli.benchmark._has_torch", lambda: False)  # no twins to make
     answer = d2csr("benchmark", *words)
     assert (answer.code, answer.out) == (2, "")
@@ -55,7 +55,7 @@ def test_faults_are_told_before_anything_is_measured(d2csr, monkeypatch, words, 
 
 @pytest.mark.parametrize("option", ["--json", "--picture"])
 def test_a_place_that_takes_no_file_is_refused_first(d2csr, tmp_path, monkeypatch, option):
-    monkeypatch.setattr("d2csr.evaluate.speed.report.measure_ceilings", None)
+    monkeypatch.setattr("d2csr.speed.measure.measure_ceilings", None)
     (tmp_path / "file").touch()
     answer = d2csr("benchmark", option, tmp_path / "file" / "x")
     assert (answer.code, answer.out) == (2, "")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 
 def picture(path, width, height):

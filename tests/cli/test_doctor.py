@@ -7,7 +7,7 @@ import pytest
 from d2csr.cli import doctor as module
 from d2csr.cli.doctor import Finding
 from d2csr.core.errors import BundleError
-from d2csr.engine.backend import BACKENDS
+from d2csr.engine.backends.base import BACKENDS
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_every_backend_has_a_line_and_every_model_says_what_runs_it(d2csr):
 
 def test_a_backend_that_is_not_installed_is_absent_with_its_remedy(d2csr, monkeypatch):
     monkeypatch.setattr(
-        "d2csr.engine.backend.is_installed", lambda name: name not in ("onnxruntime", "torch")
+        "d2csr.engine.backends.base.is_installed", lambda name: name not in ("onnxruntime", "torch")
     )
     answer = d2csr("doctor")
     assert answer.code == 0
@@ -110,7 +110,7 @@ def test_a_broken_engine_is_broken(d2csr, monkeypatch):
 
 
 def test_a_damaged_model_does_not_hide_the_others(d2csr, monkeypatch):
-    monkeypatch.setattr("d2csr.engine.shipped.shipped_names", lambda: ["gone", "lost"])
+    monkeypatch.setattr("d2csr.engine.model.shipped_names", lambda: ["gone", "lost"])
     answer = d2csr("doctor")
     assert answer.code == 2
     assert answer.out.count("broken  models") == 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from d2csr.align.captures import captures_in
+from d2csr.align.pairing import captures_in
 
 
 @pytest.fixture

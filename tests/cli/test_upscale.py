@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from d2csr.core.bundle import Bundle, Figure, read_bundle
-from d2csr.engine import shipped
-from d2csr.export.write import set_figures
-from d2csr.images.read import read_rgb8
-from d2csr.images.write import write_rgb8
+from d2csr.engine import model
+from d2csr.export.bundle_writer import set_figures
+from d2csr.images.reader import read_rgb8
+from d2csr.images.writer import write_rgb8
 from tests.tiny_models import tiny_bundle
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
@@ -148,7 +148,7 @@ def test_self_ensemble_changes_the_picture_a_little(d2csr, bundle: Bundle, photo
 def test_models_lists_what_ships(d2csr, tmp_path, monkeypatch):
     figure = Figure("test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
     set_figures(tiny_bundle(tmp_path / "tiny").folder, [figure])
-    monkeypatch.setattr(shipped, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(model, "_WEIGHTS", tmp_path)
     answer = d2csr("models")
     assert answer.code == 0
     assert answer.out.splitlines() == [
@@ -160,7 +160,7 @@ def test_models_lists_what_ships(d2csr, tmp_path, monkeypatch):
 
 
 def test_models_says_so_where_none_ship(d2csr, tmp_path, monkeypatch):
-    monkeypatch.setattr(shipped, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(model, "_WEIGHTS", tmp_path)
     assert d2csr("models") == (0, "no models ship with this installation\n", "")
 
 

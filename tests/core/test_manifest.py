@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from d2csr.core.errors import ManifestError
 from d2csr.core.files import sha256_file
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import Manifest, Pair, read_manifest, write_manifest
 
 FOLDER = Path("/set")

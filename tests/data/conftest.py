@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 Pixels = np.ndarray
 

@@ -5,9 +5,9 @@ import pytest
 
 from d2csr.core.errors import DataError, PairError
 from d2csr.core.manifest import read_manifest
-from d2csr.data.check import check_pairs
 from d2csr.data.city100 import import_city100, lr_of_published, read_scenes
-from d2csr.images.read import read_rgb8
+from d2csr.data.validation import check_pairs
+from d2csr.images.reader import read_rgb8
 
 
 def test_scene_1_of_both_cameras_comes_out_pixel_for_pixel(data_folder, tmp_path):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from d2csr.core.errors import DataError, ManifestError
-from d2csr.core.grid import UNKNOWN_SIZE, Size
+from d2csr.core.geometry import UNKNOWN_SIZE, Size
 from d2csr.core.manifest import write_manifest
-from d2csr.data.check import check_pairs
 from d2csr.data.sources import open_pairs
+from d2csr.data.validation import check_pairs
 
 
 def names(manifest):

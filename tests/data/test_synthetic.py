@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from d2csr.core.errors import DataError
-from d2csr.core.grid import Size
-from d2csr.data.check import check_pairs
+from d2csr.core.geometry import Size
 from d2csr.data.sources import open_pairs
 from d2csr.data.synthetic import make_bicubic_pairs
-from d2csr.images.read import read_rgb8
+from d2csr.data.validation import check_pairs
+from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import resize_bicubic
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from d2csr.checkpoint.sizes import empty_shapes
-from d2csr.core.config import SCALES
-from d2csr.models.presets import PRESETS, preset
+from d2csr.checkpoint.io import empty_shapes
+from d2csr.core.config import PRESETS, SCALES, preset
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2csr.align.captures import captures_in
+from d2csr.align.pairing import captures_in
 from d2csr.cli.app import main
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
-from d2csr.images.read import image_size
-from d2csr.images.write import write_rgb8
+from d2csr.images.reader import image_size
+from d2csr.images.writer import write_rgb8
 from d2csr.simulate.scene import procedural
 
 ROOT = Path(__file__).resolve().parents[2]

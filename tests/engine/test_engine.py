@@ -11,11 +11,11 @@ import pytest
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.engine import engine as engine_module
-from d2csr.engine import plan as plan_module
-from d2csr.engine.backend import MemoryShort, Planes
+from d2csr.engine import planning as plan_module
+from d2csr.engine.backends.base import MemoryShort, Planes
 from d2csr.engine.engine import Engine, Limits, open_engine
-from d2csr.engine.plan import Plan
-from d2csr.engine.scratch import MemoryScratch
+from d2csr.engine.feature_store import MemoryScratch
+from d2csr.engine.planning import Plan
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
@@ -39,9 +39,9 @@ def _difference(engine: Engine, wanted: np.ndarray) -> float:
 
 def test_pass_by_pass_is_the_same_picture(engine, request):
     wanted = engine.run(LR).sr
-    assert engine.plan(40, 9).trunk == "whole"
+    assert engine.planning(40, 9).trunk == "whole"
     request.getfixturevalue("streaming")
-    assert engine.plan(40, 9).trunk == "memory"
+    assert engine.planning(40, 9).trunk == "memory"
     assert _difference(engine, wanted) < 1e-5
 
 

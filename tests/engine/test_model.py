@@ -10,7 +10,7 @@ import torch
 
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import ModelNameError
-from d2csr.engine import shipped
+from d2csr.engine import model as model_module
 from d2csr.engine.model import load
 from tests.tiny_models import random_network
 
@@ -82,24 +82,24 @@ for picture in [*(np.zeros(shape, kind) for shape, kind in wrong), [1, 2], "phot
 def test_a_bundle_is_found_by_its_folder_and_by_its_run(bundle: Bundle, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "bundle").symlink_to(bundle.folder)
-    assert shipped.resolve(bundle.folder) == bundle.folder
-    assert shipped.resolve(str(tmp_path / "run")) == tmp_path / "run" / "bundle"
+    assert model_module.resolve(bundle.folder) == bundle.folder
+    assert model_module.resolve(str(tmp_path / "run")) == tmp_path / "run" / "bundle"
 
 
 def test_a_shipped_model_is_found_by_its_name(bundle: Bundle, monkeypatch):
-    monkeypatch.setattr(shipped, "_WEIGHTS", bundle.folder.parent)
-    assert shipped.shipped_names() == ["tiny"]
-    assert shipped.resolve("tiny") == bundle.folder
+    monkeypatch.setattr(model_module, "_WEIGHTS", bundle.folder.parent)
+    assert model_module.shipped_names() == ["tiny"]
+    assert model_module.resolve("tiny") == bundle.folder
     with pytest.raises(ModelNameError, match=r"tinny: is no model\. Shipped models: tiny\."):
-        shipped.resolve("tinny")
+        model_module.resolve("tinny")
 
 
 def test_a_folder_without_a_model_is_told_what_to_do(tmp_path):
     with pytest.raises(ModelNameError, match=r"holds neither .*`d2csr export`"):
-        shipped.resolve(tmp_path)
+        model_module.resolve(tmp_path)
 
 
 def test_every_shipped_model_loads():
-    for name in shipped.shipped_names():
+    for name in model_module.shipped_names():
         model = load(name)
         assert model.upscale(LR8[:3, :5]).shape == (3 * model.scale, 5 * model.scale, 3)

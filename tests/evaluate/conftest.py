@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 SCALE = 2
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2csr.images.colour import luma_of_rgb8
-from d2csr.images.read import read_rgb8
+from d2csr.images.pixels import luma_of_rgb8
+from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import cubic, cubic_taps, enlarge_bicubic, resize_bicubic
 
 RGB = np.random.default_rng(0).integers(0, 256, (11, 14, 3), np.uint8)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError
-from d2csr.models.d2csr import D2CSR, fuse
-from d2csr.models.divergence import path_name, tree
+from d2csr.models.d2csr import D2CSR, fuse, path_name, tree
 from tests.oracles import network as oracle
 
 TINY = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 5}

@@ -6,14 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from d2csr.core.grid import Size
-from d2csr.simulate.camera import Camera, CameraError, LensPart, OpticsPart, PosePart, ScenePart
+from d2csr.core.geometry import Size
+from d2csr.simulate.camera_config import (
+    Camera,
+    CameraError,
+    LensPart,
+    OpticsPart,
+    PosePart,
+    ScenePart,
+)
 from d2csr.simulate.geometry import Distortion, View, plane_homography
-from d2csr.simulate.render import light_on_sensor
-from d2csr.simulate.scene import Plane, Scene
-from d2csr.simulate.shots import couple
-from d2csr.simulate.tone import srgb_of_linear
-from d2csr.simulate.truth import (
+from d2csr.simulate.ground_truth import (
     Truth,
     parallax_mask,
     planes_seen,
@@ -21,6 +24,10 @@ from d2csr.simulate.truth import (
     truth_of,
     write_truth,
 )
+from d2csr.simulate.isp import srgb_of_linear
+from d2csr.simulate.photographs import couple
+from d2csr.simulate.rendering import light_on_sensor
+from d2csr.simulate.scene import Plane, Scene
 
 VIEW = View(
     Size(300, 200), 700.0, 180.0, Distortion(-0.06, 0.02, 0.01, 1e-3, -8e-4),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from d2csr.simulate.camera import SensorPart
+from d2csr.simulate.camera_config import SensorPart
 from d2csr.simulate.sensor import Exposure, read_out
 
 SHAPE = (300, 300, 1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 from d2csr.train.recipe import Recipe
 
 SCALE = 2

@@ -5,12 +5,11 @@ import pytest
 import torch
 import yaml
 
-from d2csr.checkpoint.load import read_state
+from d2csr.checkpoint.io import read_state
 from d2csr.core.errors import RecipeError
-from d2csr.train.devices import resolved_precision
-from d2csr.train.recipe import Recipe
-from d2csr.train.recipe_file import read_recipe
-from d2csr.train.start import train
+from d2csr.train.distributed import resolved_precision
+from d2csr.train.recipe import Recipe, read_recipe
+from d2csr.train.train import train
 from tests.train.conftest import write_pairs, write_recipe
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))

@@ -6,7 +6,7 @@ import pytest
 
 from d2csr.core.errors import UsageError
 from d2csr.upscale.jobs import plan_jobs
-from d2csr.upscale.wanted import SR_ONLY, Job, Wanted
+from d2csr.upscale.options import SR_ONLY, Job, Wanted
 
 
 @pytest.fixture

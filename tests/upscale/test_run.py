@@ -9,14 +9,13 @@ from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.engine.engine import Engine
 from d2csr.engine.model import load
-from d2csr.images.read import read_rgb8
+from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import enlarge_bicubic, resize_bicubic
-from d2csr.images.write import write_rgb8
-from d2csr.upscale.done import LIST_NAME
+from d2csr.images.writer import write_rgb8
 from d2csr.upscale.heatmap import heatmap
+from d2csr.upscale.journal import LIST_NAME
+from d2csr.upscale.options import OutputSize, Wanted
 from d2csr.upscale.run import Manner, upscale_files
-from d2csr.upscale.size import OutputSize
-from d2csr.upscale.wanted import Wanted
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
 EVERYTHING = Wanted(predictions=True, weight_maps=True, disagreement=True, bicubic=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from d2csr.align.outcome import PICTURES, Outcome
-from d2csr.align.task import move_picture
+from d2csr.align.pair_worker import move_picture
 from d2csr.core.files import sha256_file
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
 
 SPLITS = ("train", "val", "test")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from d2csr.align.captures import Capture
+from d2csr.align.pairing import Capture
 from d2csr.align.steps import Settings
 from d2csr.core.files import sha256_file, write_atomically
 

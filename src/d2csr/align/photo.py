@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from d2csr.align.facts import NO_FACTS, Facts, facts_of_file
+from d2csr.align.camera_info import NO_FACTS, Facts, facts_of_file
 from d2csr.core.errors import ImageError
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.images.formats import is_image_name
-from d2csr.images.picture import read_picture
+from d2csr.images.reader import read_picture
 
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".iiq", ".kdc", ".mos", ".nef", ".nrw", ".orf", ".pef",

@@ -6,17 +6,24 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from d2csr.align.crop import covered_region
-from d2csr.align.displacement import Displacements, measure
-from d2csr.align.facts import HONEST, focal_ratio
-from d2csr.align.fit import matches_of
-from d2csr.align.lens import Lens
-from d2csr.align.lens_source import UNKNOWN_LENSES, LensChoice, lenses_of
-from d2csr.align.mapping import Mapping, registered_of_wide
-from d2csr.align.mask import mask_of
+from d2csr.align.camera_info import HONEST, focal_ratio
 from d2csr.align.photo import Photo
-from d2csr.align.reduced import blurred, gray01, reduced
-from d2csr.align.refine import (
+from d2csr.align.registration.blur import directional_blur, least_detail
+from d2csr.align.registration.features import Rough, register_roughly
+from d2csr.align.registration.fit import matches_of
+from d2csr.align.registration.lens import UNKNOWN_LENSES, Lens, LensChoice, lenses_of
+from d2csr.align.registration.lucas_kanade import Displacements, measure
+from d2csr.align.registration.photometric import Tone
+from d2csr.align.registration.quality import (
+    TEXTURED,
+    Scores,
+    grid_error_px,
+    mask_of,
+    parallax_share,
+    refuse_untrustworthy,
+    residual_px,
+)
+from d2csr.align.registration.refine import (
     EVERYTHING,
     ROUNDS,
     Masked,
@@ -28,20 +35,10 @@ from d2csr.align.refine import (
     seen_patches,
     toned,
 )
-from d2csr.align.region import Region
-from d2csr.align.rejection import Rejection
-from d2csr.align.rough import Rough, register_roughly
-from d2csr.align.spectrum import directional_blur, least_detail
-from d2csr.align.tone import Tone
-from d2csr.align.trust import (
-    TEXTURED,
-    Scores,
-    grid_error_px,
-    parallax_share,
-    refuse_untrustworthy,
-    residual_px,
-)
-from d2csr.align.warp import TAPS_PX, warped
+from d2csr.align.registration.transform import Mapping, covered_region, registered_of_wide
+from d2csr.align.registration.warp import TAPS_PX, blurred, gray01, reduced, warped
+from d2csr.core.errors import Rejection
+from d2csr.core.geometry import Region
 
 LEAST_LR_PX = 48
 RESIDUAL_WINDOW_PX = 24

@@ -1,5 +1,5 @@
 """Weights on disk: saved, loaded and converted, always as safetensors."""
 
-from d2csr.checkpoint.load import load_network
+from d2csr.checkpoint.io import load_network
 
 __all__ = ["load_network"]

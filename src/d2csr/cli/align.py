@@ -89,9 +89,9 @@ def align(
         out: Folder for the pairs, their manifest.json and report.html.
         scale: HR pixels to an LR pixel; the focal lengths' ratio must reach 0.8 of it.
     """
+    from d2csr.align.build import align_folder, align_pair, summary_text
     from d2csr.align.dataset import Shape
-    from d2csr.align.lens_source import lens_choice
-    from d2csr.align.run import align_folder, align_pair, summary_text
+    from d2csr.align.registration.lens import lens_choice
     from d2csr.align.steps import Settings
     from d2csr.core.errors import UsageError
 

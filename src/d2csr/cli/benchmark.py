@@ -13,8 +13,8 @@ from d2csr.core.errors import UsageError
 if TYPE_CHECKING:
     from d2csr.core.bundle import Bundle
     from d2csr.core.config import ModelConfig
-    from d2csr.evaluate.speed.report import Wish
-    from d2csr.evaluate.speed.subject import Subject
+    from d2csr.speed.candidates import Subject
+    from d2csr.speed.measure import Wish
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,9 @@ def benchmark(
         scale: Of presets.
     """
     from d2csr.core.files import refuse_unwritable  # `--help` pays for none of these
-    from d2csr.evaluate.speed.picture import draw_speed, refuse_without_matplotlib
-    from d2csr.evaluate.speed.report import measure
-    from d2csr.evaluate.speed.results import write_speed
-    from d2csr.evaluate.speed.table import print_speed
+    from d2csr.speed.charts import draw_speed, print_speed, refuse_without_matplotlib
+    from d2csr.speed.measure import measure
+    from d2csr.speed.speed_results import write_speed
 
     for path in (files.json, files.picture):
         if path is not None:
@@ -110,9 +109,9 @@ def subjects(names: tuple[str, ...], *, scale: int) -> "Iterator[list[Subject]]"
     import tempfile
 
     from d2csr.core.bundle import read_bundle
-    from d2csr.engine.shipped import resolve, shipped_names
-    from d2csr.evaluate.speed.subject import Subject
-    from d2csr.models.presets import PRESETS, preset
+    from d2csr.core.config import PRESETS, preset
+    from d2csr.engine.model import resolve, shipped_names
+    from d2csr.speed.candidates import Subject
 
     wanted = tuple(dict.fromkeys(names or tuple(shipped_names())))
     bundles = {each: read_bundle(resolve(each)) for each in wanted if each not in PRESETS}
@@ -136,7 +135,7 @@ def _random_bundle(config: "ModelConfig", folder: Path) -> "Bundle":
     import torch
 
     from d2csr.core.bundle import CardFacts
-    from d2csr.export.write import export_bundle
+    from d2csr.export.bundle_writer import export_bundle
     from d2csr.models.d2csr import D2CSR
 
     torch.manual_seed(0)
@@ -152,9 +151,9 @@ def _has_torch() -> bool:
 
 def _wish(runs: Runs) -> "Wish":
     """Return the checked wish."""
-    from d2csr.core.log import console
-    from d2csr.evaluate.speed.report import Wish
-    from d2csr.evaluate.speed.worker import cores
+    from d2csr.core.console import console
+    from d2csr.speed.measure import Wish
+    from d2csr.speed.worker import cores
 
     width, height = _sides(runs.size)
     for option, value in (("--rounds", runs.rounds), ("--reference-rounds", runs.reference_rounds)):

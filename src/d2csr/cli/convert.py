@@ -24,7 +24,7 @@ def official(
     """
     from d2csr.checkpoint.official import read_official  # `d2csr --help` needs no torch
     from d2csr.core.bundle import CardFacts
-    from d2csr.export.write import export_bundle
+    from d2csr.export.bundle_writer import export_bundle
 
     network = read_official(checkpoint, scale=scale)
     card = CardFacts(

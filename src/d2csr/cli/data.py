@@ -25,8 +25,8 @@ def check(
         patch: Side of the LR crops training is to cut; smaller pictures are then faults.
         mask_limit: Largest masked share of a crop, 0..1; a pair that allows no crop is a fault.
     """
-    from d2csr.data.check import check_pairs
     from d2csr.data.sources import open_pairs
+    from d2csr.data.validation import check_pairs
 
     manifest = open_pairs(folder, scale=scale)
     faults = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
@@ -52,7 +52,7 @@ def city100(
         out: Folder that gets `nikon_d5500_x3` and `iphone_x_x2`.
         scenes: Text file of the scene numbers to take; all without it.
     """
-    from d2csr.core.log import console
+    from d2csr.core.console import console
     from d2csr.data.city100 import import_city100, read_scenes
 
     wanted = None if scenes is None else read_scenes(scenes)

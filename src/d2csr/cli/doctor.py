@@ -96,7 +96,7 @@ def _engine() -> Iterator[Finding]:
 
 def _backends() -> Iterator[Finding]:
     """Find what can run models, and in which precisions, the fastest first."""
-    from d2csr.engine.backend import BACKENDS, is_installed, load_backend
+    from d2csr.engine.backends.base import BACKENDS, is_installed, load_backend
 
     for name, entry in BACKENDS.items():
         if not is_installed(name):
@@ -134,8 +134,8 @@ def _pictures() -> Iterator[Finding]:
 def _models() -> Iterator[Finding]:
     """Verify the hash of every file of every model that ships."""
     from d2csr.core.bundle import read_bundle, verify_bundle
-    from d2csr.engine.backend import RunOptions, choose_runner
-    from d2csr.engine.shipped import resolve, shipped_names
+    from d2csr.engine.backends.base import RunOptions, choose_runner
+    from d2csr.engine.model import resolve, shipped_names
 
     for name in shipped_names():
         try:

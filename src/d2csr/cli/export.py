@@ -53,12 +53,12 @@ def export(
             split; over 0.05 dB lost on their val split nothing is written. Needs the extra
             `quantize`.
     """
-    from d2csr.checkpoint.load import find_weights, load_weights  # torch takes seconds to load
+    from d2csr.checkpoint.io import find_weights, load_weights  # torch takes seconds to load
     from d2csr.data.sources import open_pairs
-    from d2csr.engine.precision import keeps_promise
-    from d2csr.export.verify import LIMIT
-    from d2csr.export.write import export_bundle
-    from d2csr.images.read import read_rgb8
+    from d2csr.engine.backends.base import keeps_promise
+    from d2csr.export.bundle_writer import export_bundle
+    from d2csr.export.verification import LIMIT
+    from d2csr.images.reader import read_rgb8
 
     weights = find_weights(source)
     said = {"name": name, **vars(card)}
@@ -82,10 +82,9 @@ def export(
 
 def _known_facts(weights: Path, source: Path) -> "CardFacts":
     """Return what lies beside the weights: a bundle's card, or else a run's recipe and state."""
-    from d2csr.checkpoint.load import read_state, trained_steps
-    from d2csr.checkpoint.save import STATE
+    from d2csr.checkpoint.io import STATE, read_state, trained_steps
     from d2csr.core.bundle import CARD_NAME, CardFacts, read_bundle
-    from d2csr.train.recipe_file import read_recipe
+    from d2csr.train.recipe import read_recipe
 
     folder = weights.resolve().parent
     if (folder / CARD_NAME).is_file():
@@ -109,7 +108,7 @@ def _known_facts(weights: Path, source: Path) -> "CardFacts":
 
 def _recipes(folder: Path) -> Iterator[Path]:
     """Yield the recipe of the run that a checkpoint folder lies in, if it lies in one."""
-    from d2csr.train.setup import RECIPE
+    from d2csr.train.preflight import RECIPE
 
     places = [each / RECIPE for each in folder.parents[:2]]  # run/best, run/checkpoints/step-1
     yield from [place for place in places if place.is_file()][:1]

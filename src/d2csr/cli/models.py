@@ -7,7 +7,7 @@ from d2csr.core.bundle import BundleCard
 
 def models() -> int:
     """List the models that ship with the package: scale, size, licence, figures."""
-    from d2csr.engine.shipped import shipped_bundles
+    from d2csr.engine.model import shipped_bundles
 
     bundles = shipped_bundles()
     if not bundles:

@@ -45,11 +45,11 @@ def simulate(  # noqa: PLR0913 - one parameter an option
         jobs: Processes; each needs about 0.5 GB for photos of 3 megapixels.
     """
     from d2csr.core.errors import UsageError
-    from d2csr.core.grid import Size
-    from d2csr.simulate.camera import Camera, read_camera
-    from d2csr.simulate.run import Job
-    from d2csr.simulate.run import simulate as run
-    from d2csr.simulate.sources import Procedural, photos_in
+    from d2csr.core.geometry import Size
+    from d2csr.simulate.camera_config import Camera, read_camera
+    from d2csr.simulate.generate import Job
+    from d2csr.simulate.generate import simulate as run
+    from d2csr.simulate.scene import Procedural, photos_in
 
     camera = Camera() if config is None else read_camera(config)
     drawn = [

@@ -11,8 +11,7 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from d2csr.images.formats import DEFAULT_LIMIT_MP
-from d2csr.upscale.size import MODELS_OWN, OutputSize
-from d2csr.upscale.wanted import Wanted
+from d2csr.upscale.options import MODELS_OWN, OutputSize, Wanted
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,13 @@ def upscale(
             picture also the name of a file.
     """
     from d2csr.core.errors import UsageError
-    from d2csr.upscale.choice import choose_bundle  # `upscale --help` needs no engine
-    from d2csr.upscale.compute import Compute, parse_bytes
-    from d2csr.upscale.places import refuse_urls
-    from d2csr.upscale.run import Manner, upscale_files
+    from d2csr.upscale.options import Compute, parse_bytes
+    from d2csr.upscale.run import (
+        Manner,
+        choose_bundle,  # `upscale --help` needs no engine
+        upscale_files,
+    )
+    from d2csr.upscale.storage import refuse_urls
 
     if means.workers is not None and means.engine == "local":
         remedy = "Leave it away, or say --engine ray."
@@ -128,13 +130,13 @@ def upscale(
         refuse_urls((*input, output))
     places = [Path(each) for each in input]
     if conduct.dry_run:
-        from d2csr.upscale.forecast import tell_forecast
+        from d2csr.upscale.dry_run import tell_forecast
 
         return tell_forecast(
             places, Path(output), bundle=bundle, wanted=wanted, compute=compute, manner=manner
         )
     if means.engine == "ray":
-        from d2csr.upscale.cluster import upscale_on_cluster
+        from d2csr.upscale.ray_executor import upscale_on_cluster
 
         summary = upscale_on_cluster(
             input, output, bundle=bundle, wanted=wanted, compute=compute, manner=manner

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from d2csr.core.errors import ManifestError
 from d2csr.core.files import sha256_file, write_atomically
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1

@@ -63,7 +63,7 @@ class SystemResult(_Schema):
 
     Attributes:
         model: as it was asked for: a name, or a folder.
-        protocol: a name of `d2csr.metrics.protocol.PROTOCOLS`.
+        protocol: a name of `d2csr.metrics.protocols.PROTOCOLS`.
         images: the pictures, in the order of the pairs.
         mean: over the pictures.
         interval95: of the means; with a single picture, both ends are its figure.

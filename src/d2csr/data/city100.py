@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.core.errors import DataError, PairError
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
-from d2csr.images.read import read_rgb8
-from d2csr.images.write import write_rgb8
+from d2csr.images.reader import read_rgb8
+from d2csr.images.writer import write_rgb8
 
 LICENCE = "MIT (C. Chen et al., CVPR 2019, github.com/ngchc/CameraSR)"
 TEST_SCENES = frozenset({1, 16, 48, 60, 98})  # the data set's own

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.core.errors import PairError
-from d2csr.core.grid import Size, surplus_px
+from d2csr.core.geometry import Size, surplus_px
 from d2csr.core.manifest import Pair
-from d2csr.images.read import read_rgb8
+from d2csr.images.reader import read_rgb8
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 

@@ -8,13 +8,18 @@ from pathlib import Path
 
 from d2csr.core.errors import DataError, ImageError
 from d2csr.core.files import cache_folder, sha256_file
-from d2csr.core.grid import UNKNOWN_SIZE, Size, surplus_px
+from d2csr.core.geometry import UNKNOWN_SIZE, Size, surplus_px
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, read_manifest
 from d2csr.data.city100 import cameras_in, import_city100
-from d2csr.data.layouts import Found, image_files, named_side_by_side
-from d2csr.data.lists import read_list
-from d2csr.data.parallel import alike_in_parallel, named_in_parallel
-from d2csr.images.read import image_size
+from d2csr.data.layouts import (
+    Found,
+    alike_in_parallel,
+    image_files,
+    named_in_parallel,
+    named_side_by_side,
+    read_list,
+)
+from d2csr.images.reader import image_size
 
 LAYOUTS = """a manifest.json;
 a text file of two columns, LR path and HR path;

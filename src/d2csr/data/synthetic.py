@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.core.errors import DataError, ImageError
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
 from d2csr.data.layouts import image_files
-from d2csr.images.read import read_rgb8
+from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import resize_bicubic
-from d2csr.images.write import write_rgb8
+from d2csr.images.writer import write_rgb8
 
 
 def make_bicubic_pairs(

@@ -1,4 +1,11 @@
-"""Engine: a bundle's graphs run on one picture, in one piece or in parts, as memory allows."""
+"""What the engine says of a picture: SR, predictions and weights, as floats, nothing clipped.
+
+The frame of a picture by the expanded tail, where a model pads every stage of its tail.
+
+Engine: a bundle's graphs run on one picture, in one piece or in parts, as memory allows.
+
+Disagreement of the predictions: how far apart they are, pixel by pixel, in grey levels.
+"""
 
 import tempfile
 import warnings
@@ -11,13 +18,20 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Float32
 
-from d2csr.core.bundle import Bundle
-from d2csr.core.grid import Size
-from d2csr.engine.backend import Graph, MemoryShort, Planes, Runner, RunOptions, choose_runner
-from d2csr.engine.frame import paste_frame
-from d2csr.engine.memory import free_bytes, free_disk_bytes, held_bytes
-from d2csr.engine.output import EngineOutput
-from d2csr.engine.plan import (
+from d2csr.core.bundle import Bundle, BundleCard
+from d2csr.core.geometry import Size
+from d2csr.core.memory import free_bytes, free_disk_bytes, held_bytes
+from d2csr.engine.backends.base import (
+    AskedPrecision,
+    Graph,
+    MemoryShort,
+    Planes,
+    Runner,
+    RunOptions,
+    choose_runner,
+)
+from d2csr.engine.feature_store import DiskScratch, MemoryScratch, Scratch
+from d2csr.engine.planning import (
     Band,
     Plan,
     least_bytes,
@@ -27,10 +41,47 @@ from d2csr.engine.plan import (
     plan_whole,
     plan_windows,
 )
-from d2csr.engine.precision import AskedPrecision
-from d2csr.engine.scratch import DiskScratch, MemoryScratch, Scratch
-from d2csr.engine.trunk import StreamedTrunk
-from d2csr.engine.windows import WindowedTrunk
+from d2csr.engine.streaming import StreamedTrunk, WindowedTrunk
+
+
+class EngineOutput(NamedTuple):
+    """RGB in the units of the input, rows first.
+
+    Attributes:
+        sr: the fused picture.
+        predictions: one picture per leaf.
+        weights: their weights, summing to one over the leaves.
+    """
+
+    sr: Float32[np.ndarray, "sh sw 3"]
+    predictions: Float32[np.ndarray, "p sh sw 3"]
+    weights: Float32[np.ndarray, "p sh sw"]
+
+
+def paste_frame(
+    tail: Graph, tail_frame: Graph, *, features: Planes, lr: Planes, card: BundleCard
+) -> Planes:
+    """Return predictions right up to all four sides of the features.
+
+    Run on a band, this treats the band's upper and lower side as frame too; what it writes there is
+    halo, or else the picture's own frame. Pictures lower or narrower than a strip run the expanded
+    tail whole.
+    """
+    strip, kept = card.reach.frame_strip_lr_px, card.reach.frame_kept_lr_px
+    if min(features.shape[2:]) < strip:
+        return tail_frame([features, lr])[0]
+    (predictions,) = tail([features, lr])
+    inside = kept * card.scale
+    sides = ((slice(None, strip), slice(None, inside)), (slice(-strip, None), slice(-inside, None)))
+    for part, outer in sides:
+        for index, target in (
+            ((..., part, slice(None)), (..., outer, slice(None))),  # rows
+            ((..., part), (..., outer)),  # columns
+        ):
+            pieces = [np.ascontiguousarray(planes[index]) for planes in (features, lr)]
+            predictions[target] = tail_frame(pieces)[0][target]
+    return predictions
+
 
 _SHARE_OF_FREE = 0.6  # the rest is for whoever else runs, and for estimates that fall short
 
@@ -320,3 +371,17 @@ def _band_output(planes: tuple[Planes, Planes, Planes], band: Band, *, scale: in
         predictions=predictions.reshape(leaves, 3, *weights.shape[1:]).transpose(0, 2, 3, 1),
         weights=weights,
     )
+
+
+_GREY_LEVELS = np.float32(255)
+
+
+def disagreement(output: EngineOutput) -> Float32[np.ndarray, "sh sw"]:
+    """Return the standard deviation of the predictions, in grey levels.
+
+    Each counts the same, whatever its weight in the fusion: doubt that the fusion resolves is doubt
+    all the same, and where it picks one prediction a weighted deviation would be 0. Squares are
+    averaged over the three colours: the root of mean_i |p_i - mean_j p_j|^2 / 3, times 255.
+    """
+    variance = output.predictions.var(axis=0, dtype=np.float32).mean(axis=2)
+    return np.sqrt(variance) * _GREY_LEVELS

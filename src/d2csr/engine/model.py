@@ -1,4 +1,7 @@
-"""A model as Python code uses it: 8-bit pictures in, 8-bit pictures out."""
+"""A model as Python code uses it: 8-bit pictures in, 8-bit pictures out.
+
+Names of models: those that ship inside the package, and folders that hold one.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -6,13 +9,50 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from d2csr.core.bundle import Bundle, read_bundle
-from d2csr.core.errors import ImageError
-from d2csr.engine.disagreement import disagreement
-from d2csr.engine.engine import Engine, open_engine
-from d2csr.engine.flat import ColourGuard
-from d2csr.engine.precision import AskedPrecision
-from d2csr.engine.shipped import resolve
+from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
+from d2csr.core.errors import ImageError, ModelNameError
+from d2csr.engine.backends.base import AskedPrecision
+from d2csr.engine.engine import Engine, disagreement, open_engine
+from d2csr.engine.flat_regions import ColourGuard
+
+_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+_OF_A_RUN = "bundle"
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the models that ship with the package, sorted."""
+    return sorted(card.parent.name for card in _WEIGHTS.glob(f"*/{CARD_NAME}"))
+
+
+def shipped_bundles() -> list[Bundle]:
+    """Return the bundles that ship with the package, by name.
+
+    Raises:
+        BundleError: one is incomplete or damaged.
+    """
+    return [read_bundle(_WEIGHTS / name) for name in shipped_names()]
+
+
+def resolve(name: str | Path) -> Path:
+    """Return the bundle folder a name stands for.
+
+    Args:
+        name: a shipped model, a bundle's folder, or the folder of a run that exported one.
+
+    Raises:
+        ModelNameError: neither; the shipped names are listed.
+    """
+    if str(name) in shipped_names():
+        return _WEIGHTS / str(name)
+    for folder in (Path(name), Path(name) / _OF_A_RUN):
+        if (folder / CARD_NAME).is_file():
+            return folder
+    if Path(name).is_dir():
+        problem = f"holds neither {CARD_NAME} nor {_OF_A_RUN}/{CARD_NAME}"
+        raise ModelNameError(name, problem, remedy="Make a bundle of it with `d2csr export`.")
+    ships = ", ".join(shipped_names()) or "none"
+    remedy = f"Shipped models: {ships}. Or give the folder of a bundle or a run."
+    raise ModelNameError(name, "is no model", remedy=remedy)
 
 
 class Prediction(NamedTuple):

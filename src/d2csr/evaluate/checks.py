@@ -1,16 +1,38 @@
-"""Faults of an evaluation, all of them told before any work is done."""
+"""Faults of an evaluation, all of them told before any work is done.
 
+Wishes beside scores: what else one evaluation is to do.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 
 from d2csr.core.errors import D2csrError, DataError, UsageError
 from d2csr.core.manifest import Manifest
-from d2csr.data.check import check_pairs
 from d2csr.data.sources import open_pairs
-from d2csr.evaluate.catalog import find_systems
-from d2csr.evaluate.extras import Extras
-from d2csr.evaluate.system import System
-from d2csr.metrics.protocol import smallest_side_px
-from d2csr.metrics.registered import SMALLEST_SIDE_PX
+from d2csr.data.validation import check_pairs
+from d2csr.evaluate.systems import System, find_systems
+from d2csr.metrics.protocols import smallest_side_px
+from d2csr.metrics.registered_psnr import SMALLEST_SIDE_PX
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an evaluation can be asked for beside scores.
+
+    Attributes:
+        fit: Pairs that the linear filter is fitted on: their train split, if they have one.
+        split: Which split to score; without it `test` if there is one, else everything.
+        save: Folder for the SR pictures, with the figures beside them.
+        calibration: Compare the disagreement of the predictions with the true error.
+    """
+
+    fit: Path | None = None
+    split: str | None = None
+    save: Path | None = None
+    calibration: bool = False
+
+
+NOTHING_MORE = Extras()
 
 
 def checked(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from d2csr.core.config import ModelConfig
-from d2csr.models.blocks import conv3x3
+from d2csr.models.layers import conv3x3
 
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 _REACH = 2  # LR pixels that a tail sees to each side

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from d2csr.core.grid import Size
+from d2csr.core.geometry import Size
 
 REACH = 3.0  # corner radii within which distortion is removed
 Points = Float64[np.ndarray, "*grid 2"]

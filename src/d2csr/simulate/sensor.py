@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from d2csr.simulate.camera import SensorPart
-from d2csr.simulate.render import Shot, light_on_sensor
+from d2csr.simulate.camera_config import SensorPart
+from d2csr.simulate.rendering import Shot, light_on_sensor
 from d2csr.simulate.scene import Scene
 
 RGGB = ((0, 1), (1, 2))  # channel at row and column, both modulo 2

@@ -1,16 +1,19 @@
-"""The recipe: a typed tree of every choice a run makes; YAML says only what differs."""
+"""The recipe: a typed tree of every choice a run makes; YAML says only what differs.
+
+Recipe files: YAML read into a recipe.
+"""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from d2csr.core.config import Base, ModelConfig, TailBorder
-from d2csr.core.errors import D2csrError
-from d2csr.losses.divergence import Luma, Statistics, TripletSettings
+from d2csr.core.config import Base, ModelConfig, TailBorder, preset
+from d2csr.core.errors import D2csrError, RecipeError
+from d2csr.core.yaml_config import read_settings
 from d2csr.losses.reconstruction import ReconstructionName
-from d2csr.losses.schedule import AlphaSchedule
-from d2csr.models.presets import preset
+from d2csr.losses.triplet import AlphaSchedule, Luma, Statistics, TripletSettings
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -75,7 +78,7 @@ class DataPart(Part):
 
 
 class TripletPart(Part):
-    """The triplet term; see `losses.divergence.TripletSettings`."""
+    """The triplet term; see `losses.triplet.TripletSettings`."""
 
     margins: tuple[float, ...] = (5e-5, 2e-5)
     theta: float = 0.8
@@ -89,7 +92,7 @@ class TripletPart(Part):
 
 
 class AlphaPart(Part):
-    """The weight of the triplet term over the steps; see `losses.schedule.AlphaSchedule`."""
+    """The weight of the triplet term over the steps; see `losses.triplet.AlphaSchedule`."""
 
     alpha: float = 0.0
     start: int = 0
@@ -244,3 +247,14 @@ class Recipe(Part):
     def plain(self) -> dict[str, Any]:
         """Return the recipe as plain values, every default written out."""
         return self.model_dump(mode="json")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe in a YAML file.
+
+    Raises:
+        RecipeError: unreadable, no YAML, or faults in it; all of them, each with its line and, for
+            an unknown key, the nearest known one.
+    """
+    remedy = "Give a YAML file; experiments/ has examples."
+    return read_settings(path, Recipe, fault=RecipeError, remedy=remedy)

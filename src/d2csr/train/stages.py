@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from d2csr.losses.divergence import Tree, triplet_term
-from d2csr.losses.reconstruction import predictions_loss, sr_loss
-from d2csr.losses.total import Term
+from d2csr.losses.reconstruction import Term, predictions_loss, sr_loss
+from d2csr.losses.triplet import Tree, triplet_term
 from d2csr.models.d2csr import D2CSR, fuse
 from d2csr.train.recipe import LossPart, StageKind
 

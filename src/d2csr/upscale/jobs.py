@@ -6,7 +6,7 @@ from pathlib import Path
 
 from d2csr.core.errors import D2csrError, ImageError, UsageError
 from d2csr.images.formats import is_image_name
-from d2csr.upscale.wanted import WRITABLE, Job, Wanted
+from d2csr.upscale.options import WRITABLE, Job, Wanted
 
 _UNWRITABLE = (".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
 Found = tuple[Path, Path]  # a picture, and its path in the tree of the outputs

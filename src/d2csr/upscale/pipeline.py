@@ -1,27 +1,213 @@
-"""The pipeline: the next pictures are read and the last rows encoded while rows are computed."""
+"""The pipeline: the next pictures are read and the last rows encoded while rows are computed.
+
+Work done ahead of need, by one thread, no further than memory allows.
+
+Files of one picture while they are written: what kind each is, and what it can't carry.
+
+Faults of one picture in words that name the picture; what isn't one of these is our own.
+
+A conveyor between two threads: few pieces are on it, and both ends learn of the other's end.
+"""
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Generic, TypeVar, final
 
+from d2csr.core.errors import BundleError, D2csrError, ImageError, UsageError
 from d2csr.core.files import sha256_file
+from d2csr.core.geometry import Size
 from d2csr.engine.engine import Engine
-from d2csr.images.formats import DEFAULT_LIMIT_MP
-from d2csr.images.picture import Picture, picture_size, read_picture
-from d2csr.upscale.ahead import done_ahead
-from d2csr.upscale.conveyor import Conveyor, LeftAloneError
-from d2csr.upscale.done import DoneList
-from d2csr.upscale.enlargement import Enlargement, Piece
-from d2csr.upscale.faults import PICTURE_FAULTS, picture_fault
-from d2csr.upscale.progress import Bar
-from d2csr.upscale.report import PictureReport, Teller
-from d2csr.upscale.sheets import losses, open_sheets
-from d2csr.upscale.stopwatch import Stopwatch
-from d2csr.upscale.wanted import Job, Wanted
+from d2csr.images.formats import DEFAULT_LIMIT_MP, Layout, losses_of
+from d2csr.images.metadata import NOTHING_KEPT
+from d2csr.images.reader import Picture, picture_size, read_picture
+from d2csr.images.writer import StripWriter
+from d2csr.upscale.image_upscaler import Enlargement, Piece
+from d2csr.upscale.journal import DoneList
+from d2csr.upscale.options import Job, Wanted
+from d2csr.upscale.report import Bar, PictureReport, Stopwatch, Teller
+
+_ITEMS_AHEAD = 2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def done_ahead(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    *,
+    cost: Callable[[Item], int],
+    limit: int,
+) -> Iterator[Result]:
+    """Yield what `work` makes of each item, in order; the next ones are begun meanwhile.
+
+    Args:
+        items: what there is to do.
+        work: what is done to each; its errors are raised here.
+        cost: bytes that an item's result will take.
+        limit: bytes that results may take together, the one in the caller's hands included; a
+            result that alone takes more is made when no other is held.
+    """
+    waiting = deque(items)
+    begun: deque[tuple[int, Future[Result]]] = deque()
+    held = 0
+    pool = ThreadPoolExecutor(1, thread_name_prefix="decode")
+    try:
+        while waiting or begun:
+            while waiting and len(begun) < _ITEMS_AHEAD:
+                size = cost(waiting[0])
+                if held and held + size > limit:
+                    break
+                begun.append((size, pool.submit(work, waiting.popleft())))
+                held += size
+            size, future = begun.popleft()
+            yield future.result()
+            held -= size
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_MAP = Layout(colours=3, alpha=False, bits=8)
+
+
+@contextmanager
+def open_sheets(
+    job: Job, files: list[Path], *, picture: Picture, size: Size
+) -> Iterator[Mapping[Path, StripWriter]]:
+    """Yield a writer for each of a picture's files; SR gets its name last.
+
+    If the block fails, none of them is left.
+
+    Args:
+        job: what the files belong to.
+        files: what is written, SR first.
+        picture: whose layout, profile and EXIF the pictures get; maps of numbers get none.
+        size: of what is written.
+    """
+    with ExitStack() as stack:
+        writers = {}
+        for file in files:
+            is_map = job.is_map(file)
+            writer = StripWriter(
+                file,
+                size=size,
+                layout=_MAP if is_map else picture.layout,
+                kept=NOTHING_KEPT if is_map else picture.kept,
+                scale=size.width / picture.size.width,
+            )
+            writers[file] = stack.enter_context(writer)
+        yield writers
+
+
+def losses(job: Job, *, picture: Picture, size: Size) -> tuple[str, ...]:
+    """Return what of a picture its SR file can't carry, a sentence each.
+
+    Raises:
+        ImageError: it is too large for the format.
+    """
+    return losses_of(picture.layout, job.target, size=size)
+
+
+PICTURE_FAULTS = (D2csrError, MemoryError, OSError)
+
+
+def picture_fault(source: Path, error: BaseException) -> D2csrError:
+    """Return a fault of the tuple above as one to tell the user."""
+    if isinstance(error, MemoryError):
+        remedy = "Give a smaller picture, or a part of it, or less --memory."
+        return ImageError(source, "is too large for this machine's memory", remedy=remedy)
+    if isinstance(error, OSError):
+        problem = f"can't be enlarged: {error.strerror or error}"
+        return ImageError(source, problem, remedy="Free some space, or choose another folder.")
+    if isinstance(error, BundleError) or (
+        isinstance(error, UsageError) and error.where == "memory"
+    ):  # names a graph, or memory; people look for the picture
+        return ImageError(source, f"{error.where}: {error.problem}", remedy=error.remedy)
+    if isinstance(error, D2csrError):
+        return error
+    raise error
+
+
+Item = TypeVar("Item")
+
+
+class LeftAloneError(Exception):
+    """The other end is gone: what is put on the conveyor would reach nobody, or no more comes."""
+
+
+@final
+class Conveyor(Generic[Item]):
+    """Pieces on their way from one thread to another, at most `places` at a time."""
+
+    def __init__(self, *, places: int) -> None:
+        """Start empty, both ends attended."""
+        self._places = places
+        self._pieces: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._complete = False
+        self._left_alone = False
+
+    def put(self, piece: Item) -> None:
+        """Put a piece on; wait for a place.
+
+        Raises:
+            LeftAloneError: the taker has given up.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._left_alone or len(self._pieces) < self._places)
+            if self._left_alone:
+                raise LeftAloneError
+            self._pieces.append(piece)
+            self._changed.notify_all()
+
+    @contextmanager
+    def filling(self) -> Iterator["Conveyor[Item]"]:
+        """Let the taker see the end when the block ends; if it fails, the taker fails too."""
+        try:
+            yield self
+        except BaseException:
+            self._leave()
+            raise
+        with self._changed:
+            self._complete = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def emptying(self) -> Iterator[Iterator[Item]]:
+        """Yield the pieces as they come; if the block fails, so will the next `put`.
+
+        Raises:
+            LeftAloneError: in the iteration: the giver failed, and the pieces are not all.
+        """
+        try:
+            yield self._taken()
+        finally:
+            self._leave()
+
+    def _taken(self) -> Iterator[Item]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._left_alone or self._pieces or self._complete)
+                if self._left_alone:
+                    raise LeftAloneError
+                if not self._pieces:
+                    return
+                piece = self._pieces.popleft()
+                self._changed.notify_all()
+            yield piece
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._left_alone = True
+            self._pieces.clear()
+            self._changed.notify_all()
+
 
 _AHEAD_BYTES = 512 << 20  # of pictures read, the one in work included, at most
 _AHEAD_SHARE = 8  # of the memory allowed

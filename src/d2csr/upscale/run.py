@@ -1,27 +1,57 @@
-"""A call from inputs to summary: what is to be done, the engine, the pipeline."""
+"""A call from inputs to summary: what is to be done, the engine, the pipeline.
 
+Ctrl-C and SIGTERM: one way to end a call, after which nothing lies about half written.
+
+The choice of a model: by name, or by scale among those that ship.
+"""
+
+import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from d2csr import __version__
-from d2csr.core.bundle import Bundle
-from d2csr.core.errors import UsageError
+from d2csr.core.bundle import Bundle, read_bundle
+from d2csr.core.errors import ModelNameError, UsageError
 from d2csr.core.files import remove_left_behind
 from d2csr.engine.engine import Engine
-from d2csr.upscale.compute import AUTOMATIC, Compute
-from d2csr.upscale.done import DoneList, settings_hash
-from d2csr.upscale.interruption import sigterm_as_interrupt
+from d2csr.engine.model import resolve, shipped_bundles
 from d2csr.upscale.jobs import is_one_file, plan_jobs
+from d2csr.upscale.journal import DoneList, settings_hash
+from d2csr.upscale.options import AUTOMATIC, SR_ONLY, Compute, Job, Wanted
 from d2csr.upscale.pipeline import Pipeline
-from d2csr.upscale.progress import progress_bar
-from d2csr.upscale.report import PictureReport, Summary, Teller, say
-from d2csr.upscale.stopwatch import Stopwatch
-from d2csr.upscale.wanted import SR_ONLY, Job, Wanted
+from d2csr.upscale.report import PictureReport, Stopwatch, Summary, Teller, progress_bar, say
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, while the block runs.
+
+    Only the main thread may say so; from another thread nothing changes.
+    """
+    own = os.getpid()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a copy of this process, made by a library
+            os._exit(143)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)
@@ -149,3 +179,31 @@ def _facts(opening: "Future[Engine]") -> dict[str, Any]:
 
 def _bytes(jobs: Sequence[Job]) -> int:
     return sum(job.source.stat().st_size for job in jobs if job.source.is_file())
+
+
+def choose_bundle(name: str | None, scale: int | None) -> Bundle:
+    """Return the bundle to enlarge with.
+
+    Args:
+        name: a shipped model, or the folder of a bundle or a run; None: one that ships.
+        scale: what it must enlarge by; without a name, the smallest shipped model that does.
+
+    Raises:
+        ModelNameError: no model of that name, or none of that scale ships.
+        UsageError: name and scale contradict each other, or neither is given.
+    """
+    if name is not None:
+        bundle = read_bundle(resolve(name))
+        if scale not in {None, bundle.card.scale}:
+            problem = f"enlarges {bundle.card.scale} times, not {scale}"
+            raise UsageError(name, problem, remedy="Leave -s out, or choose another model.")
+        return bundle
+    shipped = shipped_bundles()
+    ships = ", ".join(f"{each.card.name} (x{each.card.scale})" for each in shipped) or "none"
+    if scale is None:
+        raise UsageError("model", "none is named", remedy=f"Add -n NAME. Shipped: {ships}.")
+    fitting = [each for each in shipped if each.card.scale == scale]
+    if not fitting:
+        remedy = f"Shipped: {ships}. Or name a bundle with -n."
+        raise ModelNameError(f"x{scale}", "no shipped model enlarges so", remedy=remedy)
+    return min(fitting, key=lambda each: each.card.parameters)

@@ -1,0 +1,119 @@
+"""Brightness and colour: the curve by which the tele picture takes on the wide one's look.
+
+Of each channel v: c0 + c1 v + c2 v^2 + v (c3 x + c4 y + c5 x^2 + c6 x y + c7 y^2), on sRGB values
+as stored. Gain and curve take in exposure, white balance and tone curve; the part that grows
+with the place takes in the vignetting of both lenses.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Float64
+
+from d2csr.core.geometry import Region
+
+ROUNDS = 4
+RIDGE = 1e-3  # toward a plain gain; larger for what few tones or a small field can't tell apart
+SIMPLE = np.array([0.05, 0.0, 1.0, 0.3, 0.3, 1.0, 1.0, 1.0])  # stiffness of each coefficient
+CLIPPED = (0.01, 0.985)  # values beyond say nothing of the curve
+
+
+@dataclass(frozen=True)
+class Tone:
+    """Curve of every channel over a region of the registered grid.
+
+    Attributes:
+        region: on which x and y run from -1 to 1.
+        coefficients: eight for each channel.
+    """
+
+    region: Region
+    coefficients: Float64[np.ndarray, "c 8"]
+
+    def applied(
+        self,
+        values: Float32[np.ndarray, "h w c"],
+        x: Float[np.ndarray, " w"],
+        *,
+        y: Float[np.ndarray, " h"],
+    ) -> Float32[np.ndarray, "h w c"]:
+        """Return channel values 0..1 at registered columns x and rows y, brought to the look."""
+        across, down = _unit(self.region, x, y=y)
+        result = np.empty_like(values)
+        for channel, c in enumerate(self.coefficients.astype(np.float32)):
+            field = (c[3] * across + c[5] * across**2)[None] + (
+                (c[4] * down + c[7] * down**2)[:, None] + c[6] * down[:, None] * across[None]
+            )
+            v = values[..., channel]
+            result[..., channel] = c[0] + v * (c[1] + c[2] * v + field)
+        return result
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Return each channel's slope at mid gray in the middle of the region."""
+        return tuple(float(c[1] + c[2]) for c in self.coefficients)
+
+
+def identity_tone(region: Region, channels: int) -> Tone:
+    """Return the tone that changes nothing."""
+    return Tone(region, np.tile(np.eye(8)[1], (channels, 1)))
+
+
+def matched_tone(
+    tele: Float32[np.ndarray, "h w c"],
+    wide: Float32[np.ndarray, "h w c"],
+    *,
+    x: Float[np.ndarray, " w"],
+    y: Float[np.ndarray, " h"],
+    region: Region,
+) -> Tone:
+    """Return the tone that brings the tele picture to the wide one, both on one coarse grid.
+
+    Args:
+        tele: values 0..1.
+        wide: values 0..1.
+        x: registered columns of the grid.
+        y: registered rows of the grid.
+        region: of the registered grid that the curve is stated over.
+    """
+    across, down = _unit(region, x, y=y)
+    across, down = (part.ravel() for part in np.meshgrid(across, down))
+    rows = [
+        _channel(tele[..., channel].ravel(), wide[..., channel].ravel(), x=across, y=down)
+        for channel in range(tele.shape[2])
+    ]
+    return Tone(region, np.stack(rows))
+
+
+def _channel(
+    v: np.ndarray, goal: np.ndarray, *, x: np.ndarray, y: np.ndarray
+) -> Float64[np.ndarray, " 8"]:
+    """Return one channel's coefficients: least squares with Geman and McClure's weights."""
+    v, goal = v.astype(np.float64), goal.astype(np.float64)
+    inside = (np.minimum(v, goal) > CLIPPED[0]) & (np.maximum(v, goal) < CLIPPED[1])
+    if inside.sum() < 32:
+        return np.eye(8)[1]
+    v, goal, x, y = v[inside], goal[inside], x[inside], y[inside]
+    terms = np.stack([np.ones_like(v), v, v * v, v * x, v * y, v * x * x, v * x * y, v * y * y], -1)
+    gain = float((v * goal).sum() / (v * v).sum())
+    start = gain * np.eye(8)[1]
+    ridge = np.diag(RIDGE * SIMPLE * len(v) * float((v * v).mean()))
+    coefficients = start
+    for _ in range(ROUNDS):
+        miss = goal - terms @ coefficients
+        spread = max(1.48 * float(np.median(np.abs(miss))), 1e-3)
+        weight = (9 / (9 + (miss / spread) ** 2)) ** 2
+        normal = (terms * weight[:, None]).T @ terms + ridge
+        coefficients = start + np.linalg.solve(
+            normal, (terms * weight[:, None]).T @ (goal - terms @ start)
+        )
+    slopes = coefficients[1] + 2 * coefficients[2] * np.array([0.0, 1.0])
+    return coefficients if (slopes > 0.2 * gain).all() else start
+
+
+def _unit(
+    region: Region, x: Float[np.ndarray, " w"], *, y: Float[np.ndarray, " h"]
+) -> tuple[np.ndarray, np.ndarray]:
+    across = (x - region.left) / max(region.width - 1, 1) * 2 - 1
+    down = (y - region.top) / max(region.height - 1, 1) * 2 - 1
+    return across.astype(np.float32), down.astype(np.float32)

@@ -1,0 +1,289 @@
+"""Checkpoints and weights written so that a kill at any moment loses nothing already there.
+
+A checkpoint is a folder: `model`, `ema` and `optimizer.safetensors`, each flat, and `state.json`.
+It is written beside its place, flushed to the disk and then renamed.
+
+A network's configuration read back from its weights: sizes from names and shapes.
+
+What no shape tells (base, pooling, whether the last ReLU is there, which border) is one JSON object
+in the file's metadata, `d2csr`; without it the paper's choices hold.
+
+Networks and checkpoints read back from safetensors; no pickle is ever loaded.
+"""
+
+import json
+import math
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from d2csr.core.bundle import CARD_NAME, read_bundle
+from d2csr.core.config import ModelConfig
+from d2csr.core.errors import CheckpointError, D2csrError
+from d2csr.core.files import atomic_path, flush_to_disk
+from d2csr.models.d2csr import D2CSR
+
+METADATA_KEY = "d2csr"
+_OPTIONS: dict[str, type | UnionType] = {
+    "base": str,
+    "tail_border": str,
+    "pooling_px": int | None,
+    "convergence_last_relu": bool,
+    "deep_residual": bool,
+}
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def options_json(config: ModelConfig) -> str:
+    """Return the choices that no shape tells, as the metadata holds them."""
+    values = config.to_dict()
+    return json.dumps({name: values[name] for name in _OPTIONS}, sort_keys=True)
+
+
+def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) -> ModelConfig:
+    """Return the configuration that a weights file was saved with.
+
+    Args:
+        shapes: name -> shape of every tensor of the file.
+        options: the metadata's JSON object, if there is one.
+        where: what errors name.
+
+    Raises:
+        CheckpointError: the names or shapes are not those of a D2C-SR network.
+    """
+    try:
+        config = ModelConfig.from_dict({**_sizes(shapes), **_chosen(options)})
+        expected = empty_shapes(config)  # torch has a RuntimeError for sizes beyond counting
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as fault:
+        problem = f"its tensors are not those of a D2C-SR network ({fault!r})"
+        raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from fault
+    names = sorted({*shapes, *expected})
+    if unlike := [name for name in names if shapes.get(name) != expected.get(name)]:
+        problem = f"{len(unlike)} tensors are missing, extra or of another size: {unlike[0]} first"
+        raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.")
+    return config
+
+
+def empty_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of every tensor of a network, none of them allocated."""
+    with torch.device("meta"):
+        network = D2CSR(config)
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def _chosen(options: str | None) -> dict[str, Any]:
+    """Return the choices that the metadata holds, none where a file has no metadata."""
+    chosen = json.loads(options) if options else {}
+    if not isinstance(chosen, dict) or not set(chosen) <= set(_OPTIONS):
+        raise ValueError(f"its metadata holds {chosen!r}, not choices out of {_OPTIONS}")
+    for name, kind in _OPTIONS.items():
+        if name in chosen and not isinstance(chosen[name], kind):
+            raise ValueError(f"its metadata says {name} {chosen[name]!r}")
+    return chosen
+
+
+def _sizes(shapes: Shapes) -> dict[str, Any]:
+    """Return every size, from the names of the branches and the shapes of the convolutions."""
+    names = {name.split(".")[2] for name in shapes if name.startswith("divergence.branches.")}
+    paths = [tuple(map(int, name.split("-"))) for name in names]
+    depth, children = max(map(len, paths)), 1 + max(path[-1] for path in paths)
+    width = Counter(map(len, paths)) | Counter({0: 1})
+    if not all(width[level] == children * width[level - 1] for level in range(1, depth + 1)):
+        raise ValueError(f"{len(paths)} branches are no tree")  # seen before any is built
+    channels = shapes["divergence.head.weight"][0]
+    collapsed = "divergence.tails.0.conv.weight" in shapes or "divergence.tails.0.weight" in shapes
+    return {
+        "scale": _scale(shapes, channels),
+        "channels": channels,
+        "depth": depth,
+        "children": children,
+        "groups": _count(shapes, "divergence.branches.0.groups."),
+        "blocks": _count(shapes, "divergence.branches.0.groups.0.blocks."),
+        "convergence_channels": shapes["convergence.convs.0.weight"][0],
+        "mean": "convolution" if "divergence.sub_mean.weight" in shapes else "fixed",
+        "tail": "collapsed" if collapsed else "expanded",
+    }
+
+
+def _count(shapes: Shapes, prefix: str) -> int:
+    """Return how many numbered modules stand under a name."""
+    return len({name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)})
+
+
+def _scale(shapes: Shapes, channels: int) -> int:
+    """Return the scale from the outputs of the first tail's convolutions."""
+    tail = {
+        name[len("divergence.tails.0.") :]: shape
+        for name, shape in shapes.items()
+        if name.startswith("divergence.tails.0.")
+    }
+    if "weight" in tail:  # nine kernels, each to 3 s^2 channels
+        return math.isqrt(tail["weight"][1] // 3)
+    if "conv.weight" in tail:
+        return math.isqrt(tail["conv.weight"][0] // 3)
+    stages = [
+        shape[0] for name, shape in tail.items() if name.startswith("up.") and len(shape) == 4
+    ]
+    return math.prod(math.isqrt(outputs // channels) for outputs in stages)
+
+
+MODEL, EMA, OPTIMIZER, STATE = (
+    "model.safetensors",
+    "ema.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+)
+
+
+def save_weights(network: D2CSR, path: Path) -> None:
+    """Write a network's weights as one flat safetensors file, atomically."""
+    with atomic_path(path) as beside:
+        _write_tensors(beside, network.state_dict(), config=network.config)
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    config: ModelConfig,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint folder; what stood under the name stays until the new one is whole.
+
+    Args:
+        folder: where it will stand.
+        config: the network's configuration, kept with every tensor file.
+        tensors: file name -> name -> tensor.
+        state: plain JSON values.
+    """
+    beside = folder.with_name(f".{folder.name}.new")  # what a kill left there is in nobody's way
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for name, values in tensors.items():
+        _write_tensors(beside / name, values, config=config)
+    (beside / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    for file in beside.iterdir():
+        flush_to_disk(file)
+    flush_to_disk(beside)
+    old = retired(folder)
+    if folder.exists():
+        # no system renames over a full folder: between the two renames `old` counts
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    beside.rename(folder)
+    flush_to_disk(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def retired(folder: Path) -> Path:
+    """Return where the former checkpoint stands while a new one takes its name."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _write_tensors(path: Path, values: Mapping[str, Tensor], *, config: ModelConfig) -> None:
+    flat = {name: value.detach().cpu().contiguous() for name, value in values.items()}
+    # not save_file, whose files only their owner may read
+    path.write_bytes(save(flat, metadata={METADATA_KEY: options_json(config)}))
+
+
+CHECKPOINTS = "checkpoints"  # of a run: one folder a checkpoint, `step-00001234`
+BEST = "best"  # of a run: the checkpoint with the highest validation figure
+BUNDLE = "bundle"  # of a run: what its end exported
+
+
+def load_network(folder: Path | str) -> D2CSR:
+    """Return the network in a bundle, a checkpoint or a run, ready to predict.
+
+    Args:
+        folder: of a run its bundle counts, or else its best checkpoint, or else its last one; of a
+            checkpoint the averaged weights, where it has them.
+
+    Raises:
+        CheckpointError: no weights there, or not those of a D2C-SR network.
+    """
+    return load_weights(find_weights(Path(folder)))
+
+
+def load_weights(path: Path) -> D2CSR:
+    """Return the network that a weights file holds, its sizes read from names and shapes.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a D2C-SR network's.
+    """
+    tensors, config = read_tensors(path)
+    network = D2CSR(config)
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
+    """Return a weights file's tensors and the configuration they tell."""
+    tensors, options = read_file(path)
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    return tensors, config_from_shapes(shapes, options, where=path)
+
+
+def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Return every tensor of a safetensors file and the options in its metadata."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            options = (file.metadata() or {}).get(METADATA_KEY)
+            return {name: file.get_tensor(name) for name in file.keys()}, options  # noqa: SIM118
+    except (OSError, SafetensorError) as fault:
+        problem = f"it is no readable safetensors file ({fault})"
+        raise CheckpointError(path, problem, remedy="Check the path, or copy it again.") from fault
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return the plain values of a checkpoint folder."""
+    try:
+        return json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        problem = f"its {STATE} is missing or damaged ({fault})"
+        raise CheckpointError(folder, problem, remedy="Resume from another checkpoint.") from fault
+
+
+def trained_steps(folder: Path) -> int:
+    """Return the steps behind the weights that `load_network` reads there; 0 where nobody says.
+
+    Raises:
+        CheckpointError: there are none.
+        BundleError: the bundle they lie in is damaged.
+    """
+    place = find_weights(folder).parent
+    if (place / CARD_NAME).is_file():
+        return read_bundle(place).card.facts.steps or 0
+    if not (place / STATE).is_file():
+        return 0
+    state = read_state(place)
+    return state.get("earlier_steps", 0) + state["step"]
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """Return a run's newest checkpoint folder, or None where it has none."""
+    folders = sorted((run / CHECKPOINTS).glob("step-*"))
+    return folders[-1] if folders else None
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the weights file that a bundle, checkpoint or run stands for."""
+    if folder.is_file():
+        return folder
+    best = folder / BEST  # a kill may have struck while a better one took its name
+    places = [folder, folder / BUNDLE, best, retired(best), last_checkpoint(folder)]
+    for place in places:
+        for name in (EMA, MODEL):
+            if place is not None and (place / name).is_file():
+                return place / name
+    problem = f"no {MODEL} in it, nor in its {BUNDLE}, {BEST} or {CHECKPOINTS}"
+    remedy = "Give a bundle, a checkpoint or a run folder."
+    raise CheckpointError(folder, problem, remedy=remedy)

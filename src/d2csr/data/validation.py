@@ -1,0 +1,116 @@
+"""Every fault of a set of pairs, found at once and before any work is done on it."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from d2csr.core.errors import D2csrError, ImageError, ManifestError, PairError
+from d2csr.core.files import sha256_file
+from d2csr.core.geometry import Size
+from d2csr.core.manifest import Manifest, Pair
+from d2csr.data.pairs import SIZE_REMEDY, load_mask, size_problem
+from d2csr.data.sampling import allowed_positions
+from d2csr.images.formats import FORMATS, format_of_name
+from d2csr.images.reader import content_format, image_size, read_rgb8
+
+
+class _Limits(NamedTuple):
+    """What pairs are checked against."""
+
+    scale: int
+    patch_px: int | None
+    mask_limit: float
+    decode: bool
+
+
+def check_pairs(
+    manifest: Manifest, *, patch_px: int | None, mask_limit: float = 0.0, decode: bool = True
+) -> list[D2csrError]:
+    """Return every fault of the pairs, in their order; empty where all is well.
+
+    Looked for: files missing, empty, damaged, cut short, of another format than their suffix says,
+    changed since the manifest was written; sizes that don't fit the scale, LR and HR swapped,
+    pictures smaller than the crop, masks off the LR grid or covering all.
+
+    Args:
+        manifest: the pairs.
+        patch_px: side of the LR crops; None where none are cut.
+        mask_limit: largest masked share of a crop, 0..1.
+        decode: read all pixels, which alone finds damage behind a header. False for pairs whose
+            cache is built: it is named by their contents, so these were read before.
+    """
+    limits = _Limits(manifest.scale, patch_px, mask_limit, decode)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        found = list(pool.map(partial(_faults, limits=limits), manifest))
+    return [fault for faults in found for fault in faults]
+
+
+def _faults(pair: Pair, limits: _Limits) -> list[D2csrError]:
+    faults = [
+        *_file_faults(pair.lr, pair.hr, decode=limits.decode),
+        *_file_faults(pair.hr, pair.lr, decode=limits.decode),
+    ]
+    if any(isinstance(fault, _UnreadableError) for fault in faults):
+        return faults  # sizes and hashes say nothing about a file that can't be read
+    lr, hr = image_size(pair.lr), image_size(pair.hr)
+    return [
+        *faults,
+        *_hash_faults(pair),
+        *_size_faults(pair, limits, lr=lr, hr=hr),
+        *_mask_faults(pair, limits),
+    ]
+
+
+class _UnreadableError(ImageError):
+    """A picture of which not even the size is known, or not all pixels."""
+
+
+def _file_faults(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrError]:
+    if not path.exists():
+        problem = f"is missing, the partner of {partner.name}"
+        remedy = f"Put it there, or take {partner.name} out."
+        yield _UnreadableError(path, problem, remedy=remedy)
+        return
+    try:
+        content = content_format(path)
+        if decode:
+            read_rgb8(path)
+    except ImageError as fault:
+        yield _UnreadableError(fault.where, fault.problem, remedy=fault.remedy)
+        return
+    if content != format_of_name(path):
+        suffix = FORMATS.get(content, (f".{content}",))[0]
+        problem = f"is mislabelled: the suffix says {path.suffix}, its content is {content}"
+        yield ImageError(path, problem, remedy=f"Rename it to end in {suffix}, or replace it.")
+
+
+def _hash_faults(pair: Pair) -> Iterator[D2csrError]:
+    for path, recorded in ((pair.lr, pair.sha256_lr), (pair.hr, pair.sha256_hr)):
+        if recorded and sha256_file(path) != recorded:
+            problem = "has changed since the manifest was written (its SHA-256 differs)"
+            yield ManifestError(path, problem, remedy="Restore it, or write the manifest anew.")
+
+
+def _size_faults(pair: Pair, limits: _Limits, *, lr: Size, hr: Size) -> Iterator[D2csrError]:
+    if problem := size_problem(pair, limits.scale, lr=lr, hr=hr):
+        yield PairError(pair.hr, problem, remedy=SIZE_REMEDY)
+    side = limits.patch_px
+    if side is not None and min(lr) < side:
+        problem = f"is {lr} px, smaller than the LR crop of {side}x{side} px"
+        yield ImageError(pair.lr, problem, remedy="Choose smaller crops, or take the pair out.")
+
+
+def _mask_faults(pair: Pair, limits: _Limits) -> Iterator[D2csrError]:
+    try:
+        mask = load_mask(pair)
+    except D2csrError as fault:
+        yield fault
+        return
+    if mask is None or limits.patch_px is None or min(mask.shape) < limits.patch_px:
+        return
+    if not len(allowed_positions(mask, limits.patch_px, mask_limit=limits.mask_limit)):
+        problem = f"allows no {limits.patch_px} px crop (limit: {limits.mask_limit:g} of it masked)"
+        yield PairError(pair.mask, problem, remedy="Raise the limit, or take the pair out.")

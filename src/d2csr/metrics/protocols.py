@@ -1,0 +1,206 @@
+"""The five protocols a PSNR or an SSIM can follow, in one table; no figure goes without one.
+
+Sources: `y`, `rgb`, `rgb-full` are the field's habits, equal to scikit-image on the same pixels;
+`official` and `cdc` are what the authors' released evaluation and CDC's compute.
+
+Peak signal-to-noise ratio of arrays that are already cut and converted.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from d2csr.core.errors import UsageError
+from d2csr.metrics.ssim import WINDOW_PX, Border, ssim
+
+
+def psnr_db(
+    first: Float[np.ndarray, "..."], second: Float[np.ndarray, "..."], *, peak: float
+) -> float:
+    """Return 10 log10(peak^2 / mean squared error) in dB; inf where the two agree exactly."""
+    return decibels(float(np.mean(np.square(first - second))), peak=peak)
+
+
+def decibels(mean_squared_error: float, *, peak: float) -> float:
+    """Return a mean squared error as PSNR in dB; inf for no error at all."""
+    if mean_squared_error == 0:
+        return math.inf
+    return 10 * math.log10(peak * peak / mean_squared_error)
+
+
+Picture = UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
+Weights = tuple[tuple[float, float, float], ...]
+
+# Rows are what is measured, columns the shares of R, G and B in it.
+RGB: Weights = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+# Rec. ITU-R BT.601-7 luma of 8-bit RGB, as MATLAB's rgb2ycbcr.
+LUMA: Weights = ((65.481 / 255, 128.553 / 255, 24.966 / 255),)
+# The same in 1/256, as much SR code has it, without the offset of 16.
+LUMA_256: Weights = ((65.738 / 256, 129.057 / 256, 25.064 / 256),)
+# The authors read pictures as B, G, R and weigh them in this order: blue gets red's share.
+LUMA_256_BGR: Weights = ((25.064 / 256, 129.057 / 256, 65.738 / 256),)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How two pictures become a PSNR and an SSIM.
+
+    Attributes:
+        summary: the protocol in a line, for tables and files.
+        psnr_colour: what the PSNR measures, as shares of R, G and B.
+        ssim_colour: what the SSIM measures; the mean over its rows.
+        offset: added to each; of no effect on the PSNR, but on the SSIM.
+        peak: 255 with 8-bit levels, 1 with 0..1.
+        rounded: SR is clipped and rounded to 8 bit first.
+        psnr_clipped: SR is clipped to 0..1 for the PSNR (implied by `rounded`).
+        psnr_cut: the PSNR cuts scale px from each side.
+        ssim_cut: the SSIM cuts scale px from each side.
+        ssim_border: whether the SSIM's window stays inside or reaches into zeros.
+    """
+
+    summary: str
+    psnr_colour: Weights
+    ssim_colour: Weights
+    offset: float = 0.0
+    peak: float = 255.0
+    rounded: bool = True
+    psnr_clipped: bool = True
+    psnr_cut: bool = True
+    ssim_cut: bool = True
+    ssim_border: Border = "valid"
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "y": Protocol(
+        "BT.601 luma of 8-bit RGB, scale px cut", psnr_colour=LUMA, ssim_colour=LUMA, offset=16.0
+    ),
+    "rgb": Protocol("8-bit RGB, scale px cut", psnr_colour=RGB, ssim_colour=RGB),
+    "official": Protocol(
+        "the authors' code: luma shares on B, G, R, no rounding; PSNR cut, SSIM zero-padded",
+        psnr_colour=LUMA_256_BGR,
+        ssim_colour=LUMA_256_BGR,
+        peak=1.0,
+        rounded=False,
+        ssim_cut=False,
+        ssim_border="zero",
+    ),
+    "cdc": Protocol(
+        "CDC's code: luma without rounding or clipping, cut; SSIM on RGB, zero-padded",
+        psnr_colour=LUMA_256,
+        ssim_colour=RGB,
+        peak=1.0,
+        rounded=False,
+        psnr_clipped=False,
+        ssim_cut=False,
+        ssim_border="zero",
+    ),
+    "rgb-full": Protocol(
+        "8-bit RGB, nothing cut", psnr_colour=RGB, ssim_colour=RGB, psnr_cut=False, ssim_cut=False
+    ),
+}
+
+
+class Score(NamedTuple):
+    """The two figures of one picture under one protocol."""
+
+    psnr_db: float
+    ssim: float
+
+
+def check_protocols(names: tuple[str, ...]) -> None:
+    """Refuse names that are no protocol, telling those that are.
+
+    Raises:
+        UsageError: a name is unknown, or there is none.
+    """
+    unknown = [name for name in names if name not in PROTOCOLS]
+    if unknown or not names:
+        problem = f"no such protocol: {', '.join(unknown)}" if unknown else "no protocol given"
+        raise UsageError("protocol", problem, remedy=f"Choose among {', '.join(PROTOCOLS)}.")
+
+
+def score(sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str, scale: int) -> Score:
+    """Return PSNR in dB (inf where nothing differs) and SSIM of an SR picture.
+
+    Args:
+        sr: RGB in 0..255, or float in 0..1, unclipped.
+        hr: the HR picture, RGB, of the same size.
+        protocol: a name of `PROTOCOLS`.
+        scale: SR pixels per LR pixel, which is also the border some protocols cut.
+
+    Raises:
+        UsageError: no such protocol.
+        ValueError: the sizes differ, or too little is left to compare.
+    """
+    check_protocols((protocol,))
+    rules = PROTOCOLS[protocol]
+    if sr.shape != hr.shape:
+        raise ValueError(f"SR is {sr.shape}, HR is {hr.shape}")
+    return Score(
+        _psnr_db(sr, hr, rules=rules, scale=scale), _ssim(sr, hr, rules=rules, scale=scale)
+    )
+
+
+def smallest_side_px(scale: int) -> int:
+    """Return the fewest SR pixels a side must have to be scored under every protocol."""
+    return 2 * scale + WINDOW_PX
+
+
+def levels(picture: Picture, *, rules: Protocol) -> Float[np.ndarray, "h w 3"]:
+    """Return a picture in float64 from 0 to the protocol's peak, rounded if it says so."""
+    if picture.dtype == np.uint8:
+        return picture.astype(np.float64) * (rules.peak / 255)
+    if rules.rounded:
+        return round_to_8_bit(picture).astype(np.float64) * (rules.peak / 255)
+    return picture.astype(np.float64) * rules.peak
+
+
+def round_to_8_bit(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
+    """Return a picture as 8-bit levels: floats in 0..1 clipped and rounded, 8 bit as it is."""
+    if picture.dtype == np.uint8:
+        return picture
+    return np.rint(np.clip(picture, 0, 1) * np.float64(255)).astype(np.uint8)
+
+
+def weigh(
+    picture: Float[np.ndarray, "h w 3"], colour: Weights, *, offset: float
+) -> Float[np.ndarray, "c h w"]:
+    """Return what a protocol measures of a picture: its luma, or its three channels."""
+    return np.stack([picture @ np.array(shares) + offset for shares in colour])
+
+
+def _psnr_db(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
+    """Return the PSNR in dB of the protocol's colour, all its channels together."""
+    first, second = levels(sr, rules=rules), levels(hr, rules=rules)
+    if rules.psnr_clipped:
+        first = np.clip(first, 0, rules.peak)
+    first, second = (_cut(picture, scale if rules.psnr_cut else 0) for picture in (first, second))
+    measured = (weigh(each, rules.psnr_colour, offset=rules.offset) for each in (first, second))
+    return psnr_db(*measured, peak=rules.peak)
+
+
+def _ssim(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
+    """Return the SSIM, the mean over the channels of the protocol's colour."""
+    cut_px = scale if rules.ssim_cut else 0
+    pictures = (_cut(levels(picture, rules=rules), cut_px) for picture in (sr, hr))
+    first, second = (weigh(each, rules.ssim_colour, offset=rules.offset) for each in pictures)
+    each_channel = [
+        ssim(one, other, peak=rules.peak, border=rules.ssim_border)
+        for one, other in zip(first, second, strict=True)
+    ]
+    return math.fsum(each_channel) / len(each_channel)
+
+
+def _cut(picture: Float[np.ndarray, "h w 3"], border_px: int) -> Float[np.ndarray, "_ _ 3"]:
+    """Return the picture without `border_px` rows and columns on each side.
+
+    Raises:
+        ValueError: nothing would be left.
+    """
+    height, width = picture.shape[:2]
+    if min(height, width) <= 2 * border_px:
+        raise ValueError(f"cutting {border_px} px from {width}x{height} px leaves nothing")
+    return picture[border_px : height - border_px, border_px : width - border_px]

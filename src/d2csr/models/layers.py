@@ -1,0 +1,140 @@
+"""Fixed maps around the tree: the RGB mean and the bicubic base, both free of training.
+
+Residual channel attention: the blocks, groups and branches the tree is built from.
+
+Source: RCAN (arXiv:1807.02758) section 3.3, as D2C-SR (arXiv:2103.14373) section 3.2 uses it.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as EDSR (arXiv:1707.02921) and RCAN subtract it
+_CUBIC = -0.5  # Keys' a, as in MATLAB and Pillow
+
+
+class BicubicBase(nn.Module):
+    """Enlarge by bicubic interpolation, edges clamped, as one 5x5 convolution and a shuffle."""
+
+    def __init__(self, scale: int) -> None:
+        """Compute the kernel of every output phase."""
+        super().__init__()
+        self.scale = scale
+        taps = torch.stack([_cubic_taps((phase + 0.5) / scale - 0.5) for phase in range(scale)])
+        kernel = torch.einsum("iy,jx->ijyx", taps, taps).reshape(scale**2, 1, 5, 5)
+        self.register_buffer("kernel", kernel.repeat(3, 1, 1, 1), persistent=False)
+        self.kernel: Tensor
+
+    def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return the enlargement, in the units of `lr`, overshoots not clipped."""
+        if torch.is_autocast_enabled(lr.device.type):  # bf16 would round the picture to 8 bits
+            with torch.autocast(lr.device.type, enabled=False):
+                return self(lr)
+        padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
+        return F.pixel_shuffle(F.conv2d(padded, self.kernel.to(lr.dtype), groups=3), self.scale)
+
+
+def _cubic_taps(offset: float) -> Float[Tensor, "5"]:
+    """Return Keys' cubic weights of five neighbours for a point `offset` from the middle one."""
+    distance = (torch.arange(-2.0, 3.0, dtype=torch.float64) - offset).abs()
+    near = (_CUBIC + 2) * distance**3 - (_CUBIC + 3) * distance**2 + 1
+    far = _CUBIC * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+    taps = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros(())))
+    return taps.float()
+
+
+class FixedMean(nn.Module):
+    """Add or subtract the RGB mean of natural pictures."""
+
+    def __init__(self, sign: int) -> None:
+        """Take +1 to add, -1 to subtract."""
+        super().__init__()
+        self.register_buffer("mean", sign * torch.tensor(RGB_MEAN).view(3, 1, 1), persistent=False)
+        self.mean: Tensor
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Return the shifted picture."""
+        return image + self.mean.to(image.dtype)
+
+
+REDUCTION = 16  # squeeze of the attention, as in RCAN and the authors' code
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """Return a 3x3 convolution with bias that keeps the size."""
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+
+
+class ChannelAttention(nn.Module):
+    """Scale every channel by a gate computed from the channels' means."""
+
+    def __init__(self, channels: int, pooling_px: int | None) -> None:
+        """Take the mean over the whole picture, or over a window of `pooling_px`."""
+        super().__init__()
+        hidden = max(1, channels // REDUCTION)
+        self.pooling_px = pooling_px
+        self.squeeze = nn.Conv2d(channels, hidden, kernel_size=1)
+        self.excite = nn.Conv2d(hidden, channels, kernel_size=1)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the features times their gates, each in 0..1."""
+        gate = F.relu(self.squeeze(self.mean(features)))
+        return features * self.excite(gate).sigmoid()
+
+    def mean(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c mh mw"]:
+        """Return the channels' means: 1x1, or one per pixel where pooling is local.
+
+        A window at the frame averages what lies inside the picture (TLC, arXiv:2112.04491, extends
+        the nearest inner window instead); rows, then columns, is the same mean at 1/25 of the work.
+        """
+        if self.pooling_px is None:
+            return F.adaptive_avg_pool2d(features, 1)
+        window, reach = self.pooling_px, self.pooling_px // 2
+        rows = F.avg_pool2d(features, (window, 1), 1, (reach, 0), count_include_pad=False)
+        return F.avg_pool2d(rows, (1, window), 1, (0, reach), count_include_pad=False)
+
+
+class AttentionBlock(nn.Module):
+    """Two convolutions, channel attention, and the input added (RCAB)."""
+
+    def __init__(self, channels: int, pooling_px: int | None) -> None:
+        """Build a block `channels` wide."""
+        super().__init__()
+        self.conv1 = conv3x3(channels, channels)
+        self.conv2 = conv3x3(channels, channels)
+        self.attention = ChannelAttention(channels, pooling_px)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the input plus its gated residual."""
+        return features + self.attention(self.conv2(F.relu(self.conv1(features))))
+
+
+class ResidualGroup(nn.Module):
+    """Blocks, one convolution, and the input added."""
+
+    def __init__(self, channels: int, blocks: int, *, pooling_px: int | None) -> None:
+        """Build a group of `blocks` attention blocks."""
+        super().__init__()
+        self.blocks = nn.Sequential(*(AttentionBlock(channels, pooling_px) for _ in range(blocks)))
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the input plus what the group adds."""
+        return features + self.conv(self.blocks(features))
+
+
+class Branch(nn.Module):
+    """One node of the tree: residual groups and one convolution."""
+
+    def __init__(self, channels: int, groups: int, *, blocks: int, pooling_px: int | None) -> None:
+        """Build a branch of `groups` groups with `blocks` blocks each."""
+        super().__init__()
+        self.groups = nn.Sequential(
+            *(ResidualGroup(channels, blocks, pooling_px=pooling_px) for _ in range(groups))
+        )
+        self.conv = conv3x3(channels, channels)
+
+    def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the node's features, from which its children and tails go on."""
+        return self.conv(self.groups(features))

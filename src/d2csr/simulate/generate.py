@@ -1,0 +1,190 @@
+"""Many scenes taken at once: faults told before work, a folder written whole or not at all."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from d2csr.core.console import console
+from d2csr.core.errors import D2csrError, DataError, UsageError
+from d2csr.core.files import atomic_folder, refuse_unwritable
+from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
+from d2csr.images.reader import image_size
+from d2csr.simulate.camera_config import Camera
+from d2csr.simulate.ground_truth import TRUTH_NAME, Truth, write_truth
+from d2csr.simulate.outputs import Order, make_capture, make_pair
+from d2csr.simulate.photographs import LEAST_PX
+from d2csr.simulate.scene import Photo, Source
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made of every scene.
+
+    Attributes:
+        scale: tele focal length by wide focal length.
+        camera: what the pictures are taken with.
+        seed: decides every draw, together with a scene's place among the sources.
+        captures: whole frames with EXIF and their truth, instead of training pairs.
+        shots: how often each scene is taken, every time with other draws.
+        val: share of the scenes that go to the split `val`.
+        test: share that goes to `test`.
+        licence: what the manifest says of the photos.
+        jobs: processes.
+    """
+
+    scale: int
+    camera: Camera = field(default_factory=Camera)
+    seed: int = 0
+    captures: bool = False
+    shots: int = 1
+    val: float = 0.1
+    test: float = 0.1
+    licence: str = ""
+    jobs: int = 1
+
+
+def simulate(sources: Sequence[Source], out: Path, *, job: Job) -> int:
+    """Take every scene and write the pictures into a new folder; return how many couples.
+
+    Raises:
+        D2csrError: a source can't be read or is too small, the folder isn't free; all of them
+            that can be told beforehand are, and nothing is written.
+    """
+    _refuse(sources, out, job=job)
+    orders = _orders(sources, job)
+    with atomic_folder(out) as folder:
+        if job.captures:
+            truths: list[Truth] = _done(partial(make_capture, folder=folder), orders, jobs=job.jobs)
+            write_truth(tuple(truths), folder / TRUTH_NAME)
+        else:
+            pairs: list[Pair] = _done(partial(make_pair, folder=folder), orders, jobs=job.jobs)
+            manifest = Manifest(job.scale, job.licence, tuple(pairs), folder)
+            write_manifest(manifest, folder / MANIFEST_NAME)
+    return len(orders)
+
+
+def _orders(sources: Sequence[Source], job: Job) -> list[Order]:
+    splits = splits_of(len(sources), val=job.val, test=job.test, seed=job.seed)
+    numbers = range(len(sources) * job.shots)
+    digits = max(3, len(str(len(numbers))))
+    model = "" if job.captures else f"{job.camera.exif.model}_"
+    return [
+        Order(
+            source=sources[number // job.shots],
+            name=f"{model}{number + 1:0{digits}}",
+            split=splits[number // job.shots],
+            scale=job.scale,
+            camera=job.camera,
+            seed=(job.seed, *divmod(number, job.shots)),
+            number=number,
+        )
+        for number in numbers
+    ]
+
+
+def splits_of(scenes: int, *, val: float, test: float, seed: int) -> list[str]:
+    """Return each scene's split, drawn by the seed; shares are rounded to whole scenes."""
+    order = np.random.default_rng((seed, 1)).permutation(scenes)
+    for_test, for_val = (int(scenes * share + 0.5) for share in (test, val))
+    splits = ["train"] * scenes
+    for rank, scene in enumerate(order):
+        if rank < for_test + for_val:
+            splits[scene] = "test" if rank < for_test else "val"
+    return splits
+
+
+def _refuse(sources: Sequence[Source], out: Path, *, job: Job) -> None:
+    """Tell all that stands against the work before it begins."""
+    if job.scale < 2:
+        raise UsageError("scale", f"{job.scale} enlarges nothing", remedy="Choose 2 or more.")
+    if job.val + job.test > 1:
+        remedy = "Choose shares that leave some for training."
+        raise UsageError("splits", "val and test take more than all scenes", remedy=remedy)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        problem = "exists already, and would be replaced"
+        raise UsageError(out, problem, remedy="Choose a new folder, or remove this one.")
+    refuse_unwritable(out, folder=True)
+    faults = [str(fault) for source in sources for fault in _source_faults(source, job)]
+    if faults:
+        problem = "\n  ".join([f"{len(faults)} can't be used, nothing was written", *faults])
+        remedy = "Mend or remove these photos."
+        raise DataError("photos", problem.removesuffix("."), remedy=remedy)
+
+
+def _source_faults(source: Source, job: Job) -> Iterator[D2csrError]:
+    """Yield what a photo's header tells against it."""
+    try:
+        size = image_size(source.path) if isinstance(source, Photo) else source.size
+    except D2csrError as fault:
+        yield fault
+        return
+    scene = job.camera.scene
+    fields = scene.wide_fields if job.captures else 1.0
+    least = LEAST_PX * job.scale * scene.px_per_tele_px[1] * max(1.0, fields / job.scale)
+    if min(size) < least:
+        problem = f"is {size} px; scale {job.scale} needs {least:.0f} px on each side"
+        remedy = "Take a larger photo or a smaller scale."
+        yield DataError(source.name, problem, remedy=remedy)
+
+
+def _done(task: Callable[[Order], Any], orders: Sequence[Order], *, jobs: int) -> list[Any]:
+    """Return what the task makes of every order, in their sequence, with a progress bar."""
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
+        shown = bar.add_task("Taking pictures", total=len(orders))
+        results: dict[int, Any] = {}
+        for number, result in _results(task, orders, jobs=jobs):
+            results[number] = result
+            bar.advance(shown)
+    return [results[number] for number in range(len(orders))]
+
+
+def _results(
+    task: Callable[[Order], Any], orders: Sequence[Order], *, jobs: int
+) -> Iterator[tuple[int, Any]]:
+    if jobs <= 1 or len(orders) == 1:
+        for number, order in enumerate(orders):
+            yield number, task(order)
+        return
+    context = get_context("spawn")  # forked copies of libvips' threads would hang
+    with ProcessPoolExecutor(min(jobs, len(orders)), context, cv2.setNumThreads, (1,)) as pool:
+        left = {pool.submit(_told, task, order): number for number, order in enumerate(orders)}
+        try:
+            while left:
+                done, _ = wait(left, return_when=FIRST_EXCEPTION, timeout=0.5)
+                for future in done:
+                    yield left.pop(future), _raised(future.result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """A fault on its way between processes; errors with keywords can't be pickled."""
+
+    kind: type[D2csrError]
+    where: str
+    problem: str
+    remedy: str
+
+
+def _told(task: Callable[[Order], Any], order: Order) -> Any:
+    try:
+        return task(order)
+    except D2csrError as fault:
+        return _Fault(type(fault), fault.where, fault.problem, fault.remedy)
+
+
+def _raised(result: Any) -> Any:
+    if isinstance(result, _Fault):
+        raise result.kind(result.where, result.problem, remedy=result.remedy)
+    return result

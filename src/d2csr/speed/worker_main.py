@@ -1,0 +1,62 @@
+"""The jobs that workers do: a model on a backend, and the ceilings of a library."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from d2csr.core.bundle import read_bundle
+from d2csr.core.memory import forget_peak, peak_bytes, resident_bytes
+from d2csr.engine import open_engine
+from d2csr.engine.backends.base import Precision
+from d2csr.images.reader import read_rgb8
+from d2csr.speed import peak_flops
+from d2csr.speed.worker import Answer, Values, serve
+
+
+def prepare(job: Values) -> Answer:
+    """Return what answers requests on a job; its field `job` says which."""
+    return {"engine": _engine, "ceiling": _ceiling}[job.pop("job")](**job)
+
+
+def _engine(*, bundle: str, backend: str, precision: Precision) -> Answer:
+    """Return the answers of a model: seconds of a run, memory, and SR of a picture."""
+    engine = open_engine(
+        read_bundle(Path(bundle)), backend=backend, device="cpu", precision=precision
+    )
+    forget_peak()
+    idle = resident_bytes()
+
+    def run(*, height: int, width: int) -> Values:
+        lr01 = np.random.default_rng(0).random((height, width, 3), np.float32)
+        begun = time.perf_counter()
+        for _band in engine.bands(lr01):
+            pass  # what a writer would take from here
+        return {"seconds": time.perf_counter() - begun}
+
+    def memory() -> Values:
+        peak = peak_bytes()
+        return {"bytes": None if peak is None or idle is None else peak - idle}
+
+    def enlarge(*, picture: str, save: str) -> Values:
+        """Write SR as raw float32, band by band, and return its shape."""
+        lr01 = read_rgb8(Path(picture)).astype(np.float32) / np.float32(255)
+        height = 0
+        with Path(save).open("wb") as file:
+            for band in engine.bands(lr01):
+                file.write(np.ascontiguousarray(band.output.sr).data)
+                height += band.output.sr.shape[0]
+        scale = engine.bundle.card.scale
+        return {"shape": [height, scale * lr01.shape[1], 3]}
+
+    asked = {"run": run, "memory": memory, "enlarge": enlarge}
+    return lambda request: asked[request.pop("ask")](**request)
+
+
+def _ceiling(*, library: str) -> Answer:
+    """Return the answers of a library: GFLOP/s of a shape in a precision, or None."""
+    return lambda request: {"gflops_per_s": peak_flops.measure(library, **request)}
+
+
+if __name__ == "__main__":
+    serve(prepare)

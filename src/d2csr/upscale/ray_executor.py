@@ -1,0 +1,303 @@
+"""A folder spread over a Ray cluster: workers get paths, and fetch and store pixels themselves.
+
+Errands: pictures fetched from anywhere, enlarged here, and their files brought to a folder.
+
+Errands planned from a call's inputs, and the list of those that are done, wherever it lies.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import final
+
+from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
+from d2csr.core.errors import D2csrError, ImageError, UsageError
+from d2csr.core.files import atomic_folder, cache_folder, sha256_file
+from d2csr.core.parallel import TRIES, Hands, cluster, refuse_without
+from d2csr.upscale.jobs import is_one_file, plan_jobs, target_place
+from d2csr.upscale.journal import LIST_NAME, Done, DoneList, described
+from d2csr.upscale.options import Compute, Job, Wanted
+from d2csr.upscale.pipeline import PICTURE_FAULTS, Pipeline, picture_fault
+from d2csr.upscale.report import Bar, PictureReport, Summary, Teller, say
+from d2csr.upscale.run import Manner, settings_of, sigterm_as_interrupt
+from d2csr.upscale.storage import fetch, fingerprint, found, is_url, joined, store
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A picture to be enlarged.
+
+    Attributes:
+        source: its URL or path.
+        place: of its SR file, in the folder of results.
+        known: what an earlier run noted of it; None: do it in any case.
+    """
+
+    source: str
+    place: str
+    known: Done | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of an errand; a fault is told apart, as exceptions of ours don't travel.
+
+    Attributes:
+        report: without the fault.
+        done: to be noted, if it was done.
+        fault: where, problem, remedy.
+    """
+
+    report: PictureReport
+    done: Done | None = None
+    fault: tuple[str, str, str] | None = None
+
+
+@final
+class Runner:
+    """Enlarges one picture after the other with one engine; runs anywhere, alone."""
+
+    def __init__(
+        self, files: Mapping[str, bytes], out: str, *, wanted: Wanted, compute: Compute
+    ) -> None:
+        """Unpack the model and open its engine.
+
+        Args:
+            files: of the bundle.
+            out: URL or path of the folder of results.
+            wanted: what is made of each picture.
+            compute: what to compute with.
+        """
+        self._engine = compute.open(read_bundle(_unpacked(files)))
+        self._out, self._wanted, self._limit_mp = out, wanted, compute.limit_mp
+
+    def run(self, errand: Errand, settings: str) -> Answer:
+        """Do one errand; pixels go from place to place by files, never by the answer.
+
+        Args:
+            errand: what to do.
+            settings: hash of all that decides what the results hold.
+        """
+        target = joined(self._out, errand.place)
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "in" / PurePosixPath(errand.source).name
+            try:
+                fetch(errand.source, source)
+                sha256 = sha256_file(source)
+                if self._is_done(errand, sha256, settings=settings):
+                    return Answer(
+                        PictureReport(errand.source, target, "unchanged", worker=os.getpid())
+                    )
+                results = Path(folder) / "out"
+                report = self._enlarged(Job(source, results / errand.place))
+                if report.fault is not None:
+                    raise report.fault
+                files = described(map(Path, report.files), results)
+                for file in reversed(files):  # SR last
+                    store(results / file.path, joined(self._out, file.path))
+            except PICTURE_FAULTS as error:
+                return _failed(errand, target, fault=picture_fault(source, error))
+        places = tuple(joined(self._out, file.path) for file in files)
+        report = replace(
+            report, source=errand.source, target=target, files=places, worker=os.getpid()
+        )
+        return Answer(report, done=Done(sha256, settings, files))
+
+    def _is_done(self, errand: Errand, sha256: str, *, settings: str) -> bool:
+        known = errand.known
+        if known is None or (known.input_sha256, known.settings) != (sha256, settings):
+            return False
+        return all(
+            fingerprint(joined(self._out, file.path)) == (file.bytes, file.sha256)
+            for file in known.files
+        )
+
+    def _enlarged(self, job: Job) -> PictureReport:
+        teller = Teller(quiet=True)
+        bar = Bar(None, pictures=1, input_bytes=0)
+        pipeline = Pipeline(self._wanted, teller, bar, limit_mp=self._limit_mp)
+        pipeline.run([job], lambda: self._engine)
+        return teller.pictures[0]
+
+
+def _unpacked(files: Mapping[str, bytes]) -> Path:
+    """Return a folder with a model's files, among what is kept from run to run."""
+    name = hashlib.sha256(files[CARD_NAME]).hexdigest()  # it has the hashes of the others
+    folder = cache_folder() / "bundles" / name
+    if not folder.is_dir():
+        with atomic_folder(folder) as beside:
+            for file, contents in files.items():
+                (beside / file).write_bytes(contents)
+    return folder
+
+
+def _failed(errand: Errand, target: str, *, fault: D2csrError) -> Answer:
+    """Return an answer that names the picture where it comes from, not its copy."""
+    where = (
+        errand.source if fault.where.endswith(PurePosixPath(errand.source).name) else fault.where
+    )
+    report = PictureReport(errand.source, target, "failed", worker=os.getpid())
+    return Answer(report, fault=(where, fault.problem, fault.remedy))
+
+
+_STORE_EVERY_S = 2.0
+
+
+def plan_errands(
+    inputs: Sequence[str], out: str, *, wanted: Wanted, bundle: Bundle
+) -> tuple[list[Errand], list[D2csrError]]:
+    """Return what to enlarge, in order, and which inputs can't be.
+
+    Raises:
+        UsageError: as `plan_jobs`; or the results are to go to one file.
+    """
+    if is_one_file(Path(out)):
+        raise UsageError(out, "is the name of one file", remedy="Give a folder.")
+    if not any(map(is_url, (*inputs, out))):
+        leaves = bundle.card.config.leaves
+        jobs, faults = plan_jobs(
+            [Path(each) for each in inputs], Path(out), wanted=wanted, leaves=leaves
+        )
+        places = [job.target.relative_to(out).as_posix() for job in jobs]
+        sources = [str(job.source.resolve()) for job in jobs]
+    else:
+        pictures, faults = [], []
+        for each in inputs:
+            try:
+                pictures += found(each)
+            except ImageError as fault:
+                faults.append(fault)
+        places = [target_place(Path(each.place), wanted).as_posix() for each in pictures]
+        sources = [each.url for each in pictures]
+    if len(set(places)) < len(places):
+        remedy = "Rename one, keep the formats with --ext same, or enlarge them apart."
+        raise UsageError(out, "two pictures would become one file", remedy=remedy)
+    return [Errand(*each) for each in zip(sources, places, strict=True)], faults
+
+
+@final
+class NotedErrands:
+    """The list of what is done, in a folder by path or URL.
+
+    Object storage can't add lines: there the list is kept here and stored whole every few seconds,
+    and at the end. What a kill loses of it is done again.
+    """
+
+    def __init__(self, out: str) -> None:
+        """Fetch the list, if there is one."""
+        self._stored_at = time.monotonic()
+        self._copy = tempfile.TemporaryDirectory() if is_url(out) else None
+        self._url = joined(out, LIST_NAME)
+        folder = Path(self._copy.name) if self._copy else Path(out)
+        self._path = folder / LIST_NAME
+        if self._copy:
+            try:
+                fetch(self._url, self._path)
+            except ImageError:
+                self._path.unlink(missing_ok=True)  # there is none yet
+        self._done = DoneList(folder)
+
+    def find(self, place: str) -> Done | None:
+        """Return what is noted of an SR file."""
+        return self._done.find(place)
+
+    def note(self, done: Done) -> None:
+        """Note an errand that is done."""
+        self._done.note(done)
+        if self._copy and time.monotonic() - self._stored_at > _STORE_EVERY_S:
+            self._store()
+
+    def close(self) -> None:
+        """Store the list if it lies elsewhere."""
+        if self._copy:
+            if self._path.exists():
+                self._store()
+            self._copy.cleanup()
+
+    def _store(self) -> None:
+        store(self._path, self._url)
+        self._stored_at = time.monotonic()
+
+
+def upscale_on_cluster(
+    inputs: Sequence[str],
+    out: str,
+    *,
+    bundle: Bundle,
+    wanted: Wanted,
+    compute: Compute,
+    manner: Manner,
+) -> Summary:
+    """Enlarge pictures by workers of a Ray cluster; else as `upscale_files` does, file for file.
+
+    Connects to the cluster that RAY_ADDRESS names, or starts one on this machine for the call. A
+    worker that dies is replaced, and its picture done again.
+
+    Args:
+        inputs: files and folders, by path or by URL; paths must mean the same on every machine.
+        out: folder for the results, by path or by URL.
+        bundle: the model; it is sent to the workers.
+        wanted: what to write for each picture.
+        compute: what each worker computes with.
+        manner: how to go about it.
+
+    Raises:
+        UsageError: Ray is not installed, no pictures, or names that clash.
+    """
+    refuse_without("ray", "fsspec")
+    started, began_at = time.monotonic(), time.time()
+    out = out if is_url(out) else str(Path(out).resolve())
+    settings = settings_of(bundle, wanted, compute=compute)
+    with closing(NotedErrands(out)) as noted:
+        errands, faults = plan_errands(inputs, out, wanted=wanted, bundle=bundle)
+        for fault in faults:
+            say(f"error: {fault}")
+        if manner.resume:
+            errands = [replace(each, known=noted.find(each.place)) for each in errands]
+        teller, interrupted = Teller(dict if manner.records else None), False
+        try:
+            with sigterm_as_interrupt(), cluster():
+                hands = _hands(bundle, out, wanted=wanted, compute=compute, settings=settings)
+                for answer in hands.work(errands, workers=manner.workers):
+                    if answer.done is not None:
+                        noted.note(answer.done)
+                    teller.tell(_report(answer))
+        except KeyboardInterrupt:
+            interrupted = True
+    faults += [each.fault for each in teller.pictures if each.fault is not None]
+    return Summary(
+        bundle.card.name,
+        bundle.card.scale,
+        pictures=tuple(teller.pictures),
+        faults=tuple(faults),
+        seconds={"total": time.monotonic() - started},
+        began_at=began_at,
+        interrupted=interrupted,
+    )
+
+
+def _hands(
+    bundle: Bundle, out: str, *, wanted: Wanted, compute: Compute, settings: str
+) -> Hands[Errand, Answer]:
+    """Return workers that get the model's files with what they are made of."""
+    files = {name: (bundle.folder / name).read_bytes() for name in (CARD_NAME, *bundle.card.files)}
+    named = {"wanted": wanted, "compute": compute}
+    return Hands(Runner, _given_up, made_with=(files, out), named=named, also=(settings,))
+
+
+def _given_up(errand: Errand) -> Answer:
+    report = PictureReport(errand.source, errand.place, "failed")
+    problem = f"{TRIES} workers died of it"
+    return Answer(report, fault=(errand.source, problem, "Try it on a machine with more memory."))
+
+
+def _report(answer: Answer) -> PictureReport:
+    if answer.fault is None:
+        return answer.report
+    where, problem, remedy = answer.fault
+    return replace(answer.report, fault=ImageError(where, problem, remedy=remedy))

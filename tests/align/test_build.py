@@ -1,0 +1,221 @@
+"""Folders to training sets: files on the disk, splits, resuming."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from d2csr.align import build
+from d2csr.align.build import align_captures, align_folder, align_pair
+from d2csr.align.dataset import Shape, splits_of
+from d2csr.align.pair_worker import do_task
+from d2csr.align.pairing import Capture, Captures
+from d2csr.align.steps import Settings
+from d2csr.core.errors import UsageError
+from d2csr.core.files import sha256_file
+from d2csr.core.manifest import read_manifest
+from d2csr.data.validation import check_pairs
+from d2csr.images.reader import read_rgb8
+
+SETTINGS, SHAPE = Settings(scale=3), Shape(scale=3)
+
+
+@pytest.fixture(scope="module")
+def photos(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two good pairs, one of two scenes, one damaged, and a photograph alone."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("001_wide", "001_tele", "002_wide", "002_tele"):
+        shutil.copy(captures / f"{name}.jpg", folder / f"{name}.jpg")
+    shutil.copy(captures / "001_wide.jpg", folder / "003_wide.jpg")
+    shutil.copy(captures / "002_tele.jpg", folder / "003_tele.jpg")
+    shutil.copy(captures / "001_wide.jpg", folder / "004_wide.jpg")
+    (folder / "004_tele.jpg").write_bytes((captures / "001_tele.jpg").read_bytes()[:9000])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sets") / "set"
+    summary = align_folder(photos, out, settings=SETTINGS, shape=SHAPE, jobs=1)
+    assert summary.exit_code == 1
+    return out
+
+
+def outcomes(out: Path) -> dict[str, dict]:
+    rows = [json.loads(path.read_text()) for path in (out / build.WORK_NAME).glob("*.json")]
+    return {row["capture"]: row for row in rows}
+
+
+def test_set_is_what_training_reads(made):
+    manifest = read_manifest(made / "manifest.json")
+    assert check_pairs(manifest, patch_px=16, mask_limit=0.5) == []
+    assert [pair.name for pair in manifest] == ["Simulated_001", "Simulated_002"]
+    for pair in manifest:
+        assert pair.sha256_hr == sha256_file(pair.hr)
+        assert pair.scores is not None
+        assert pair.transform is not None
+        assert pair.lr.name == f"{pair.name}_LR3.png"
+        assert pair.lr.parent.name == pair.split
+
+
+def test_lr_is_a_part_of_the_photograph(made, photos):
+    pair = read_manifest(made / "manifest.json").pairs[0]
+    left, top, width, height = pair.transform["lr_region"]
+    photo = read_rgb8(photos / "001_wide.jpg")
+    np.testing.assert_array_equal(
+        read_rgb8(pair.lr), photo[top : top + height, left : left + width]
+    )
+
+
+def test_rejected_and_failed_pairs_are_listed_with_their_reason(made):
+    told = outcomes(made)
+    assert {name: row["verdict"] for name, row in told.items()} == {
+        "001": "accepted", "002": "accepted", "003": "rejected", "004": "failed",
+    }  # fmt: skip
+    assert told["003"]["reason"]
+    assert "004_tele.jpg" in told["004"]["reason"]
+    page = (made / "report.html").read_text()
+    assert all(f"Simulated_00{number}" in page for number in (1, 2, 3, 4))
+
+
+def test_report_needs_nothing_from_outside(made):
+    page = (made / "report.html").read_text()
+    assert "http://www.w3.org/2000/svg" in page
+    assert page.count("http") == page.count("http://www.w3.org/2000/svg")
+    assert "{{" not in page
+
+
+def test_second_run_does_nothing_again(made, photos, monkeypatch):
+    before = {path: path.read_bytes() for path in made.rglob("*.png")}
+    monkeypatch.setattr(build, "do_task", lambda task: pytest.fail(f"{task.name} done again"))
+    align_folder(photos, made, settings=SETTINGS, shape=SHAPE, jobs=1)
+    assert {path: path.read_bytes() for path in made.rglob("*.png")} == before
+
+
+def test_another_layout_moves_the_pictures(made, photos, tmp_path, monkeypatch):
+    out = tmp_path / "copy"
+    shutil.copytree(made, out)
+    monkeypatch.setattr(build, "do_task", lambda task: pytest.fail(f"{task.name} done again"))
+    for layout in ("realsr", "splits"):
+        align_folder(photos, out, settings=SETTINGS, shape=Shape(3, layout), jobs=1)
+        pairs = read_manifest(out / "manifest.json").pairs
+        assert all(pair.hr.is_file() and pair.lr.is_file() for pair in pairs)
+        if layout == "realsr":
+            assert (
+                pairs[0].hr.relative_to(out).as_posix() == "Simulated/Train/3/Simulated_001_HR.png"
+            )
+
+
+def test_killed_run_goes_on(captures, tmp_path, monkeypatch):
+    pairs = tuple(
+        Capture(name, name, captures / f"{name}_wide.jpg", captures / f"{name}_tele.jpg")
+        for name in ("001", "002")
+    )
+
+    def until_second(task):
+        if task.name.endswith("2"):
+            raise KeyboardInterrupt
+        return do_task(task)
+
+    monkeypatch.setattr(build, "do_task", until_second)
+    out = tmp_path / "set"
+    every = {"settings": SETTINGS, "shape": SHAPE, "jobs": 1}
+    with pytest.raises(KeyboardInterrupt):
+        align_captures(Captures(pairs, ()), out, **every)
+    done = []
+    monkeypatch.setattr(build, "do_task", lambda task: done.append(task.name) or do_task(task))
+    summary = align_captures(Captures(pairs, ()), out, **every)
+    assert done == ["Simulated_002"]
+    assert summary.count("accepted") == 2
+
+
+def test_other_splits_and_other_settings_leave_no_stale_pictures(captures, tmp_path):
+    """Three calls: pictures made anew move to other splits, where those of the first ones lie."""
+    folder, out = tmp_path / "photos", tmp_path / "set"
+    folder.mkdir()
+    for number, source in enumerate(("001", "002", "001"), 1):
+        for end in ("wide", "tele"):
+            shutil.copy(captures / f"{source}_{end}.jpg", folder / f"{number}_{end}.jpg")
+    splits = set()
+    for seed, settings in ((0, SETTINGS), (3, replace(SETTINGS, edge_px=6)), (3, SETTINGS)):
+        for _ in range(2):  # the second one has nothing to do, and must do nothing
+            align_folder(folder, out, settings=settings, shape=Shape(3, seed=seed), jobs=1)
+            manifest = read_manifest(out / "manifest.json")
+            assert check_pairs(manifest, patch_px=16, mask_limit=1.0) == []
+            named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask) if path}
+            assert {
+                path for path in out.rglob("*.png") if build.WORK_NAME not in path.parts
+            } == named
+        splits.add(tuple(pair.split for pair in manifest))
+    assert len(splits) > 1
+
+
+def test_pairs_whose_photographs_are_gone_leave_the_set(captures, tmp_path, capsys):
+    folder, out = tmp_path / "photos", tmp_path / "set"
+    shutil.copytree(captures, folder, ignore=shutil.ignore_patterns(".truth", "truth.json"))
+    align_folder(folder, out, settings=SETTINGS, shape=SHAPE, jobs=1)
+    for path in folder.glob("002_*"):
+        path.unlink()
+    align_folder(folder, out, settings=SETTINGS, shape=SHAPE, jobs=1)
+    assert "Simulated_002 (002) left the set: not among the photographs" in capsys.readouterr().err
+    assert [pair.name for pair in read_manifest(out / "manifest.json")] == ["Simulated_001"]
+    assert [path for path in out.rglob("Simulated_002*.png") if "_m" not in path.name] == []
+
+
+def test_pairs_given_one_by_one_become_one_set(captures, tmp_path):
+    out = tmp_path / "set"
+    for name in ("001", "002", "001"):
+        wide, tele = captures / f"{name}_wide.jpg", captures / f"{name}_tele.jpg"
+        align_pair(wide, tele=tele, out=out, settings=SETTINGS, shape=SHAPE)
+    manifest = read_manifest(out / "manifest.json")
+    assert check_pairs(manifest, patch_px=16, mask_limit=1.0) == []
+    assert sorted(pair.name for pair in manifest) == ["Simulated_001", "Simulated_002"]
+    told = outcomes(out)
+    assert {told[name]["name"] for name in ("001_wide", "002_wide")} == {
+        "Simulated_001",
+        "Simulated_002",
+    }
+
+
+def test_a_set_inside_the_folder_is_not_taken_for_photographs(captures, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(captures, folder, ignore=shutil.ignore_patterns(".truth", "truth.json"))
+    for _ in range(2):
+        summary = align_folder(folder, folder / "set", settings=SETTINGS, shape=SHAPE, jobs=1)
+        assert summary.alone == ()
+        assert len(summary.outcomes) == 2
+
+
+def test_folder_of_somebody_else_is_refused(photos, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds other files"):
+        align_folder(photos, tmp_path, settings=SETTINGS, shape=SHAPE, jobs=1)
+
+
+def test_a_set_of_another_scale_is_left_alone(made, photos):
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    with pytest.raises(UsageError, match=r"holds a set at scale 3, and 2 is asked for"):
+        align_folder(photos, made, settings=Settings(scale=2), shape=Shape(scale=2), jobs=1)
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+
+
+def test_photographs_are_never_written_into(photos):
+    with pytest.raises(UsageError, match="holds, the folder"):
+        align_folder(photos, photos, settings=SETTINGS, shape=SHAPE, jobs=1)
+
+
+def test_splits_follow_the_seed_and_keep_scenes_together():
+    scenes = [f"scene {number}" for number in range(40)]
+    first = splits_of(scenes, SHAPE)
+    assert first == splits_of(scenes[::-1] * 2, SHAPE)
+    assert first != splits_of(scenes, Shape(3, seed=1))
+    counts = {name: list(first.values()).count(name) for name in ("train", "val", "test")}
+    assert counts == {"train": 32, "val": 4, "test": 4}
+
+
+def test_few_scenes_still_fill_every_split():
+    assert sorted(splits_of(["a", "b", "c"], SHAPE).values()) == ["test", "train", "val"]
+    assert splits_of(["a"], SHAPE) == {"a": "train"}

@@ -1,0 +1,125 @@
+"""The report in a real browser; skipped with the reason where there is none."""
+
+import html
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from d2csr.align.html_report import write_report
+from d2csr.align.outcome import Outcome
+
+BROWSER = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    about: dict[str, Any] = {"key": "", "scene": "s", "wide": "w.jpg", "tele": "t.jpg"}
+    good = Outcome(
+        name="Cam_001", capture="</script><b>one", verdict="accepted", lr_size=(100, 80),
+        hr_size=(200, 160),
+        scores={"residual_median_px": 0.1, "likeness": 0.9, "grid_error_px": None},
+        arrows=[[10.0, 10.0, 0.1, 0.2], [50.0, 60.0, 2.0, 0.0]], **about,
+    )  # fmt: skip
+    bad = Outcome(
+        name="Cam_002",
+        capture="two",
+        verdict="rejected",
+        cause="features",
+        reason="too few",
+        **about,
+    )
+    for kind, value in (("a", 60), ("b", 180)):
+        cv2.imwrite(str(tmp_path / f"Cam_001_{kind}.jpg"), np.full((160, 200, 3), value, np.uint8))
+    cv2.imwrite(str(tmp_path / "Cam_001_m.png"), np.full((80, 100, 4), 99, np.uint8))
+    path = tmp_path / "report.html"
+    write_report(
+        [good, bad], [(Path("alone.jpg"), "no partner")], work=tmp_path, path=path, scale=2
+    )
+    return path
+
+
+def test_names_cannot_end_the_script(report):
+    assert report.read_text().count("</script>") == 2
+
+
+# Runs in the page before its own script: keeps what goes wrong.
+WATCH = """<script>
+window.faults = [];
+addEventListener("error", event => faults.push(String(event.message || event.target.src)), true);
+console.error = console.warn = (...words) => faults.push(words.join(" "));
+</script>"""
+# Runs behind it: does what a reader does, and writes down what is seen.
+USE = """<script>
+const seen = {}, at_ = id => document.getElementById(id);
+const front = () => getComputedStyle(at_("b")).visibility === "visible";
+seen.sheet = at_("sheet").children.length;
+seen.lines = document.querySelectorAll("#field line").length;
+seen.front = [front()];
+setTimeout(() => seen.front.push(front()), 700);
+setTimeout(() => seen.front.push(front()), 1200);
+setTimeout(() => {
+  at_("flicker").click(); seen.still = [front()];
+  setTimeout(() => {
+    seen.still.push(front());
+    at_("swap").click(); seen.swapped = front();
+    at_("arrows").click(); seen.without = document.querySelectorAll("#field line").length;
+    const picture = at_("a").getBoundingClientRect(), field = at_("field").getBoundingClientRect();
+    seen.covers = Math.abs(picture.width - field.width) + Math.abs(picture.height - field.height);
+    seen.wide = picture.width;
+    const mask = at_("m");
+    const shown = () => mask.getBoundingClientRect().width * (mask.naturalWidth > 0);
+    seen.masked = [shown()]; at_("masked").click(); seen.masked.push(shown());
+    const untold = at_("scores").rows[2].cells[1];
+    seen.untold = [untold.textContent, untold.className];
+    seen.meaning = at_("scores").rows[1].cells[3].textContent;
+    at_("masked").click(); at_("sheet").children[1].click(); seen.masked.push(shown());
+    seen.reason = at_("reason").textContent;
+    seen.asked = performance.getEntriesByType("resource").map(entry => entry.name)
+      .filter(name => !name.startsWith("data:"));
+    seen.faults = faults;
+    document.body.dataset.seen = JSON.stringify(seen);
+  }, 1100);
+}, 1300);
+</script>"""
+
+
+def in_browser(page: Path, *more: str) -> str:
+    assert BROWSER is not None
+    command = [
+        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1250,1400",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=6000", *more, page.as_uri(),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here to open the report in")
+def test_report_works_in_a_browser(report):
+    page = report.read_text().replace("<title>", WATCH + "<title>").replace("</html>", USE)
+    (used := report.with_name("used.html")).write_text(page)
+    dom = in_browser(used, "--dump-dom")
+    assert 'data-ready="true"' in dom
+    assert "alone.jpg: no partner" in dom
+    seen = json.loads(html.unescape(dom.split('data-seen="')[1].split('"')[0]))
+    assert seen["sheet"] == 2
+    assert (seen["lines"], seen["without"]) == (2, 0)
+    assert seen["front"] == [True, False, True]  # it flickers every half second
+    assert seen["still"][0] == seen["still"][1] != seen["swapped"]
+    assert seen["covers"] < 1 < seen["wide"]  # arrows lie on the picture
+    assert seen["masked"] == [seen["wide"], 0, 0]  # over all of it, put away, and none of another
+    assert seen["untold"] == ["can't be told", "breach"]
+    assert "variance that the other picture explains" in seen["meaning"]
+    assert seen["reason"] == "rejected: too few"
+    assert (seen["asked"], seen["faults"]) == ([], [])

@@ -1,8 +1,0 @@
-"""The console: one, and on standard error."""
-
-from d2csr.core.log import console
-
-
-def test_the_console_is_one_and_on_standard_error():
-    assert console() is console()
-    assert console().stderr

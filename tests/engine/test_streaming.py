@@ -1,0 +1,136 @@
+"""The trunk run pass by pass is the trunk, whatever the model, the size, and the store."""
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d2csr.core.bundle import Bundle, BundleCard
+from d2csr.core.errors import UsageError
+from d2csr.engine.backends.base import Runner
+from d2csr.engine.feature_store import DiskScratch, MemoryScratch, Scratch
+from d2csr.engine.streaming import StreamedTrunk, plan_windows
+from d2csr.export.graphs import reach, write_trunk
+from d2csr.models.d2csr import D2CSR
+from tests.tiny_models import FACTS, random_network
+
+TREES = [
+    {"depth": 1, "children": 2},
+    {"depth": 1, "children": 3, "blocks": 2, "mean": "convolution"},
+    {"depth": 2, "children": 2, "groups": 2, "blocks": 2},
+    {"depth": 2, "children": 3, "deep_residual": False},
+    {"depth": 3, "children": 2},
+    {"depth": 2, "children": 2, "pooling_px": 5},
+    {"depth": 1, "children": 1, "pooling_px": 3, "groups": 2, "blocks": 2},
+]
+RUNS = (((1, 3), "memory"), ((30, 5), "disk"))
+
+
+def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
+    """Return the trunk of a bundle that has nothing else, so that it costs no verification."""
+    write_trunk(network, folder / "trunk.onnx")
+    config = network.config
+    graphs = {"trunk": "trunk.onnx"}
+    card = BundleCard(FACTS, config.scale, 0, config=config, reach=reach(config), graphs=graphs)
+    return StreamedTrunk(Runner(Bundle(folder, card), "openvino", "CPU", "fp32"))
+
+
+def _features(network: D2CSR, lr: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return torch.cat(network.divergence.features(torch.from_numpy(lr)), dim=1).numpy()
+
+
+def _picture(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).random((1, 3, height, width), np.float32)
+
+
+def _scratch(kind: str, lr: np.ndarray, folder: Path) -> Scratch:
+    if kind == "memory":
+        return MemoryScratch(*lr.shape[2:], dtype=np.float32)
+    return DiskScratch(*lr.shape[2:], dtype=np.float32, folder=folder)
+
+
+@pytest.mark.parametrize("choices", TREES, ids=lambda tree: "-".join(map(str, tree.values())))
+def test_passes_say_what_the_network_says(choices, tmp_path):
+    network = random_network(**choices)
+    trunk = _trunk(network, tmp_path)
+    for size, kind in RUNS:
+        lr = _picture(*size)
+        scratch = _scratch(kind, lr, tmp_path)
+        features = trunk.run(lr, scratch=scratch, window_rows=1)  # the fewest that a pass can
+        assert np.abs(features.read(0, size[0]) - _features(network, lr)).max() < 1e-5
+        scratch.close()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[D2CSR, StreamedTrunk]:
+    """Return a network of two leaves and its trunk."""
+    network = random_network(depth=1, children=2)
+    return network, _trunk(network, tmp_path_factory.mktemp("small"))
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 45))
+@settings(max_examples=8)
+def test_passes_are_exact_at_any_size_in_any_windows(small, height, width, window_rows):
+    network, trunk = small
+    lr = _picture(height, width)
+    scratch = MemoryScratch(height, width, dtype=np.float32)
+    features = trunk.run(lr, scratch=scratch, window_rows=window_rows)
+    assert np.abs(features.read(0, height) - _features(network, lr)).max() < 1e-5
+
+
+@given(st.integers(1, 300), st.integers(0, 9), st.integers(1, 80))
+def test_windows_write_every_row_once_and_read_their_halo(height, halo_rows, more):
+    rows = 2 * halo_rows + more
+    windows = plan_windows(height, rows=rows, halo_rows=halo_rows)
+    assert [row for w in windows for row in range(w.first, w.last)] == list(range(height))
+    assert {window.bottom - window.top for window in windows} == {min(rows, height)}
+    for window in windows:
+        assert window.top <= max(0, window.first - halo_rows)
+        assert window.bottom >= min(height, window.last + halo_rows)
+
+
+def test_a_passs_results_take_the_place_of_what_it_has_read(small):
+    """At most a leaf done and the residual of the other's block: the head is computed anew."""
+    _, trunk = small
+    assert trunk.asks.channels == 4 + 4
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_scratch_gives_back_what_it_was_given(kind, tmp_path):
+    random = np.random.default_rng(0)
+    scratch = _scratch(kind, _picture(9, 5), tmp_path)
+    maps = {scratch.add(channels): channels for channels in (2, 1, 3)}
+    values = {planes: random.random((1, c, 9, 5), np.float32) for planes, c in maps.items()}
+    for first, last in ((4, 9), (0, 4)):
+        for planes, whole in values.items():
+            scratch.write(planes, first=first, rows=whole[:, :, first:last])
+    for planes, whole in values.items():
+        assert np.array_equal(scratch.read(planes, first=2, last=7), whole[:, :, 2:7])
+    scratch.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_were_read_are_copies(tmp_path):
+    """A pass writes where it has read; what it still needs must not change under it."""
+    scratch = _scratch("memory", _picture(4, 5), tmp_path)
+    planes = scratch.add(1)
+    scratch.write(planes, first=0, rows=np.zeros((1, 1, 4, 5), np.float32))
+    rows = scratch.read(planes, first=0, last=4)
+    scratch.write(planes, first=0, rows=np.ones((1, 1, 4, 5), np.float32))
+    assert not rows.any()
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    scratch = DiskScratch(1000, 1000, dtype=np.float32, folder=tmp_path)
+    with pytest.raises(UsageError, match=r"can't take 62 MiB more for scratch: No space.*TMPDIR"):
+        scratch.add(16)
+    scratch.close()

@@ -1,0 +1,54 @@
+"""How far the graphs look, against what really changes when one pixel does."""
+
+import numpy as np
+import pytest
+import torch
+
+from d2csr.export.graphs import reach
+from tests.tiny_models import random_network
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_sr_depends_on_no_feature_beyond_the_halo(scale):
+    """A change of one row of features and LR moves no SR row more than `halo_lr_rows` away."""
+    network = random_network(scale=scale, base="bicubic").double()
+    tree, row = network.divergence, 12
+    lr = torch.rand(1, 3, 25, 6, dtype=torch.float64)
+    features = [torch.rand(1, 4, 25, 6, dtype=torch.float64) for _ in range(4)]
+
+    def sr() -> np.ndarray:
+        pictures = [
+            tree.finish(tail(each), tree.rest(lr))
+            for tail, each in zip(tree.tails, features, strict=True)
+        ]
+        stacked = torch.stack(pictures, 1)
+        return (stacked * network.convergence(stacked)[:, :, None]).sum(1).detach().numpy()
+
+    before = sr()
+    lr[:, :, row] += 100
+    for each in features:
+        each[:, :, row] += 100
+    rows = np.flatnonzero((sr() != before).any((0, 1, 3))) // scale
+    halo = reach(network.config).halo_lr_rows
+    assert row - halo <= rows.min() <= row - 2
+    assert row + 2 <= rows.max() <= row + halo
+
+
+def test_the_trunk_of_local_pooling_sees_as_far_as_its_card_says():
+    network = random_network(pooling_px=5, depth=1).double()
+    for name, value in network.named_parameters():
+        if name.endswith(("squeeze.bias", "conv1.bias")):
+            value.data.fill_(9)  # so that no ReLU is closed: the gates depend on what they see
+    middle = network.config.pooling_px + reach(network.config).trunk_lr_px
+    lr = torch.rand(1, 3, 1, 2 * middle + 1, dtype=torch.float64)
+    before = torch.cat(network.divergence.features(lr), 1)
+    lr[..., middle] += 1
+    changed = (torch.cat(network.divergence.features(lr), 1) != before).numpy()
+    columns = np.flatnonzero(changed.any((0, 1, 2)))
+    assert (middle - columns.min(), columns.max() - middle) == (
+        reach(network.config).trunk_lr_px,
+    ) * 2
+
+
+def test_a_mean_over_the_whole_picture_has_no_end():
+    assert reach(random_network().config).trunk_lr_px is None

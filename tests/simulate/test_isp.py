@@ -1,0 +1,84 @@
+"""Development: a Bayer mosaic filled in again, tone curves, sharpening, bands of rows."""
+
+import cv2
+import numpy as np
+import pytest
+
+from d2csr.simulate.camera_config import DevelopmentPart
+from d2csr.simulate.isp import (
+    LINEAR_OF_SRGB8,
+    Development,
+    demosaic,
+    develop,
+    jpeg_bytes,
+    srgb_of_linear,
+    through_jpeg,
+    with_contrast,
+)
+
+PLAIN = DevelopmentPart(sharpening=0.0, jpeg_quality=0)
+
+
+def mosaic_of(rgb):
+    raw = rgb[..., 1].copy()
+    raw[::2, ::2] = rgb[::2, ::2, 0]
+    raw[1::2, 1::2] = rgb[1::2, 1::2, 2]
+    return raw
+
+
+def test_a_slope_of_light_survives_mosaic_and_demosaic():
+    """What is linear in place, each colour by itself, is interpolated exactly."""
+    y, x = np.mgrid[:40, :50].astype(np.float32)
+    rgb = np.stack([0.2 + 0.004 * x, 0.3 + 0.003 * y, 0.5 - 0.002 * (x + y)], axis=-1)
+    found = demosaic(mosaic_of(rgb))
+    assert np.abs(found - rgb)[4:-4, 4:-4].max() < 1e-5
+
+
+def test_measured_colours_stay_and_gray_detail_comes_back():
+    rng = np.random.default_rng(0)
+    coarse = rng.random((20, 20)).astype(np.float32)
+    gray = cv2.resize(coarse, (80, 80), interpolation=cv2.INTER_CUBIC)
+    found = demosaic(mosaic_of(np.repeat(gray[..., None], 3, axis=-1)))
+    inner = found[6:-6, 6:-6] - gray[6:-6, 6:-6, None]
+    assert np.sqrt((inner**2).mean()) < 0.02
+    assert np.array_equal(found[1::2, ::2, 1], gray[1::2, ::2])
+
+
+def test_tables_follow_the_standard():
+    assert LINEAR_OF_SRGB8[128] == pytest.approx(((128 / 255 + 0.055) / 1.055) ** 2.4, rel=1e-6)
+    eight_bit = np.arange(256, dtype=np.float32) / 255
+    assert np.abs(srgb_of_linear(LINEAR_OF_SRGB8) - eight_bit).max() < 2e-5
+
+
+def test_contrast_turns_about_black_middle_and_white():
+    ends = np.array([0, 0.5, 1], np.float32)
+    assert with_contrast(ends, 1.4) == pytest.approx(ends)
+    step = np.array([0.499, 0.501], np.float32)
+    assert np.diff(with_contrast(step, 1.4)) / np.diff(step) == pytest.approx(1.4, rel=1e-3)
+
+
+def test_bands_of_rows_leave_no_seam(monkeypatch):
+    raw = np.random.default_rng(1).random((90, 40, 1)).astype(np.float32)
+    way = Development(DevelopmentPart(sharpening=1.0))
+    whole = develop(raw, way)
+    monkeypatch.setattr("d2csr.simulate.isp.ROWS", 32)
+    assert np.array_equal(develop(raw, way), whole)
+
+
+def test_white_balance_gains_move_red_and_blue_alone():
+    raw = np.full((20, 20, 1), 0.25, np.float32)
+    red, green, blue = develop(raw, Development(PLAIN, (1.1, 1.0, 0.9)))[10, 10]
+    assert red > green > blue
+    assert green == round(255 * float(srgb_of_linear(np.float32([0.25]))[0]))
+
+
+def test_jpeg_keeps_less_at_a_lower_quality_and_all_at_none():
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
+    good, poor = (
+        through_jpeg(noise, DevelopmentPart(jpeg_quality=quality)).astype(int)
+        for quality in (95, 30)
+    )
+    assert np.abs(good - noise).mean() < np.abs(poor - noise).mean()
+    assert through_jpeg(noise, PLAIN) is noise
+    fine, coarse = (len(jpeg_bytes(noise, DevelopmentPart(jpeg_chroma=c))) for c in ("444", "420"))
+    assert coarse < fine
