@@ -24,13 +24,13 @@ import numpy as np
 
 import d2csr.align
 from d2csr import __version__
-from d2csr.align.photo import Photo, read_couple
-from d2csr.align.registration.quality import refuse_untrustworthy
-from d2csr.align.registration.refine import ROUNDS, Switches
+from d2csr.align.photo import Photo, read_pair
+from d2csr.align.registration.quality import check_quality
+from d2csr.align.registration.refine import ROUNDS, Ablation
 from d2csr.align.registration.transform import Mapping, covered_region, registered_of_wide
 from d2csr.align.registration.warp import gray01
 from d2csr.align.steps import Settings, register
-from d2csr.core.errors import Rejection
+from d2csr.core.errors import PairRejectedError
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Region, Size
 from d2csr.images.reader import read_rgb8
@@ -42,8 +42,8 @@ from d2csr.simulate.camera_config import (
     ScenePart,
     SensorPart,
 )
-from d2csr.simulate.generate import Job, simulate
-from d2csr.simulate.ground_truth import Truth, read_truth
+from d2csr.simulate.generate import SimulationOptions, simulate
+from d2csr.simulate.ground_truth import GroundTruth, read_truth
 from d2csr.simulate.scene import Procedural
 
 SCALES = (2, 3, 4, 8)
@@ -84,7 +84,7 @@ class Rows:
         return row
 
 
-Good = tuple[int, Path, Truth]
+Good = tuple[int, Path, GroundTruth]
 
 _DECENTRED = {"p1": (-5e-4, 5e-4), "p2": (-5e-4, 5e-4)}
 CAMERA = Camera(  # harder than the default: a mosaic, and aliasing that no filter takes away
@@ -108,7 +108,9 @@ def captures(work: Path, *, large: bool) -> Iterator[Good]:
                 size = LARGE[scale] if large else SMALL[number % len(SMALL)]
                 layers = LAYERS if number in LAYERED else 0
                 camera = CAMERA.model_copy(update={"scene": ScenePart(layers=layers)})
-                job = Job(scale=scale, camera=camera, captures=True, seed=100 * scale + number)
+                job = SimulationOptions(
+                    scale=scale, camera=camera, captures=True, seed=100 * scale + number
+                )
                 simulate([Procedural(size, (scale, number))], out, job=job)
             (truth,) = read_truth(out)
             yield scale, out, truth
@@ -117,7 +119,7 @@ def captures(work: Path, *, large: bool) -> Iterator[Good]:
 def couple_of(good: Good) -> tuple[Photo, Photo]:
     """Return the photographs of a simulated pair."""
     _, folder, truth = good
-    return read_couple(folder / truth.wide_file, folder / truth.tele_file)
+    return read_pair(folder / truth.wide_file, folder / truth.tele_file)
 
 
 def good_row(good: Good) -> dict[str, Any]:
@@ -134,14 +136,14 @@ def verdict(couple: tuple[Photo, Photo], scale: int, *, good: Good | None) -> di
     """Return whether a pair is accepted, its scores, and how far its grid is off."""
     try:
         registered = register(*couple, settings=Settings(scale))
-    except Rejection as rejection:
+    except PairRejectedError as rejection:
         return {"accepted": False, "reason": rejection.reason}
     row: dict[str, Any] = {"scores": registered.scores.as_json()}
     if good is not None:
         row |= errors_px(registered.mapping, good, used=(registered.region, registered.mask))
     try:
-        refuse_untrustworthy(registered.scores, scale=scale)
-    except Rejection as rejection:
+        check_quality(registered.scores, scale=scale)
+    except PairRejectedError as rejection:
         return row | {"accepted": False, "reason": rejection.reason}
     return row | {"accepted": True}
 
@@ -250,11 +252,11 @@ COMPETITORS: dict[str, Callable[[Grays, int], Mapping]] = {
     "ECC alone": ecc_alone,
 }
 VARIANTS = {
-    "without lenses and mesh": Switches(radial=False, mesh=False),
-    "without HR blur": Switches(blur=False),
-    "without brightness matching": Switches(tone=False),
-    "without iteration": Switches(rounds=ROUNDS[-1:], again=0),
-    "without rounds that leave out what is masked": Switches(again=0),
+    "without lenses and mesh": Ablation(radial=False, mesh=False),
+    "without HR blur": Ablation(blur=False),
+    "without brightness matching": Ablation(tone=False),
+    "without iteration": Ablation(rounds=ROUNDS[-1:], again=0),
+    "without rounds that leave out what is masked": Ablation(again=0),
 }
 
 
@@ -280,7 +282,7 @@ def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
     """Return a method's error, or why it has none."""
     try:
         return errors_px(method(), good)
-    except (Rejection, np.linalg.LinAlgError) as fault:
+    except (PairRejectedError, np.linalg.LinAlgError) as fault:
         return {"failed": str(fault)[:200]}
     except cv2.error as fault:
         if fault.code != cv2.Error.STS_NO_CONV:

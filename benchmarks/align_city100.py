@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from d2csr import __version__
-from d2csr.align.photo import Photo, read_couple
+from d2csr.align.photo import Photo, read_pair
 from d2csr.align.registration.transform import covered_region
 from d2csr.align.registration.warp import gray01
 from d2csr.align.steps import Settings, register
@@ -31,7 +31,7 @@ def moved_row(lr: Path, rng: np.random.Generator) -> dict:
     The truth is this tool's own registration of the published pair, moved: what is measured is how
     far the movement is recovered, not how well the published pair was registered.
     """
-    wide, tele = read_couple(lr, lr.with_name(lr.name.replace("_LR3", "_HR")))
+    wide, tele = read_pair(lr, lr.with_name(lr.name.replace("_LR3", "_HR")))
     width, height = tele.size
     move = np.eye(3) + np.array([[0.01, 0.012, 0], [-0.012, -0.008, 0], [0, 0, 0]]) * rng.normal()
     move[:2, 2] = rng.uniform(-12, 12, 2)

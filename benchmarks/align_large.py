@@ -17,7 +17,7 @@ from watched import run_watched
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Size
 from d2csr.images.reader import image_size
-from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.ground_truth import read_truth
 from d2csr.simulate.scene import Procedural
 
@@ -30,7 +30,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         captures, out = folder / "captures", folder / "pairs"
-        simulate([Procedural(SCENE, (4, 24))], captures, job=Job(scale=SCALE, captures=True))
+        simulate(
+            [Procedural(SCENE, (4, 24))],
+            captures,
+            job=SimulationOptions(scale=SCALE, captures=True),
+        )
         (truth,) = read_truth(captures)
         tele = image_size(captures / truth.tele_file)
         command = [sys.executable, "-m", "d2csr", "align", str(captures), "-o", str(out)]

@@ -29,9 +29,9 @@ import pyvips
 
 from d2csr.core.errors import D2csrError
 from d2csr.core.files import write_atomically
-from d2csr.images.formats import losses_of
-from d2csr.images.reader import read_picture
-from d2csr.images.writer import StripWriter
+from d2csr.images.formats import format_limitations
+from d2csr.images.reader import read_image
+from d2csr.images.writer import ImageWriter
 
 RESULTS = Path(__file__).parent / "results" / "fuzz_files.json"
 SEED = 0
@@ -243,21 +243,21 @@ def worker(out: Path) -> None:
 def outcome(path: Path, target: Path) -> dict[str, Any]:
     """Return what came of one file; a bug of ours raises."""
     try:
-        picture = read_picture(path, limit_mp=LIMIT_MP)
+        picture = read_image(path, limit_mp=LIMIT_MP)
     except D2csrError as fault:
         if "\n" in str(fault) or not fault.remedy:
             raise ValueError(f"no plain words: {fault}") from fault
         return {"read": False, "problem": fault.problem[:60]}
     layout, height = picture.layout, picture.size.height
     try:
-        losses_of(layout, target, size=picture.size)
+        format_limitations(layout, target, size=picture.size)
     except D2csrError:  # too large for the format, and said before any work
         target = target.with_suffix(".png")
     rows = picture.pixels
     if picture.alpha is not None:
         rows = np.dstack([rows, picture.alpha])
     try:
-        with StripWriter(
+        with ImageWriter(
             target, size=picture.size, layout=layout, kept=picture.kept, scale=2.0
         ) as strips:
             for top in range(0, height, 7):
@@ -266,7 +266,7 @@ def outcome(path: Path, target: Path) -> dict[str, Any]:
         if target.exists():
             raise ValueError(f"half a file is left after {fault}") from fault
         return {"read": True, "written": False, "problem": fault.problem[:200]}
-    again = read_picture(target)
+    again = read_image(target)
     if target.suffix in LOSSLESS and not np.array_equal(again.pixels, picture.pixels):
         raise ValueError(f"{target.suffix} changed the pixels")
     target.unlink()

@@ -26,22 +26,22 @@ import numpy as np
 import openvino
 import torch
 
-from d2csr.core.bundle import Bundle, CardFacts
+from d2csr.core.bundle import Bundle, ModelMetadata
 from d2csr.core.config import preset
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
 from d2csr.engine import open_engine
-from d2csr.engine.backends.openvino_rewrites import in_parts
+from d2csr.engine.backends.openvino_rewrites import split_bf16
 from d2csr.engine.model import shipped_bundles
 from d2csr.export.bundle_writer import export_bundle
 from d2csr.export.quantization import (
     calibration_crops,
     float_graph,
-    imported_nncf,
+    import_nncf,
     psnr_db,
-    quantized,
+    quantize_graph,
     save_quantized,
 )
 from d2csr.models.d2csr import D2CSR
@@ -141,7 +141,7 @@ def measured(bundle: Bundle, pairs: Manifest, *, folder: Path, thorough: bool) -
 
 def variants(bundle: Bundle) -> Iterator[Variant]:
     """Yield what is tried beside the way that an export chooses."""
-    nncf = imported_nncf()
+    nncf = import_nncf()
     from nncf.quantization.advanced_parameters import QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -208,7 +208,7 @@ def with_variant(
         (folder / name).symlink_to(bundle.graph(role))
         graphs[f"{role}_int8"] = name
         if role in variant.roles:
-            model = quantized(
+            model = quantize_graph(
                 bundle,
                 role,
                 crops=crops,
@@ -229,7 +229,7 @@ def raced(bundle: Bundle, *, lr01: np.ndarray[Any, Any]) -> dict[str, Any]:
         engine.run(lr01)
     for _ in range(ROUNDS):
         for name, engine in engines.items():
-            seconds[name].append(processor_seconds(lambda run=engine.bands: list(run(lr01))))
+            seconds[name].append(processor_seconds(lambda run=engine.iter_strips: list(run(lr01))))
     ratios = sorted(a / b for a, b in zip(seconds["bf16"], seconds["int8"], strict=True))
     return {
         "bf16_s": round(statistics.median(seconds["bf16"]), 4),
@@ -248,10 +248,10 @@ def profiled(bundle: Bundle, *, crops: Sequence[np.ndarray[Any, Any]]) -> dict[s
     for role in ROLES:
         graphs = {
             "bf16": float_graph(bundle, role),
-            "int8": quantized(bundle, role, crops=crops),
+            "int8": quantize_graph(bundle, role, crops=crops),
         }
         if role == "tail":
-            fed["lr"] = in_parts(fed["lr"])
+            fed["lr"] = split_bf16(fed["lr"])
         found[role] = {name: _kinds(graph, fed) for name, graph in graphs.items()}
     return found
 
@@ -259,7 +259,7 @@ def profiled(bundle: Bundle, *, crops: Sequence[np.ndarray[Any, Any]]) -> dict[s
 def wide(scratch: Path) -> dict[str, Any]:
     """Return the speed of a network of the paper's width, with random weights."""
     torch.manual_seed(0)
-    card = CardFacts(name="paper-width", licence="none", data="random weights")
+    card = ModelMetadata(name="paper-width", licence="none", data="random weights")
     bundle = export_bundle(D2CSR(preset("paper", 4)).eval(), scratch / "paper", card=card)
     noise = np.random.default_rng(0).integers(0, 256, (4, WIDE_PX, WIDE_PX, 3), dtype=np.uint8)
     made = with_variant(

@@ -75,8 +75,8 @@ def measure_paper(megapixels: float) -> dict[str, Any]:
             saved = wanted if not rows else Path(folder) / "sr.raw"
             begun = time.perf_counter()
             with Worker(job, threads=cores()) as worker:
-                worker.ask({"ask": "enlarge", "picture": str(picture), "save": str(saved)})
-                held = worker.ask({"ask": "memory"})["bytes"]
+                worker.request({"ask": "enlarge", "picture": str(picture), "save": str(saved)})
+                held = worker.request({"ask": "memory"})["bytes"]
             row = {"backend": backend, "precision": precision, "peak_bytes": held}
             row["seconds_with_loading"] = time.perf_counter() - begun
             if rows:

@@ -22,7 +22,7 @@ import d2csr
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Size
 from d2csr.images.reader import read_rgb8
-from d2csr.upscale.options import resampled
+from d2csr.upscale.options import resample_rows
 
 RESULTS = Path(__file__).parent / "results"
 CASES = (
@@ -59,7 +59,7 @@ def measure(name: str, folder: Path, *, outscale: float) -> dict[str, Any]:
         hr = read_rgb8(path.with_name(path.name.replace(f"LR{model.scale}", "HR")))
         size = Size(round(lr.shape[1] * outscale), round(lr.shape[0] * outscale))
         lr01 = lr.astype(np.float32) / np.float32(255)
-        sr01 = np.concatenate([band.output.sr for band in model.engine.bands(lr01)])
+        sr01 = np.concatenate([band.output.sr for band in model.engine.iter_strips(lr01)])
         hr01 = hr.astype(np.float32) / np.float32(255)
         made = {way: brought(sr01, size, way=way) for way in WAYS}
         wanted = {way: brought(hr01, size, way=way) for way in WAYS}
@@ -79,7 +79,7 @@ def brought(image01: Pixels, size: Size, *, way: str) -> Pixels:
     to: Callable[[Pixels], Pixels] = linear if way == "linear" else np.asarray
     back: Callable[[Pixels], Pixels] = stored if way == "linear" else np.asarray
     own = Size(image01.shape[1], image01.shape[0])
-    (rows,) = resampled([to(image01)], size=own, wanted=size)
+    (rows,) = resample_rows([to(image01)], size=own, wanted=size)
     return back(rows)
 
 

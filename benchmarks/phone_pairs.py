@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from d2csr.align.build import align_folder
-from d2csr.align.dataset import Shape
+from d2csr.align.dataset import DatasetLayout
 from d2csr.align.steps import Settings
 from d2csr.core.files import write_atomically
 
@@ -33,7 +33,7 @@ def main() -> None:
     photos = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / PHOTOS
     with tempfile.TemporaryDirectory() as folder:
         out = asked.out or Path(folder) / "set"
-        settings, shape = Settings(SCALE), Shape(SCALE)
+        settings, shape = Settings(SCALE), DatasetLayout(SCALE)
         summary = align_folder(photos, out, settings=settings, shape=shape, jobs=None)
     values = {
         "date": date.today().isoformat(),

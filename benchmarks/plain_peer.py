@@ -24,13 +24,13 @@ from torch import Tensor
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.data.pairs import load_pair
 from d2csr.data.pixel_cache import open_cache
-from d2csr.data.sampling import CropSampler, Loader
+from d2csr.data.sampling import CropLoader, CropSampler
 from d2csr.data.sources import open_pairs
 from d2csr.evaluate.evaluate import evaluate_models
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.protocols import score
 from d2csr.speed.measure import machine
-from d2csr.train.trainer import Average
+from d2csr.train.trainer import EMA
 
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path("build/plain_peer")
@@ -91,7 +91,7 @@ def main() -> None:
 def trained(network: PlainNet, data: Path, *, steps: int) -> Best:
     """Return the average with the best val figure; Adam on L1, warm-up, then half a cosine."""
     optimizer = torch.optim.Adam(network.parameters(), RATE)
-    average = Average(network, AVERAGE)
+    average = EMA(network, AVERAGE)
     ready = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     compiled = torch.compile(ready)
     sampler = CropSampler(
@@ -102,7 +102,7 @@ def trained(network: PlainNet, data: Path, *, steps: int) -> Best:
         seed=SEED,
     )
     best = Best(-math.inf, 0, {})
-    for step, batch in Loader(sampler).starting_at(0):
+    for step, batch in CropLoader(sampler).iter_from(0):
         if step == steps:
             break
         optimizer.param_groups[0]["lr"] = rate_at(step, steps)
@@ -129,7 +129,7 @@ def rate_at(step: int, steps: int) -> float:
     return RATE * min(1.0, (step + 1) / WARMUP) * falling
 
 
-def validated(network: PlainNet, average: Average, *, folder: Path) -> float:
+def validated(network: PlainNet, average: EMA, *, folder: Path) -> float:
     """Return the mean PSNR of the averaged weights on a folder of pairs."""
     plain = PlainNet(network.sizes).eval()
     plain.load_state_dict(average.tensors)

@@ -1,7 +1,7 @@
 """What the shipped models score on the real test pairs they were made for, beside two baselines.
 
 Under every protocol, with intervals, paired differences and calibration; written to
-`results/real_pairs-MODEL.json`, from which README and the models' cards take their figures.
+`results/real_pairs-MODEL_FILE.json`, from which README and the models' cards take their figures.
 
     D2CSR_DATA=DATA python benchmarks/real_pairs.py
 """
@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 from d2csr.core.results import Results, write_results
-from d2csr.engine.model import resolve
-from d2csr.evaluate.checks import Extras
+from d2csr.engine.model import find_bundle
+from d2csr.evaluate.checks import EvaluationOptions
 from d2csr.evaluate.evaluate import card_figures, evaluate_models
 from d2csr.evaluate.tables import print_results
-from d2csr.export.bundle_writer import set_figures
+from d2csr.export.bundle_writer import update_scores
 from d2csr.metrics.protocols import PROTOCOLS
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,12 +37,12 @@ def main() -> None:
         write_results(results, RESULTS / f"real_pairs-{name}.json")
         figures = card_figures(results, model=name, data=words)
         chosen = [figure for figure in figures if figure.protocol == ON_CARDS]
-        set_figures(resolve(name), chosen)
+        update_scores(find_bundle(name), chosen)
 
 
 def measured(name: str, folder: Path) -> Results:
     """Return the scores of a model and the baselines on a set's test pairs."""
-    extras = Extras(fit=folder / "train", calibration=True)
+    extras = EvaluationOptions(fit=folder / "train", calibration=True)
     return evaluate_models(
         ("linear", name), folder / "test", protocols=tuple(PROTOCOLS), extras=extras
     )

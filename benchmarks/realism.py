@@ -29,7 +29,7 @@ from d2csr.images.pixels import luma_of_rgb8
 from d2csr.images.reader import read_rgb8
 from d2csr.metrics.protocols import score
 from d2csr.simulate.camera_config import Camera, DevelopmentPart, SensorPart
-from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.scene import photos_in
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,7 +63,11 @@ def main() -> None:
         manifests = {"real": open_pairs(data / REAL)}
         for name, camera in CAMERAS.items():
             out = Path(folder) / name
-            simulate(photos_in([data / PHOTOS], out=out), out, job=Job(scale=SCALE, camera=camera))
+            simulate(
+                photos_in([data / PHOTOS], out=out),
+                out,
+                job=SimulationOptions(scale=SCALE, camera=camera),
+            )
             manifests[name] = open_pairs(out)
         reduced = Path(folder) / "bicubic"
         manifests["bicubic reductions"] = make_bicubic_pairs(data / PHOTOS, reduced, scale=SCALE)

@@ -19,7 +19,7 @@ from d2csr.core.files import write_atomically
 from d2csr.data.synthetic import make_bicubic_pairs
 from d2csr.evaluate.evaluate import evaluate_models
 from d2csr.simulate.camera_config import Camera
-from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.scene import photos_in
 
 RESULTS = Path(__file__).parent / "results" / "realism_training-2026-11-23.json"
@@ -74,7 +74,7 @@ def make_pairs(out: Path, photos: Path, *, scale: int, kind: str) -> None:
     if kind == "bicubic":
         make_bicubic_pairs(photos, out, scale=scale, split="train")
         return
-    job = Job(scale=scale, camera=Camera(), shots=SHOTS[scale], val=0, test=0)
+    job = SimulationOptions(scale=scale, camera=Camera(), shots=SHOTS[scale], val=0, test=0)
     simulate(photos_in([photos], out=out), out, job=job)
 
 

@@ -1,7 +1,7 @@
 """How much faster a training step is than the plain one of the same network on this machine.
 
 Plain is what the literature runs: fp32, NCHW, eager, Adam as PyTorch sets it up. Ours is
-`d2csr.train.loop.update` as recipes run it, and the same compiled. All alternate in one process;
+`d2csr.train.loop.train_step` as recipes run it, and the same compiled. All alternate in one process;
 each ratio is of medians, its interval the middle 95% of bootstrapped medians.
 
     python benchmarks/training_step.py --rounds 7 --threads 2
@@ -25,15 +25,15 @@ from d2csr.core.files import write_atomically
 from d2csr.data.sampling import CropBatch
 from d2csr.losses.reconstruction import predictions_loss
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.distributed import Devices, Precision
-from d2csr.train.loop import update
+from d2csr.train.distributed import DistributedContext, Precision
+from d2csr.train.loop import train_step
 from d2csr.train.recipe import Recipe, read_recipe
-from d2csr.train.trainer import Run
+from d2csr.train.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results"
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CASES = {"paper_x4": "paper_x4.yaml", "shipped_x3": "city100_nikon_x3.yaml"}
-DEVICES = Devices(torch.device("cpu"))
+DEVICES = DistributedContext(torch.device("cpu"))
 
 Step = Callable[[], object]
 
@@ -128,10 +128,10 @@ def our_step(
     recipe = recipe.model_copy(update={"loss": loss})
     network = network_of(recipe.model.config())
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
-    run = Run(recipe, Path("unused"), network=network, devices=DEVICES, precision=precision)
+    run = Trainer(recipe, Path("unused"), network=network, devices=DEVICES, precision=precision)
     if compiled:
         network.divergence.compile()
-    return lambda: update(run, batch)
+    return lambda: train_step(run, batch)
 
 
 def plain_step(recipe: Recipe, batch: CropBatch) -> Step:

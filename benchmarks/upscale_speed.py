@@ -28,8 +28,8 @@ from d2csr.core.files import write_atomically
 from d2csr.engine.model import shipped_bundles
 from d2csr.speed.charts import print_speed
 from d2csr.speed.measure import (
+    BenchmarkOptions,
     Ratio,
-    Wish,
     machine,
     measure,
     measure_ceilings,
@@ -88,13 +88,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     asked = parser.parse_args()
-    wish = Wish(
+    wish = BenchmarkOptions(
         height=asked.size,
         width=asked.size,
         rounds=asked.rounds,
         threads=asked.threads,
         backends=("openvino",),
-        told=lambda line: print(line, file=sys.stderr, flush=True),
+        on_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
     ceilings = measure_ceilings({SHIPPED_CHANNELS, PAPER_CHANNELS}, wish)
     for case in asked.cases:
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def measure_models(
-    case: str, wish: Wish, *, ceilings: list[CeilingResult]
+    case: str, wish: BenchmarkOptions, *, ceilings: list[CeilingResult]
 ) -> tuple[dict[str, Any], list[Target]]:
     """Return the results of `paper` or of the shipped models, and the targets set for them."""
     wish = replace(wish, reference_rounds=REFERENCE_ROUNDS[case])
@@ -168,7 +168,7 @@ def share_interval(row: BackendResult) -> Ratio:
     return ratio_of_medians([at_ceiling_s], row.seconds)
 
 
-def measure_peers(wish: Wish, ceilings: list[CeilingResult]) -> dict[str, Any]:
+def measure_peers(wish: BenchmarkOptions, ceilings: list[CeilingResult]) -> dict[str, Any]:
     """Return our network and the plain one on all peers, run by run in turns."""
     bundle, sizes = peer_bundle(), peer_sizes()
     plain = PlainNet(sizes)
@@ -199,7 +199,7 @@ def measure_peers(wish: Wish, ceilings: list[CeilingResult]) -> dict[str, Any]:
     }
 
 
-def _run_peers(bundle: Bundle, *, sizes: list[int], wish: Wish) -> list[dict[str, Any]]:
+def _run_peers(bundle: Bundle, *, sizes: list[int], wish: BenchmarkOptions) -> list[dict[str, Any]]:
     """Return every peer's runs, ours first."""
     own = {"job": "engine", "bundle": str(bundle.folder), "backend": "openvino"}
     command = (sys.executable, str(Path(__file__).parent / "peers" / "worker.py"))
@@ -212,12 +212,12 @@ def _run_peers(bundle: Bundle, *, sizes: list[int], wish: Wish) -> list[dict[str
             workers.append(stack.enter_context(Worker(job, threads=wish.threads)))
             rows.append({"name": f"{PEER_MODEL} openvino {precision}"})
         for peer in PEERS:
-            wish.told(f"peer {peer}")
+            wish.on_progress(f"peer {peer}")
             worker = Worker({"peer": peer, "sizes": sizes}, threads=wish.threads, command=command)
             workers.append(stack.enter_context(worker))
-            rows.append({"name": f"plain {peer}", **worker.ask({"ask": "check"})})
+            rows.append({"name": f"plain {peer}", **worker.request({"ask": "check"})})
         for worker in workers:
-            worker.ask({"ask": "run", "height": wish.height, "width": wish.width})
+            worker.request({"ask": "run", "height": wish.height, "width": wish.width})
         for row, seconds in zip(rows, run_alternately(workers, wish=wish), strict=True):
             row["seconds"] = seconds
     return rows

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from d2csr.core.files import write_atomically
-from d2csr.engine.backends.base import Planes
+from d2csr.engine.backends.base import NchwArray
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.model import shipped_bundles
-from d2csr.engine.streaming import WindowedTrunk
+from d2csr.engine.streaming import TiledTrunk
 from d2csr.images.reader import read_rgb8
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,11 +61,11 @@ def measured(photo: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def enlarged(engine: Engine, lr: Planes, *, rows: int) -> np.ndarray:
+def enlarged(engine: Engine, lr: NchwArray, *, rows: int) -> np.ndarray:
     """Return SR (1, 3, S h, S w), clipped, its features from parts of so many rows."""
     runner = engine.runner
     reach_rows = runner.bundle.card.config.trunk_reach_px
-    trunk = WindowedTrunk(runner.compile("trunk"), lr, rows=rows, reach_rows=reach_rows)
+    trunk = TiledTrunk(runner.compile("trunk"), lr, rows=rows, reach_rows=reach_rows)
     parts = [trunk.read(at, min(at + rows, lr.shape[2])) for at in range(0, lr.shape[2], rows)]
     _, _, sr = runner.compile("tail")([np.concatenate(parts, axis=2), lr])
     return sr.clip(0, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from d2csr.core.bundle import read_bundle
 from d2csr.core.results import Results, SystemResult, read_results
-from d2csr.engine.model import resolve
+from d2csr.engine.model import find_bundle
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "README.md"
@@ -44,7 +44,7 @@ def _cells(results: Results, row: SystemResult, *, model: str) -> tuple[str, ...
     return (
         results.data.removeprefix("$D2CSR_DATA/"),
         name,
-        f"{read_bundle(resolve(model)).card.parameters:,}" if row.model == model else "",
+        f"{read_bundle(find_bundle(model)).card.parameters:,}" if row.model == model else "",
         f"{row.mean.psnr_db:.2f} ({low:.2f} to {high:.2f})",
         f"{row.mean.ssim:.4f}",
         f"{row.mean_psnr_registered_db:.2f}",

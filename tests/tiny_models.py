@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from d2csr.core.bundle import Bundle, CardFacts
+from d2csr.core.bundle import Bundle, ModelMetadata
 from d2csr.core.config import ModelConfig
 from d2csr.export.bundle_writer import export_bundle
 from d2csr.models.d2csr import D2CSR
 
-FACTS = CardFacts(name="tiny", licence="MIT", data="noise", steps=3, seed=0, machine="a test")
+FACTS = ModelMetadata(name="tiny", licence="MIT", data="noise", steps=3, seed=0, machine="a test")
 
 
 def random_network(**choices: object) -> D2CSR:

@@ -7,12 +7,12 @@ import torch
 from peers.plain import PlainNet, PlainSizes
 from peers.runners import Run, compiled_run, ncnn_run, onnxruntime_run
 
-from d2csr.speed.worker import Answer, Values, cores, serve
+from d2csr.speed.worker import Handler, Values, cores, serve
 
 _CHECKED = (3, 40, 24)  # a picture to compare on before anything is timed
 
 
-def prepare(job: Values) -> Answer:
+def prepare(job: Values) -> Handler:
     """Return what answers requests on a peer: `job` has its name and the network's sizes."""
     network = PlainNet(PlainSizes(*job["sizes"])).eval()
     torch.set_num_threads(cores())

@@ -10,9 +10,9 @@ import pytest
 
 from d2csr.align import build
 from d2csr.align.build import align_captures, align_folder, align_pair
-from d2csr.align.dataset import Shape, splits_of
-from d2csr.align.pair_worker import do_task
-from d2csr.align.pairing import Capture, Captures
+from d2csr.align.dataset import DatasetLayout, splits_of
+from d2csr.align.pair_worker import process_pair
+from d2csr.align.pairing import PairingResult, PhotoPair
 from d2csr.align.steps import Settings
 from d2csr.core.errors import UsageError
 from d2csr.core.files import sha256_file
@@ -20,7 +20,7 @@ from d2csr.core.manifest import read_manifest
 from d2csr.data.validation import check_pairs
 from d2csr.images.reader import read_rgb8
 
-SETTINGS, SHAPE = Settings(scale=3), Shape(scale=3)
+SETTINGS, SHAPE = Settings(scale=3), DatasetLayout(scale=3)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_report_needs_nothing_from_outside(made):
 
 def test_second_run_does_nothing_again(made, photos, monkeypatch):
     before = {path: path.read_bytes() for path in made.rglob("*.png")}
-    monkeypatch.setattr(build, "do_task", lambda task: pytest.fail(f"{task.name} done again"))
+    monkeypatch.setattr(build, "process_pair", lambda task: pytest.fail(f"{task.name} done again"))
     align_folder(photos, made, settings=SETTINGS, shape=SHAPE, jobs=1)
     assert {path: path.read_bytes() for path in made.rglob("*.png")} == before
 
@@ -98,9 +98,9 @@ def test_second_run_does_nothing_again(made, photos, monkeypatch):
 def test_another_layout_moves_the_pictures(made, photos, tmp_path, monkeypatch):
     out = tmp_path / "copy"
     shutil.copytree(made, out)
-    monkeypatch.setattr(build, "do_task", lambda task: pytest.fail(f"{task.name} done again"))
+    monkeypatch.setattr(build, "process_pair", lambda task: pytest.fail(f"{task.name} done again"))
     for layout in ("realsr", "splits"):
-        align_folder(photos, out, settings=SETTINGS, shape=Shape(3, layout), jobs=1)
+        align_folder(photos, out, settings=SETTINGS, shape=DatasetLayout(3, layout), jobs=1)
         pairs = read_manifest(out / "manifest.json").pairs
         assert all(pair.hr.is_file() and pair.lr.is_file() for pair in pairs)
         if layout == "realsr":
@@ -111,23 +111,25 @@ def test_another_layout_moves_the_pictures(made, photos, tmp_path, monkeypatch):
 
 def test_killed_run_goes_on(captures, tmp_path, monkeypatch):
     pairs = tuple(
-        Capture(name, name, captures / f"{name}_wide.jpg", captures / f"{name}_tele.jpg")
+        PhotoPair(name, name, captures / f"{name}_wide.jpg", captures / f"{name}_tele.jpg")
         for name in ("001", "002")
     )
 
     def until_second(task):
         if task.name.endswith("2"):
             raise KeyboardInterrupt
-        return do_task(task)
+        return process_pair(task)
 
-    monkeypatch.setattr(build, "do_task", until_second)
+    monkeypatch.setattr(build, "process_pair", until_second)
     out = tmp_path / "set"
     every = {"settings": SETTINGS, "shape": SHAPE, "jobs": 1}
     with pytest.raises(KeyboardInterrupt):
-        align_captures(Captures(pairs, ()), out, **every)
+        align_captures(PairingResult(pairs, ()), out, **every)
     done = []
-    monkeypatch.setattr(build, "do_task", lambda task: done.append(task.name) or do_task(task))
-    summary = align_captures(Captures(pairs, ()), out, **every)
+    monkeypatch.setattr(
+        build, "process_pair", lambda task: done.append(task.name) or process_pair(task)
+    )
+    summary = align_captures(PairingResult(pairs, ()), out, **every)
     assert done == ["Simulated_002"]
     assert summary.count("accepted") == 2
 
@@ -142,7 +144,7 @@ def test_other_splits_and_other_settings_leave_no_stale_pictures(captures, tmp_p
     splits = set()
     for seed, settings in ((0, SETTINGS), (3, replace(SETTINGS, edge_px=6)), (3, SETTINGS)):
         for _ in range(2):  # the second one has nothing to do, and must do nothing
-            align_folder(folder, out, settings=settings, shape=Shape(3, seed=seed), jobs=1)
+            align_folder(folder, out, settings=settings, shape=DatasetLayout(3, seed=seed), jobs=1)
             manifest = read_manifest(out / "manifest.json")
             assert check_pairs(manifest, patch_px=16, mask_limit=1.0) == []
             named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask) if path}
@@ -198,7 +200,7 @@ def test_folder_of_somebody_else_is_refused(photos, tmp_path):
 def test_a_set_of_another_scale_is_left_alone(made, photos):
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
     with pytest.raises(UsageError, match=r"holds a set at scale 3, and 2 is asked for"):
-        align_folder(photos, made, settings=Settings(scale=2), shape=Shape(scale=2), jobs=1)
+        align_folder(photos, made, settings=Settings(scale=2), shape=DatasetLayout(scale=2), jobs=1)
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
 
 
@@ -211,7 +213,7 @@ def test_splits_follow_the_seed_and_keep_scenes_together():
     scenes = [f"scene {number}" for number in range(40)]
     first = splits_of(scenes, SHAPE)
     assert first == splits_of(scenes[::-1] * 2, SHAPE)
-    assert first != splits_of(scenes, Shape(3, seed=1))
+    assert first != splits_of(scenes, DatasetLayout(3, seed=1))
     counts = {name: list(first.values()).count(name) for name in ("train", "val", "test")}
     assert counts == {"train": 32, "val": 4, "test": 4}
 

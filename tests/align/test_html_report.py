@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from d2csr.align.html_report import write_report
-from d2csr.align.outcome import Outcome
+from d2csr.align.outcome import PairResult
 
 BROWSER = next(
     (
@@ -27,13 +27,13 @@ BROWSER = next(
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
     about: dict[str, Any] = {"key": "", "scene": "s", "wide": "w.jpg", "tele": "t.jpg"}
-    good = Outcome(
+    good = PairResult(
         name="Cam_001", capture="</script><b>one", verdict="accepted", lr_size=(100, 80),
         hr_size=(200, 160),
         scores={"residual_median_px": 0.1, "likeness": 0.9, "grid_error_px": None},
         arrows=[[10.0, 10.0, 0.1, 0.2], [50.0, 60.0, 2.0, 0.0]], **about,
     )  # fmt: skip
-    bad = Outcome(
+    bad = PairResult(
         name="Cam_002",
         capture="two",
         verdict="rejected",

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from d2csr.align.build import WORK_NAME, align_captures, align_folder
-from d2csr.align.dataset import Shape
-from d2csr.align.pairing import captures_in
+from d2csr.align.dataset import DatasetLayout
+from d2csr.align.pairing import find_pairs
 from d2csr.align.steps import Settings
 from d2csr.core.errors import UsageError
 
-SETTINGS, SHAPE = Settings(scale=3), Shape(scale=3)
+SETTINGS, SHAPE = Settings(scale=3), DatasetLayout(scale=3)
 
 
 def children(parent: int) -> list[int]:
@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `cluster`)")
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `ray_session`)")
 def test_two_workers_one_killed_give_the_same_set_as_one_process(captures, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -80,7 +80,7 @@ def test_two_workers_one_killed_give_the_same_set_as_one_process(captures, tmp_p
 
 def test_without_ray_the_extra_is_named(captures, tmp_path, monkeypatch):
     monkeypatch.setattr("d2csr.core.parallel.find_spec", lambda _name: None)
-    found = captures_in(captures, scale=3)
+    found = find_pairs(captures, scale=3)
     with pytest.raises(UsageError, match=r"ray isn't installed.*d2csr\[cluster\]"):
         align_captures(
             found, tmp_path / "out", settings=SETTINGS, shape=SHAPE, jobs=1, engine="ray"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2csr.align.photo import Photo, read_couple, read_photo
+from d2csr.align.photo import Photo, read_pair, read_photo
 from d2csr.align.steps import Settings, align
 from tests.images.made import heic
 
@@ -63,7 +63,7 @@ def mosaic(photo: Photo, *, neutral: tuple[float, float, float]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def couple(captures: Path) -> tuple[Photo, Photo]:
-    return read_couple(captures / "001_wide.jpg", captures / "001_tele.jpg")
+    return read_pair(captures / "001_wide.jpg", captures / "001_tele.jpg")
 
 
 SEEN, WRONG = (0.5, 1.0, 0.667), (0.8, 1.0, 0.4)
@@ -74,7 +74,7 @@ def test_raw_photographs_share_the_wide_ones_white_balance(couple, tmp_path):
     bare = mosaic(couple[0], neutral=SEEN)
     for name, told in (("wide", SEEN), ("tele", WRONG)):
         (tmp_path / f"{name}.dng").write_bytes(dng(bare, neutral=told))
-    wide, tele = read_couple(tmp_path / "wide.dng", tmp_path / "tele.dng")
+    wide, tele = read_pair(tmp_path / "wide.dng", tmp_path / "tele.dng")
     assert wide.pixels.dtype == np.uint16
     np.testing.assert_array_equal(wide.pixels, tele.pixels)
     alone = read_photo(tmp_path / "tele.dng").pixels.astype(float)
@@ -85,7 +85,7 @@ def test_raw_photographs_make_a_pair(couple, tmp_path):
     for photo, name in zip(couple, ("wide", "tele"), strict=True):
         contents = dng(mosaic(photo, neutral=SEEN), neutral=SEEN)
         (tmp_path / f"{name}.dng").write_bytes(contents)
-    raw = read_couple(tmp_path / "wide.dng", tmp_path / "tele.dng")
+    raw = read_pair(tmp_path / "wide.dng", tmp_path / "tele.dng")
     pair = align(*raw, settings=Settings(scale=3))
     assert pair.hr.shape[:2] == (3 * pair.lr.shape[0], 3 * pair.lr.shape[1])
     assert pair.lr.dtype == np.uint16
@@ -94,6 +94,6 @@ def test_raw_photographs_make_a_pair(couple, tmp_path):
 def test_heic_photographs_are_the_same_pixels(couple, tmp_path):
     for photo, name in zip(couple, ("wide", "tele"), strict=True):
         (tmp_path / f"{name}.heic").write_bytes(heic(photo.pixels, "RGB"))
-    found = read_couple(tmp_path / "wide.heic", tmp_path / "tele.heic")
+    found = read_pair(tmp_path / "wide.heic", tmp_path / "tele.heic")
     for mine, photo in zip(found, couple, strict=True):
         np.testing.assert_array_equal(mine.pixels, photo.pixels)

@@ -7,23 +7,23 @@ import cv2
 import numpy as np
 import pytest
 
-from d2csr.align.photo import Photo, read_couple
-from d2csr.align.registration.lens import IDENTITY, UNKNOWN_LENSES, Lens, LensChoice
-from d2csr.align.registration.quality import refuse_untrustworthy
-from d2csr.align.steps import Registered, Settings, align, pair_of, register
-from d2csr.core.errors import ImageError, Rejection
+from d2csr.align.photo import Photo, read_pair
+from d2csr.align.registration.lens import IDENTITY, UNKNOWN_LENSES, Lens, LensSpec
+from d2csr.align.registration.quality import check_quality
+from d2csr.align.steps import Registration, Settings, align, make_pair, register
+from d2csr.core.errors import ImageError, PairRejectedError
 from d2csr.core.geometry import Size
 from d2csr.images.reader import read_rgb8
 from d2csr.simulate.camera_config import Camera, LensPart, OpticsPart, ScenePart
-from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.geometry import View
-from d2csr.simulate.ground_truth import Truth, read_truth
+from d2csr.simulate.ground_truth import GroundTruth, read_truth
 from d2csr.simulate.scene import Procedural
 
 SETTINGS = Settings(scale=3)
 
 
-def error_px(registered: Registered, truth: Truth) -> np.ndarray:
+def error_px(registered: Registration, truth: GroundTruth) -> np.ndarray:
     """Distance from the true place on the tele frame, in HR pixels, over the pair."""
     region = registered.region.times(truth.scale)
     x = np.linspace(region.left, region.right - 1, 24)
@@ -34,12 +34,12 @@ def error_px(registered: Registered, truth: Truth) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def couples(captures: Path, truths: tuple[Truth, ...]) -> list[tuple[Photo, Photo]]:
-    return [read_couple(captures / each.wide_file, captures / each.tele_file) for each in truths]
+def couples(captures: Path, truths: tuple[GroundTruth, ...]) -> list[tuple[Photo, Photo]]:
+    return [read_pair(captures / each.wide_file, captures / each.tele_file) for each in truths]
 
 
 @pytest.fixture(scope="session")
-def registered(couples: list[tuple[Photo, Photo]]) -> list[Registered]:
+def registered(couples: list[tuple[Photo, Photo]]) -> list[Registration]:
     return [register(*couple, settings=SETTINGS) for couple in couples]
 
 
@@ -52,7 +52,7 @@ def test_grid_is_recovered(registered, truths):
 
 def test_good_pairs_are_accepted(registered):
     for found in registered:
-        refuse_untrustworthy(found.scores, scale=3)
+        check_quality(found.scores, scale=3)
 
 
 def test_centre_and_edge_crop_as_much_as_they_say(couples, registered):
@@ -85,11 +85,11 @@ def lens_of(view: View) -> Lens:
 
 def test_given_lenses_leave_the_matrix_nothing_to_bend(tmp_path):
     optics = OpticsPart(wide=LensPart(k1=(-0.08, -0.08)), tele=LensPart(k1=(0.03, 0.03)))
-    job = Job(scale=3, camera=Camera(optics=optics), captures=True, seed=5)
+    job = SimulationOptions(scale=3, camera=Camera(optics=optics), captures=True, seed=5)
     simulate([Procedural(Size(1800, 1200), (3, 2))], tmp_path, job=job)
     (truth,) = read_truth(tmp_path)
-    couple = read_couple(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
-    given = LensChoice("given", lens_of(truth.wide), lens_of(truth.tele))
+    couple = read_pair(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
+    given = LensSpec("given", lens_of(truth.wide), lens_of(truth.tele))
     errors = [
         error_px(register(*couple, settings=replace(SETTINGS, warp="none", lens=lens)), truth)
         for lens in (UNKNOWN_LENSES, given)
@@ -101,20 +101,20 @@ def test_given_lenses_leave_the_matrix_nothing_to_bend(tmp_path):
 
 def test_a_score_that_nothing_is_left_to_measure_rejects(registered):
     scores = replace(registered[0].scores, grid_error_px=float("inf"))
-    with pytest.raises(Rejection, match="too little is left to tell its grid_error_px"):
-        refuse_untrustworthy(scores, scale=3)
+    with pytest.raises(PairRejectedError, match="too little is left to tell its grid_error_px"):
+        check_quality(scores, scale=3)
     assert scores.as_json()["grid_error_px"] is None  # JSON has no infinity; a browser stops at it
 
 
 def test_lr_pixels_are_the_photographs_own(couples, registered):
-    pair = pair_of(*couples[0], registered=registered[0], settings=SETTINGS)
+    pair = make_pair(*couples[0], registered=registered[0], settings=SETTINGS)
     np.testing.assert_array_equal(pair.lr, couples[0][0].pixels[registered[0].region.slices])
     assert pair.hr.shape[:2] == (3 * pair.lr.shape[0], 3 * pair.lr.shape[1])
 
 
 def test_colours_are_matched(couples, registered):
-    pair = pair_of(*couples[0], registered=registered[0], settings=SETTINGS)
-    kept = pair_of(
+    pair = make_pair(*couples[0], registered=registered[0], settings=SETTINGS)
+    kept = make_pair(
         *couples[0], registered=registered[0], settings=replace(SETTINGS, match_colours=False)
     )
     matched, own = (
@@ -132,7 +132,9 @@ def test_the_same_photographs_give_the_same_pair(couples, registered):
 
 
 def test_focal_ratio_below_the_scale_is_refused(couples):
-    with pytest.raises(Rejection, match=r"focal ratio is .* largest honest scale is 3") as fault:
+    with pytest.raises(
+        PairRejectedError, match=r"focal ratio is .* largest honest scale is 3"
+    ) as fault:
         register(*couples[0], settings=Settings(scale=4))
     assert fault.value.cause == "ratio"
 
@@ -159,14 +161,14 @@ def wrong_pairs(couples: list[tuple[Photo, Photo]]) -> dict[str, tuple[Photo, Ph
     "kind", ["two scenes", "mirrored", "upside down mirrored", "blank wall", "blank tele"]
 )
 def test_wrong_pairs_are_rejected(couples, kind):
-    with pytest.raises(Rejection):
+    with pytest.raises(PairRejectedError):
         align(*wrong_pairs(couples)[kind], settings=SETTINGS)
 
 
 def test_tele_picture_without_detail_is_rejected(couples):
     wide, tele = couples[0]
     soft = cv2.GaussianBlur(tele.pixels, (0, 0), 3.0)
-    with pytest.raises(Rejection, match="hardly sharper") as fault:
+    with pytest.raises(PairRejectedError, match="hardly sharper") as fault:
         align(wide, changed(tele, soft), settings=SETTINGS)
     assert fault.value.cause == "blur_minor"
 
@@ -175,7 +177,7 @@ def test_tele_picture_without_detail_is_rejected(couples):
 def test_tele_picture_smeared_over_many_pixels_is_rejected(couples, turn):
     wide, tele = couples[0]
     smear = np.full((1, 25) if turn == "across" else (25, 1), 1 / 25)
-    with pytest.raises(Rejection, match=r"holds .*% of the wide one's detail"):
+    with pytest.raises(PairRejectedError, match=r"holds .*% of the wide one's detail"):
         align(wide, changed(tele, cv2.filter2D(tele.pixels, -1, smear)), settings=SETTINGS)
 
 
@@ -201,10 +203,10 @@ def test_what_stands_elsewhere_is_masked(couples):
 
 def test_nearer_planes_are_masked_and_little_else(tmp_path, registered):
     camera = Camera(scene=ScenePart(layers=2))
-    job = Job(scale=3, camera=camera, captures=True, seed=301)
+    job = SimulationOptions(scale=3, camera=camera, captures=True, seed=301)
     simulate([Procedural(Size(1800, 1200), (3, 1))], tmp_path, job=job)
     (truth,) = read_truth(tmp_path)
-    couple = read_couple(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
+    couple = read_pair(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
     found = register(*couple, settings=SETTINGS)
     region = found.region
     x, y = np.meshgrid(
@@ -240,15 +242,15 @@ def test_tiny_and_damaged_files_are_told(tmp_path, captures, truths):
     tiny = tmp_path / "tiny.png"
     cv2.imwrite(str(tiny), np.zeros((20, 30, 3), np.uint8))
     with pytest.raises(ImageError, match="30x20 px"):
-        read_couple(tiny, tiny)
+        read_pair(tiny, tiny)
     torn = tmp_path / "torn.jpg"
     torn.write_bytes((captures / truths[0].wide_file).read_bytes()[:5000])
     with pytest.raises(ImageError, match=r"torn\.jpg.*damaged"):
-        read_couple(torn, torn)
+        read_pair(torn, torn)
     for name in ("torn.dng", "none.nef"):
         (tmp_path / "torn.dng").write_bytes(b"II*\0nothing")
         with pytest.raises(ImageError):
-            read_couple(tmp_path / name, tmp_path / name)
+            read_pair(tmp_path / name, tmp_path / name)
 
 
 def test_turned_camera_is_registered_too(couples):

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from d2csr.checkpoint import load_network
 from d2csr.checkpoint.io import (
-    EMA,
+    EMA_FILE,
     METADATA_KEY,
-    MODEL,
-    STATE,
+    MODEL_FILE,
+    STATE_FILE,
     config_from_shapes,
-    empty_shapes,
+    expected_shapes,
     last_checkpoint,
     load_weights,
     options_json,
@@ -51,7 +51,7 @@ SMALL = ModelConfig(scale=2, channels=4, groups=1, blocks=1, convergence_channel
 @example(config=ModelConfig(scale=2, channels=2, depth=4, children=2, groups=1, blocks=1))
 @settings(max_examples=15)
 def test_every_size_is_read_back_from_names_and_shapes(config):
-    assert config_from_shapes(empty_shapes(config), options_json(config), where="here") == config
+    assert config_from_shapes(expected_shapes(config), options_json(config), where="here") == config
 
 
 @given(config=CONFIGS)
@@ -69,14 +69,14 @@ def test_weights_come_back_from_the_file(tmp_path_factory, config):
 
 def test_the_file_is_flat_and_whole(tmp_path):
     network = D2CSR(SMALL)
-    save_weights(network, tmp_path / MODEL)
-    assert set(load_file(tmp_path / MODEL)) == set(network.state_dict())
-    assert [path.name for path in tmp_path.iterdir()] == [MODEL]
+    save_weights(network, tmp_path / MODEL_FILE)
+    assert set(load_file(tmp_path / MODEL_FILE)) == set(network.state_dict())
+    assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]
 
 
 def test_without_metadata_the_paper_s_choices_hold(tmp_path):
     network = D2CSR(SMALL)
-    save_file(network.state_dict(), tmp_path / MODEL)
+    save_file(network.state_dict(), tmp_path / MODEL_FILE)
     assert load_network(tmp_path).config == SMALL
 
 
@@ -97,7 +97,7 @@ def test_without_metadata_the_paper_s_choices_hold(tmp_path):
     ],
 )
 def test_metadata_that_we_never_wrote_is_refused(tmp_path, options):
-    path = tmp_path / MODEL
+    path = tmp_path / MODEL_FILE
     save_file(D2CSR(SMALL).state_dict(), path, metadata={METADATA_KEY: options})
     with pytest.raises(CheckpointError, match="not those of a D2C-SR network"):
         load_weights(path)
@@ -132,14 +132,14 @@ def reshaped(tensors, name, *shape):
 def test_tensors_of_no_network_are_refused_before_any_is_built(tmp_path, damage):
     tensors = D2CSR(SMALL).state_dict()
     damage(tensors)
-    save_file(tensors, tmp_path / MODEL, metadata={METADATA_KEY: options_json(SMALL)})
+    save_file(tensors, tmp_path / MODEL_FILE, metadata={METADATA_KEY: options_json(SMALL)})
     with pytest.raises(CheckpointError):
         load_network(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
 def test_truncated_files_are_refused(tmp_path, keep):
-    path = tmp_path / MODEL
+    path = tmp_path / MODEL_FILE
     save_weights(D2CSR(SMALL), path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match="no readable safetensors file"):
@@ -147,7 +147,7 @@ def test_truncated_files_are_refused(tmp_path, keep):
 
 
 def test_a_pickle_in_disguise_is_refused(tmp_path):
-    torch.save(D2CSR(SMALL).state_dict(), tmp_path / MODEL)
+    torch.save(D2CSR(SMALL).state_dict(), tmp_path / MODEL_FILE)
     with pytest.raises(CheckpointError, match="no readable safetensors file"):
         load_network(tmp_path)
 
@@ -166,7 +166,7 @@ def numbered(value):
     return network
 
 
-def put(folder, value, *, name=MODEL):
+def put(folder, value, *, name=MODEL_FILE):
     save_checkpoint(
         folder, config=SMALL, tensors={name: numbered(value).state_dict()}, state={"step": value}
     )
@@ -189,7 +189,7 @@ def test_of_a_run_bundle_comes_before_best_before_last(tmp_path):
 
 
 def test_of_a_checkpoint_the_averaged_weights_count(tmp_path):
-    tensors = {MODEL: numbered(1).state_dict(), EMA: numbered(2).state_dict()}
+    tensors = {MODEL_FILE: numbered(1).state_dict(), EMA_FILE: numbered(2).state_dict()}
     save_checkpoint(tmp_path / "one", config=SMALL, tensors=tensors, state={})
     assert loaded(tmp_path / "one") == 2
 
@@ -197,7 +197,7 @@ def test_of_a_checkpoint_the_averaged_weights_count(tmp_path):
 @pytest.mark.parametrize("text", [None, "", "{", "\xff"])
 def test_a_damaged_state_is_refused(tmp_path, text):
     if text is not None:
-        (tmp_path / STATE).write_bytes(text.encode("latin-1"))
+        (tmp_path / STATE_FILE).write_bytes(text.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"state\.json is missing or damaged"):
         read_state(tmp_path)
 
@@ -206,4 +206,4 @@ def test_a_state_comes_back(tmp_path):
     state = {"step": 3, "best": {"step": 1, "psnr_db": 29.5}}
     save_checkpoint(tmp_path / "one", config=SMALL, tensors={}, state=state)
     assert read_state(tmp_path / "one") == state
-    assert json.loads((tmp_path / "one" / STATE).read_text()) == state
+    assert json.loads((tmp_path / "one" / STATE_FILE).read_text()) == state

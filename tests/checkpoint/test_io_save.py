@@ -9,9 +9,9 @@ import torch
 
 from d2csr.checkpoint import io as module
 from d2csr.checkpoint.io import (
-    MODEL,
-    OPTIMIZER,
-    STATE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    STATE_FILE,
     find_weights,
     last_checkpoint,
     load_network,
@@ -37,7 +37,7 @@ def network(value):
 
 
 def put(folder, value):
-    tensors = {MODEL: network(value).state_dict(), OPTIMIZER: {"m": torch.zeros(3)}}
+    tensors = {MODEL_FILE: network(value).state_dict(), OPTIMIZER_FILE: {"m": torch.zeros(3)}}
     save_checkpoint(folder, config=SMALL, tensors=tensors, state={"step": value})
 
 
@@ -83,7 +83,7 @@ def test_a_kill_at_any_step_leaves_the_old_best_or_the_new_one(tmp_path, monkeyp
             else:
                 died = False
         outcomes.add(value_in(run))
-        assert find_weights(run).with_name(STATE).is_file()
+        assert find_weights(run).with_name(STATE_FILE).is_file()
         put(run / "best", 3)  # the next save finds its way over what the kill left
         assert value_in(run) == 3
         if not died:
@@ -105,7 +105,7 @@ def test_a_kill_while_a_new_step_is_saved_leaves_the_last_one(tmp_path, monkeypa
             else:
                 break
         newest = last_checkpoint(run)
-        assert {path.name for path in newest.iterdir()} == {MODEL, OPTIMIZER, STATE}
+        assert {path.name for path in newest.iterdir()} == {MODEL_FILE, OPTIMIZER_FILE, STATE_FILE}
         assert value_in(run) == int(newest.name[-1])
 
 
@@ -119,7 +119,7 @@ def test_what_a_kill_left_is_gone_after_the_next_save(tmp_path):
 
 
 def test_a_failed_save_of_weights_leaves_the_old_file(tmp_path, monkeypatch):
-    save_weights(network(1), tmp_path / MODEL)
+    save_weights(network(1), tmp_path / MODEL_FILE)
 
     def full(path, data):
         with path.open("wb") as file:
@@ -128,9 +128,9 @@ def test_a_failed_save_of_weights_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        save_weights(network(2), tmp_path / MODEL)
+        save_weights(network(2), tmp_path / MODEL_FILE)
     assert value_in(tmp_path) == 1
-    assert [path.name for path in tmp_path.iterdir()] == [MODEL]
+    assert [path.name for path in tmp_path.iterdir()] == [MODEL_FILE]
 
 
 SAVER = """

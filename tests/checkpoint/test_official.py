@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from d2csr.checkpoint.io import load_network, save_weights
-from d2csr.checkpoint.official import read_official
+from d2csr.checkpoint.official import load_official
 from d2csr.cli.app import main
 from d2csr.core.errors import CheckpointError
 from tests.checkpoint.conftest import authors_states
@@ -23,7 +23,7 @@ def swapped(pictures, axis):
 @pytest.mark.parametrize("scale", SCALES)
 @torch.no_grad()
 def test_converted_network_gives_the_authors_pictures(data_folder, scale):
-    network = read_official(data_folder / "official" / f"checkpoint_x{scale}.pkl")
+    network = load_official(data_folder / "official" / f"checkpoint_x{scale}.pkl")
     with np.load(data_folder / "official" / f"io_x{scale}.npz") as stored:
         found = network(torch.from_numpy(swapped(stored["lr_bgr"], 1)))
         predictions = swapped(stored["predictions_bgr"].swapaxes(0, 1), 2)
@@ -37,7 +37,7 @@ def test_converted_network_gives_the_authors_pictures(data_folder, scale):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @torch.no_grad()
 def test_collapsed_official_network_gives_the_same_pictures(data_folder, scale):
-    network = read_official(data_folder / "official" / f"checkpoint_x{scale}.pkl")
+    network = load_official(data_folder / "official" / f"checkpoint_x{scale}.pkl")
     lr = torch.rand(1, 3, 5, 4)
     whole, short = network(lr).sr, network.collapse()(lr).sr
     assert (whole - short).abs().max() < 1e-5 * whole.abs().max()
@@ -53,7 +53,7 @@ def test_collapsed_official_network_gives_the_same_pictures(data_folder, scale):
 )
 @torch.no_grad()
 def test_every_size_is_read_from_names_and_shapes(save, sizes):
-    network = read_official(save(authors_states(**sizes)))
+    network = load_official(save(authors_states(**sizes)))
     config = network.config
     assert (config.scale, config.channels) == (sizes["scale"], sizes["channels"])
     assert (config.groups, config.blocks) == (sizes["groups"], sizes["blocks"])
@@ -69,7 +69,7 @@ def test_every_size_is_read_from_names_and_shapes(save, sizes):
 def test_rgb_through_the_converted_network_is_bgr_through_the_authors_weights(save):
     """Our numpy network, fed BGR pictures and the authors' own weights under our names."""
     states = authors_states(2)
-    network = read_official(save(states)).double()
+    network = load_official(save(states)).double()
     lr = torch.rand(1, 3, 4, 5).double()
     found = network(lr)
     original = {name: value.numpy().copy() for name, value in network.state_dict().items()}
@@ -87,7 +87,7 @@ def test_rgb_through_the_converted_network_is_bgr_through_the_authors_weights(sa
 
 
 def test_a_saved_conversion_is_the_same_network(save, tmp_path):
-    network = read_official(save(authors_states(4)))
+    network = load_official(save(authors_states(4)))
     save_weights(network, tmp_path / "model.safetensors")
     again = load_network(tmp_path)
     assert again.config == network.config
@@ -97,13 +97,13 @@ def test_a_saved_conversion_is_the_same_network(save, tmp_path):
 
 def test_scale_is_checked_when_given(save):
     path = save(authors_states(3))
-    assert read_official(path, scale=3).config.scale == 3
+    assert load_official(path, scale=3).config.scale == 3
     with pytest.raises(CheckpointError, match=r"x3, not x4\. Leave the scale out"):
-        read_official(path, scale=4)
+        load_official(path, scale=4)
 
 
 def test_the_figure_that_old_checkpoints_carry_is_ignored(save):
-    assert read_official(save(authors_states(2) | {"psnr": 29.72})).config.scale == 2
+    assert load_official(save(authors_states(2) | {"psnr": 29.72})).config.scale == 2
 
 
 def without(states, name):
@@ -145,13 +145,13 @@ def test_files_that_are_no_such_checkpoint_are_refused(save, damage, match):
     states = authors_states(2)
     damage(states)
     with pytest.raises(CheckpointError, match=match):
-        read_official(save(states))
+        load_official(save(states))
 
 
 @pytest.mark.parametrize("value", [{}, (), 1.0, {"state_dict_D": {}, "state_dict_C": {}}])
 def test_pickles_of_something_else_are_refused(save, value):
     with pytest.raises(CheckpointError):
-        read_official(save(value))
+        load_official(save(value))
 
 
 def test_sizes_that_only_a_name_claims_allocate_nothing(save):
@@ -160,7 +160,7 @@ def test_sizes_that_only_a_name_claims_allocate_nothing(save):
     states["state_dict_D"]["head.0.weight"] = np.ones((200_000, 3, 3, 3), "f4")
     states["state_dict_D"]["tail11.0.0.weight"] = np.ones((800_000, 1, 1, 1), "f4")
     with pytest.raises(CheckpointError, match="does not fit"):
-        read_official(save(states))
+        load_official(save(states))
 
 
 def test_command_writes_a_bundle_that_the_engine_and_torch_agree_on(save, tmp_path, capsys):

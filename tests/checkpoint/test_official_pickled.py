@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2csr.checkpoint import official
-from d2csr.checkpoint.official import PickledArray, read_pickled
+from d2csr.checkpoint.official import PickledArray, load_restricted
 from d2csr.core.errors import CheckpointError
 
 WEIGHTS = collections.OrderedDict(
@@ -27,7 +27,7 @@ def read(tmp_path):
     def write_and_read(contents):
         path = tmp_path / "checkpoint.pkl"
         path.write_bytes(contents)
-        return read_pickled(path)
+        return load_restricted(path)
 
     return write_and_read
 
@@ -211,7 +211,7 @@ def test_any_damage_is_refused_or_still_plain_data(tmp_path_factory, place, byte
     path = tmp_path_factory.getbasetemp() / "damaged.pkl"
     path.write_bytes(whole)
     try:
-        found = read_pickled(path)
+        found = load_restricted(path)
     except CheckpointError:
         return
     assert plain(found)
@@ -241,7 +241,7 @@ def test_endless_programs_are_refused(read, monkeypatch):
 def test_a_missing_file_or_a_folder_is_refused(tmp_path):
     for path in (tmp_path / "none.pkl", tmp_path):
         with pytest.raises(CheckpointError, match="can't be read"):
-            read_pickled(path)
+            load_restricted(path)
 
 
 def test_no_file_of_the_package_can_load_a_pickle():

@@ -7,14 +7,18 @@ import pytest
 from d2csr.cli.app import main
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
-from d2csr.simulate.generate import Job, simulate
+from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.scene import Procedural
 
 
 @pytest.fixture(scope="module")
 def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "captures"
-    simulate([Procedural(Size(900, 600), (21,))], folder, job=Job(scale=2, captures=True, seed=4))
+    simulate(
+        [Procedural(Size(900, 600), (21,))],
+        folder,
+        job=SimulationOptions(scale=2, captures=True, seed=4),
+    )
     return folder
 
 

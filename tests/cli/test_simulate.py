@@ -2,7 +2,7 @@
 
 import pytest
 
-from d2csr.align.pairing import captures_in
+from d2csr.align.pairing import find_pairs
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ def test_captures_are_frames_with_their_truth(d2csr, camera, tmp_path):
 def test_align_takes_only_frames_for_photographs(d2csr, camera, tmp_path):
     out = tmp_path / "captures"
     d2csr("simulate", "--procedural", 1, "-o", out, "-s", 2, "--config", camera, "--captures")
-    found = captures_in(out, scale=2)
+    found = find_pairs(out, scale=2)
     assert [(pair.wide.name, pair.tele.name) for pair in found.pairs] == [
         ("001_wide.jpg", "001_tele.jpg")
     ]
-    assert found.alone == ()
+    assert found.unpaired == ()
 
 
 def test_faults_are_one_line_and_code_2(d2csr, tmp_path):

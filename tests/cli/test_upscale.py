@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from d2csr.core.bundle import Bundle, Figure, read_bundle
+from d2csr.core.bundle import Bundle, EvaluationScore, read_bundle
 from d2csr.engine import model
-from d2csr.export.bundle_writer import set_figures
+from d2csr.export.bundle_writer import update_scores
 from d2csr.images.reader import read_rgb8
 from d2csr.images.writer import write_rgb8
 from tests.tiny_models import tiny_bundle
@@ -146,8 +146,8 @@ def test_self_ensemble_changes_the_picture_a_little(d2csr, bundle: Bundle, photo
 
 
 def test_models_lists_what_ships(d2csr, tmp_path, monkeypatch):
-    figure = Figure("test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
-    set_figures(tiny_bundle(tmp_path / "tiny").folder, [figure])
+    figure = EvaluationScore("test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
+    update_scores(tiny_bundle(tmp_path / "tiny").folder, [figure])
     monkeypatch.setattr(model, "_WEIGHTS", tmp_path)
     answer = d2csr("models")
     assert answer.code == 0

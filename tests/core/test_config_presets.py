@@ -2,7 +2,7 @@
 
 import pytest
 
-from d2csr.checkpoint.io import empty_shapes
+from d2csr.checkpoint.io import expected_shapes
 from d2csr.core.config import PRESETS, ModelConfig, preset
 from d2csr.core.errors import D2csrError
 from d2csr.models.d2csr import D2CSR
@@ -19,7 +19,7 @@ FIGURE_4 = {
 
 def count(config):
     total = 0
-    for shape in empty_shapes(config).values():
+    for shape in expected_shapes(config).values():
         size = 1
         for side in shape:
             size *= side
@@ -45,7 +45,7 @@ def test_presets_keep_the_papers_tree_and_border_free_choices(name):
 
 def test_authors_network_has_their_number_of_parameters():
     authors = ModelConfig.from_dict(preset("paper", 4).to_dict() | {"mean": "convolution"})
-    shapes = empty_shapes(authors)
+    shapes = expected_shapes(authors)
     convergence = {name: shape for name, shape in shapes.items() if name.startswith("convergence")}
     assert sum(o * i * h * w for o, i, h, w in convergence.values()) == 46_080
     assert count(authors) == 5_723_492 + 46_080

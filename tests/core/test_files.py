@@ -11,8 +11,8 @@ from d2csr.core.errors import UsageError
 from d2csr.core.files import (
     atomic_path,
     cache_folder,
-    refuse_unwritable,
-    remove_left_behind,
+    check_writable,
+    remove_stale_temp_files,
     sha256_file,
     write_atomically,
 )
@@ -53,7 +53,7 @@ def test_a_place_where_no_file_can_be_is_refused_and_nothing_made(tmp_path, plac
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="has no /proc")
 def test_a_system_folder_is_refused_whoever_asks():
     with pytest.raises(UsageError, match="/proc: "):
-        refuse_unwritable(Path("/proc/a/b"), folder=True)
+        check_writable(Path("/proc/a/b"), folder=True)
 
 
 def test_the_sibling_keeps_the_suffix_that_writers_choose_formats_by(tmp_path):
@@ -102,7 +102,7 @@ with atomic_path(Path(sys.argv[1])) as beside:
         processes[0].kill()
         processes[0].wait()
         assert len(list((tmp_path / "deep").iterdir())) == 2
-        remove_left_behind(tmp_path)
+        remove_stale_temp_files(tmp_path)
         (left,) = (tmp_path / "deep").iterdir()
         assert f"-{processes[1].pid}-" in left.name
         assert (tmp_path / ".d2csr-somewhere-12-ab.png").exists()

@@ -5,7 +5,7 @@ import pytest
 
 from d2csr.core.errors import DataError, PairError
 from d2csr.core.manifest import read_manifest
-from d2csr.data.city100 import import_city100, lr_of_published, read_scenes
+from d2csr.data.city100 import import_city100, read_scenes, recover_lr
 from d2csr.data.validation import check_pairs
 from d2csr.images.reader import read_rgb8
 
@@ -23,12 +23,12 @@ def test_scene_1_of_both_cameras_comes_out_pixel_for_pixel(data_folder, tmp_path
 def test_halves_round_to_even():
     blocks = np.zeros((2, 4, 3), np.uint8)
     blocks[0, 0], blocks[0, 2] = 2, 6  # means 0.5 and 1.5
-    assert lr_of_published(blocks, 2)[0, :, 0].tolist() == [0, 2]
+    assert recover_lr(blocks, 2)[0, :, 0].tolist() == [0, 2]
 
 
 def test_x3_keeps_every_third_pixel_from_the_second_on(noise):
     published = noise(9, 6)
-    assert np.array_equal(lr_of_published(published, 3), published[[1, 4]][:, [1, 4, 7]])
+    assert np.array_equal(recover_lr(published, 3), published[[1, 4]][:, [1, 4, 7]])
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2csr.core.errors import DataError, UsageError
-from d2csr.core.geometry import turned
+from d2csr.core.geometry import dihedral_transform
 from d2csr.core.manifest import Manifest
 from d2csr.data.pixel_cache import open_cache
-from d2csr.data.sampling import CropSampler, Loader, allowed_positions, masked_counts
+from d2csr.data.sampling import CropLoader, CropSampler, allowed_positions, masked_counts
 from d2csr.data.sources import open_pairs
 from d2csr.images.writer import write_gray8, write_rgb8
 
@@ -71,8 +71,8 @@ def test_lr_and_hr_show_the_same_place_turned_alike(cache, step):
     for lr, hr in zip(batch.lr, batch.hr, strict=True):
         turns = [turn for turn in range(8) if hr[0, 0].tolist() == _corner(hr, turn)]
         assert len(turns) == 1
-        upright = turned(hr, _undo(turns[0]))
-        assert np.array_equal(turned(lr, _undo(turns[0])), upright[::2, ::2])
+        upright = dihedral_transform(hr, _undo(turns[0]))
+        assert np.array_equal(dihedral_transform(lr, _undo(turns[0])), upright[::2, ::2])
         assert np.array_equal(upright[0, :, 1], upright[0, 0, 1] + np.arange(8))
 
 
@@ -94,7 +94,7 @@ def _undo(turn):
 @pytest.mark.parametrize("turn", range(8))
 def test_undoing_a_turn_gives_the_picture_back(turn):
     image = np.arange(12).reshape(3, 4)
-    assert np.array_equal(turned(turned(image, turn), _undo(turn)), image)
+    assert np.array_equal(dihedral_transform(dihedral_transform(image, turn), _undo(turn)), image)
 
 
 def drawn(cache, count=6000, **options):
@@ -172,7 +172,7 @@ def test_what_can_not_be_drawn_is_refused(cache):
 @pytest.mark.parametrize("options", [{}, {"workers": 3, "prefetch": 5}, {"prefetch": 1}])
 def test_the_loader_hands_out_the_steps_in_order_from_any_step_on(cache, options):
     sampler = CropSampler(cache, **SETTINGS)
-    batches = Loader(sampler, **options).starting_at(40)
+    batches = CropLoader(sampler, **options).iter_from(40)
     for expected, (step, batch) in zip(range(40, 60), batches, strict=False):
         assert step == expected
         assert same(batch, sampler.batch(step))
@@ -180,29 +180,29 @@ def test_the_loader_hands_out_the_steps_in_order_from_any_step_on(cache, options
 
 
 def test_a_resumed_loader_goes_on_as_if_never_stopped(cache):
-    loader = Loader(CropSampler(cache, **SETTINGS))
-    whole = list(islice(loader.starting_at(0), 8))
-    resumed = [*islice(loader.starting_at(0), 3), *islice(loader.starting_at(3), 5)]
+    loader = CropLoader(CropSampler(cache, **SETTINGS))
+    whole = list(islice(loader.iter_from(0), 8))
+    resumed = [*islice(loader.iter_from(0), 3), *islice(loader.iter_from(3), 5)]
     assert [step for step, _ in resumed] == [step for step, _ in whole]
     assert all(same(a, b) for (_, a), (_, b) in zip(whole, resumed, strict=True))
 
 
 def test_loaders_of_two_processes_share_each_batch(cache):
     sampler = CropSampler(cache, **SETTINGS)
-    halves = [next(Loader(sampler, rank=rank, world=2).starting_at(9))[1] for rank in range(2)]
+    halves = [next(CropLoader(sampler, rank=rank, world=2).iter_from(9))[1] for rank in range(2)]
     assert halves[0].names + halves[1].names == sampler.batch(9).names
 
 
 def test_closing_the_loader_ends_its_threads(cache):
     import threading
 
-    batches = Loader(CropSampler(cache, **SETTINGS), workers=2).starting_at(0)
+    batches = CropLoader(CropSampler(cache, **SETTINGS), workers=2).iter_from(0)
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("crops")]
 
 
 def test_a_fault_in_the_background_reaches_the_caller(cache):
-    batches = Loader(CropSampler(cache, **SETTINGS), world=4).starting_at(0)
+    batches = CropLoader(CropSampler(cache, **SETTINGS), world=4).iter_from(0)
     with pytest.raises(UsageError, match="multiple of 4"):
         next(batches)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from d2csr.checkpoint.io import empty_shapes
+from d2csr.checkpoint.io import expected_shapes
 from d2csr.core.config import PRESETS, SCALES, preset
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_every_equation_has_a_row_with_function_and_oracle():
 
 
 def size(config):
-    return f"{sum(math.prod(shape) for shape in empty_shapes(config).values()):,}"
+    return f"{sum(math.prod(shape) for shape in expected_shapes(config).values()):,}"
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2csr.align.pairing import captures_in
+from d2csr.align.pairing import find_pairs
 from d2csr.cli.app import main
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
@@ -115,9 +115,9 @@ def test_photographs_named_by_the_camera_are_paired_by_exif_alike(walked, tmp_pa
     names = {path: f"DSC_{number:04}.JPG" for number, path in enumerate(sources)}
     for path, name in names.items():
         (tmp_path / name).write_bytes(path.read_bytes())
-    by_name = captures_in(folder / "captures", scale=4)
-    by_exif = captures_in(tmp_path, scale=4)
+    by_name = find_pairs(folder / "captures", scale=4)
+    by_exif = find_pairs(tmp_path, scale=4)
     assert [(pair.wide.name, pair.tele.name) for pair in by_exif.pairs] == sorted(
         (names[pair.wide], names[pair.tele]) for pair in by_name.pairs
     )
-    assert by_exif.alone == ()
+    assert by_exif.unpaired == ()

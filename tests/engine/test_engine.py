@@ -12,7 +12,7 @@ from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.engine import engine as engine_module
 from d2csr.engine import planning as plan_module
-from d2csr.engine.backends.base import MemoryShort, Planes
+from d2csr.engine.backends.base import NchwArray, OutOfMemoryError
 from d2csr.engine.engine import Engine, Limits, open_engine
 from d2csr.engine.feature_store import MemoryScratch
 from d2csr.engine.planning import Plan
@@ -61,10 +61,10 @@ def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeyp
     wanted = engine.run(LR).sr
     tail, calls = engine._tail, []
 
-    def failing(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+    def failing(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
         calls.append(lr.shape[2])
         if lr.shape[2] > 12 or len(calls) == 6:
-            raise MemoryShort("tail", "no memory", remedy="None.")
+            raise OutOfMemoryError("tail", "no memory", remedy="None.")
         return tail(features, lr)
 
     monkeypatch.setattr(engine, "_tail", failing)
@@ -75,7 +75,7 @@ def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeyp
     assert calls[0] > 12
 
 
-def _starts(parts: Sequence[engine_module.BandOutput]) -> Iterator[int]:
+def _starts(parts: Sequence[engine_module.StripOutput]) -> Iterator[int]:
     row = 0
     for part in parts:
         yield row
@@ -83,7 +83,7 @@ def _starts(parts: Sequence[engine_module.BandOutput]) -> Iterator[int]:
 
 
 def test_memory_that_never_suffices_is_said(engine, monkeypatch):
-    def refused(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+    def refused(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
         raise MemoryError
 
     monkeypatch.setattr(engine, "_tail", refused)
@@ -98,7 +98,7 @@ def test_a_limit_too_small_is_told_what_is_missing(engine):
 
 @pytest.mark.usefixtures("streaming")
 def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine):
-    limits = Limits(memory=engine_module.held_bytes() + (250 << 20), disk=1 << 20)
+    limits = Limits(memory=engine_module.rss_bytes() + (250 << 20), disk=1 << 20)
     plan = engine.within(limits).plan(3000, 3000)
     assert plan.trunk == "windows"
     assert not plan.exact

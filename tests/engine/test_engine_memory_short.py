@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from d2csr.engine.backends.base import MemoryShort, RunOptions, choose_runner, is_memory_short
+from d2csr.engine.backends.base import (
+    DeviceOptions,
+    OutOfMemoryError,
+    is_out_of_memory,
+    resolve_backend,
+)
 
 # As the libraries phrase them (public reports of OpenVINO, ONNX Runtime and torch).
 SHORT = (
@@ -28,22 +33,22 @@ OTHER = (
 
 @pytest.mark.parametrize("words", SHORT)
 def test_a_failed_allocation_is_want_of_memory(words):
-    assert is_memory_short(RuntimeError(words))
+    assert is_out_of_memory(RuntimeError(words))
 
 
 def test_pythons_own_memory_error_is_want_of_memory():
-    assert is_memory_short(MemoryError())
+    assert is_out_of_memory(MemoryError())
 
 
 @pytest.mark.parametrize("words", OTHER)
 def test_another_fault_is_not(words):
-    assert not is_memory_short(RuntimeError(words))
+    assert not is_out_of_memory(RuntimeError(words))
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "torch"])
 def test_a_graph_given_the_wrong_input_fails_with_its_own_error(bundle, backend):
-    options = RunOptions(device="cpu", precision="fp32")
-    trunk = choose_runner(bundle, backend=backend, options=options).compile("trunk")
+    options = DeviceOptions(device="cpu", precision="fp32")
+    trunk = resolve_backend(bundle, backend=backend, options=options).compile("trunk")
     with pytest.raises(Exception, match=r".") as caught:
         trunk([np.zeros((1, 3, 8), np.float32)])
-    assert not isinstance(caught.value, MemoryShort)
+    assert not isinstance(caught.value, OutOfMemoryError)

@@ -5,8 +5,8 @@ import pytest
 
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import ModelNameError
-from d2csr.engine.flat_regions import ColourGuard
-from d2csr.engine.model import load, resolve
+from d2csr.engine.flat_regions import FlatRegionBlend
+from d2csr.engine.model import find_bundle, load
 from d2csr.images.reader import read_rgb8
 from d2csr.images.writer import write_rgb8
 from d2csr.upscale.run import upscale_files
@@ -16,20 +16,20 @@ NOISE01 = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
 
 def test_a_flat_picture_is_its_own_colour_whatever_the_network_says():
     lr01 = np.full((6, 7, 3), 0.2, np.float32)
-    guarded = ColourGuard(lr01, scale=3).guarded(np.zeros((18, 21, 3), np.float32), first_row=0)
+    guarded = FlatRegionBlend(lr01, scale=3).blend(np.zeros((18, 21, 3), np.float32), first_row=0)
     assert (guarded == np.float32(0.2)).all()
 
 
 def test_texture_is_the_networks():
     sr01 = np.random.default_rng(1).random((40, 60, 3), dtype=np.float32)
-    assert ColourGuard(NOISE01, scale=2).guarded(sr01, first_row=0) is sr01
+    assert FlatRegionBlend(NOISE01, scale=2).blend(sr01, first_row=0) is sr01
 
 
 def test_a_flat_half_is_flat_from_four_pixels_on_and_goes_over_evenly():
     lr01 = NOISE01.copy()
     lr01[:, :15] = 0.5
     off = np.full((40, 60, 3), 0.6, np.float32)
-    row = ColourGuard(lr01, scale=2).guarded(off, first_row=0)[20, :, 0]
+    row = FlatRegionBlend(lr01, scale=2).blend(off, first_row=0)[20, :, 0]
     assert (row[:22] == np.float32(0.5)).all()
     assert (row[34:] == np.float32(0.6)).all()
     assert (np.diff(row) >= 0).all()
@@ -40,10 +40,10 @@ def test_bands_are_rows_of_the_whole():
     lr01 = NOISE01.copy()
     lr01[5:15] = 1.0
     sr01 = np.random.default_rng(1).random((60, 90, 3), dtype=np.float32)
-    guard = ColourGuard(lr01, scale=3)
-    whole = guard.guarded(sr01, first_row=0)
+    guard = FlatRegionBlend(lr01, scale=3)
+    whole = guard.blend(sr01, first_row=0)
     for first, last in ((0, 7), (7, 31), (31, 60)):
-        assert np.array_equal(guard.guarded(sr01[first:last], first_row=first), whole[first:last])
+        assert np.array_equal(guard.blend(sr01[first:last], first_row=first), whole[first:last])
 
 
 @pytest.mark.parametrize("name", ["city100-nikon-x3", "city100-iphone-x2"])
@@ -51,7 +51,7 @@ def test_bands_are_rows_of_the_whole():
 def test_shipped_models_keep_flat_colours(name: str, level, tmp_path):
     """Left alone, they are off by up to 11 levels in black and 6 in white."""
     try:
-        bundle = read_bundle(resolve(name))
+        bundle = read_bundle(find_bundle(name))
     except ModelNameError:
         pytest.skip(f"{name} does not ship with this copy")
     assert (load(name).upscale(np.full((12, 13, 3), level, np.uint8)) == level).all()

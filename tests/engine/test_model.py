@@ -82,21 +82,21 @@ for picture in [*(np.zeros(shape, kind) for shape, kind in wrong), [1, 2], "phot
 def test_a_bundle_is_found_by_its_folder_and_by_its_run(bundle: Bundle, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "bundle").symlink_to(bundle.folder)
-    assert model_module.resolve(bundle.folder) == bundle.folder
-    assert model_module.resolve(str(tmp_path / "run")) == tmp_path / "run" / "bundle"
+    assert model_module.find_bundle(bundle.folder) == bundle.folder
+    assert model_module.find_bundle(str(tmp_path / "run")) == tmp_path / "run" / "bundle"
 
 
 def test_a_shipped_model_is_found_by_its_name(bundle: Bundle, monkeypatch):
     monkeypatch.setattr(model_module, "_WEIGHTS", bundle.folder.parent)
     assert model_module.shipped_names() == ["tiny"]
-    assert model_module.resolve("tiny") == bundle.folder
+    assert model_module.find_bundle("tiny") == bundle.folder
     with pytest.raises(ModelNameError, match=r"tinny: is no model\. Shipped models: tiny\."):
-        model_module.resolve("tinny")
+        model_module.find_bundle("tinny")
 
 
 def test_a_folder_without_a_model_is_told_what_to_do(tmp_path):
     with pytest.raises(ModelNameError, match=r"holds neither .*`d2csr export`"):
-        model_module.resolve(tmp_path)
+        model_module.find_bundle(tmp_path)
 
 
 def test_every_shipped_model_loads():

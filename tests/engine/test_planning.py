@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.engine.planning import (
-    Streaming,
+    StreamingRequirements,
     default_band_rows,
-    least_bytes,
-    needs,
+    estimate_memory,
+    min_bytes,
     plan_bands,
     plan_streamed,
     plan_whole,
     plan_windows,
 )
 
-STREAMING = Streaming(channels=28, halo_rows=4)
+STREAMING = StreamingRequirements(channels=28, halo_rows=4)
 MIB = 1 << 20
 
 
@@ -38,11 +38,11 @@ def test_a_band_is_64_rows_of_sr_at_every_scale():
 
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(1, 4096))
 def test_a_plan_keeps_to_its_budget_or_says_what_it_takes(bundle, height, width, budget_mib):
-    need = needs(bundle.card, Size(width, height), value_bytes=4)
+    need = estimate_memory(bundle.card, Size(width, height), value_bytes=4)
     place = {"height": height, "scale": 2, "budget": budget_mib * MIB}
     whole = plan_whole(need, **place)
     assert whole is None or whole.peak_bytes <= budget_mib * MIB
-    least = least_bytes(need, STREAMING, height=height)
+    least = min_bytes(need, STREAMING, height=height)
     if least > budget_mib * MIB:
         with pytest.raises(UsageError, match="MiB more"):
             plan_streamed(need, STREAMING, **place, disk=1 << 50)
@@ -53,7 +53,7 @@ def test_a_plan_keeps_to_its_budget_or_says_what_it_takes(bundle, height, width,
 
 
 def test_maps_go_to_disk_only_where_memory_is_short(bundle):
-    need = needs(bundle.card, Size(3000, 2000), value_bytes=4)
+    need = estimate_memory(bundle.card, Size(3000, 2000), value_bytes=4)
     place = {"height": 2000, "scale": 2, "disk": 1 << 50}
     ways = [
         plan_streamed(need, STREAMING, **place, budget=budget * MIB).trunk for budget in (900, 400)
@@ -62,7 +62,7 @@ def test_maps_go_to_disk_only_where_memory_is_short(bundle):
 
 
 def test_a_plan_says_in_words_what_will_be_done(bundle):
-    need = needs(bundle.card, Size(3000, 2000), value_bytes=4)
+    need = estimate_memory(bundle.card, Size(3000, 2000), value_bytes=4)
     plan = plan_streamed(
         need, STREAMING, height=2000, scale=2, budget=400 * MIB, disk=1 << 50
     ).as_text()
@@ -73,7 +73,7 @@ def test_a_plan_says_in_words_what_will_be_done(bundle):
 def test_parts_keep_to_their_budget_or_say_what_they_take(
     bundle, height, width, budget_mib, reach_rows
 ):
-    need = needs(bundle.card, Size(width, height), value_bytes=4)
+    need = estimate_memory(bundle.card, Size(width, height), value_bytes=4)
     place = {"height": height, "scale": 2, "budget": budget_mib * MIB}
     halo_rows = bundle.card.reach.halo_lr_rows
     try:
@@ -87,6 +87,6 @@ def test_parts_keep_to_their_budget_or_say_what_they_take(
 
 
 def test_maps_that_fit_nowhere_are_no_plan(bundle):
-    need = needs(bundle.card, Size(3000, 2000), value_bytes=4)
+    need = estimate_memory(bundle.card, Size(3000, 2000), value_bytes=4)
     place = {"height": 2000, "scale": 2, "budget": 400 * MIB}
     assert plan_streamed(need, STREAMING, **place, disk=1 << 20) is None

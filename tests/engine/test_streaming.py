@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2csr.core.bundle import Bundle, BundleCard
+from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.errors import UsageError
-from d2csr.engine.backends.base import Runner
-from d2csr.engine.feature_store import DiskScratch, MemoryScratch, Scratch
+from d2csr.engine.backends.base import ResolvedBackend
+from d2csr.engine.feature_store import DiskScratch, FeatureStore, MemoryScratch
 from d2csr.engine.streaming import StreamedTrunk, plan_windows
 from d2csr.export.graphs import reach, write_trunk
 from d2csr.models.d2csr import D2CSR
@@ -35,8 +35,8 @@ def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
     write_trunk(network, folder / "trunk.onnx")
     config = network.config
     graphs = {"trunk": "trunk.onnx"}
-    card = BundleCard(FACTS, config.scale, 0, config=config, reach=reach(config), graphs=graphs)
-    return StreamedTrunk(Runner(Bundle(folder, card), "openvino", "CPU", "fp32"))
+    card = ModelCard(FACTS, config.scale, 0, config=config, reach=reach(config), graphs=graphs)
+    return StreamedTrunk(ResolvedBackend(Bundle(folder, card), "openvino", "CPU", "fp32"))
 
 
 def _features(network: D2CSR, lr: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def _picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((1, 3, height, width), np.float32)
 
 
-def _scratch(kind: str, lr: np.ndarray, folder: Path) -> Scratch:
+def _scratch(kind: str, lr: np.ndarray, folder: Path) -> FeatureStore:
     if kind == "memory":
         return MemoryScratch(*lr.shape[2:], dtype=np.float32)
     return DiskScratch(*lr.shape[2:], dtype=np.float32, folder=folder)

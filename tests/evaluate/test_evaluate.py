@@ -12,7 +12,7 @@ from rich.console import Console
 
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.results import read_results, write_results
-from d2csr.evaluate.checks import Extras
+from d2csr.evaluate.checks import EvaluationOptions
 from d2csr.evaluate.evaluate import evaluate_models
 from d2csr.evaluate.tables import print_results, write_csv
 from d2csr.images.reader import read_rgb8
@@ -36,13 +36,15 @@ def test_bicubic_is_always_there_and_only_once(pairs):
 def test_without_a_split_the_test_split_is_scored(pairs):
     names = [image.name for image in evaluate_models((), pairs).results[0].images]
     assert names == ["scene_0", "scene_1", "scene_2"]
-    train = evaluate_models((), pairs, extras=Extras(split="train"))
+    train = evaluate_models((), pairs, extras=EvaluationOptions(split="train"))
     assert len(train.results[0].images) == 4
 
 
 def test_figures_are_those_of_the_metrics_on_the_saved_pictures(pairs, tmp_path):
     protocols = ("y", "rgb")
-    results = evaluate_models((), pairs, protocols=protocols, extras=Extras(save=tmp_path))
+    results = evaluate_models(
+        (), pairs, protocols=protocols, extras=EvaluationOptions(save=tmp_path)
+    )
     for row in results.results:
         for image in row.images:
             sr = read_rgb8(tmp_path / "bicubic" / f"{image.name}.png")
@@ -58,7 +60,7 @@ def test_figures_are_those_of_the_metrics_on_the_saved_pictures(pairs, tmp_path)
 
 def test_the_linear_filter_learns_what_bicubic_cannot_know(pairs):
     """LR is sampled at the even pixels, so bicubic's is half a pixel off; a filter learns that."""
-    results = evaluate_models(("linear",), pairs, extras=Extras(fit=pairs))
+    results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
     linear, bicubic = results.results
     assert linear.mean.psnr_db > bicubic.mean.psnr_db + 3
     assert linear.fitted_on == str(pairs)
@@ -98,7 +100,7 @@ def test_a_table_is_80_columns_wide_and_names_what_it_must(pairs, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["/somewhere/d2csr", "evaluate", "-n", "linear", "--data", "a b"]
     )
-    results = evaluate_models(("linear",), pairs, extras=Extras(fit=pairs))
+    results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
     text = printed(results)
     rows = text[: text.index("(shifted): not")].splitlines()
     assert max(map(len, rows)) <= 80
@@ -108,7 +110,7 @@ def test_a_table_is_80_columns_wide_and_names_what_it_must(pairs, monkeypatch):
 
 
 def test_the_spreadsheet_has_a_row_a_picture_with_its_provenance(pairs, tmp_path):
-    results = evaluate_models(("linear",), pairs, extras=Extras(fit=pairs))
+    results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
     write_csv(results, tmp_path / "r.csv")
     with (tmp_path / "r.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -122,7 +124,7 @@ def test_all_faults_are_told_before_any_work(pairs, tmp_path):
     write_rgb8(tmp_path / "sr" / "scene_0.png", np.zeros((48, 48, 3), np.uint8))
     names = ("nobody-knows-me", "linear", str(tmp_path / "sr"))
     with pytest.raises(D2csrError) as caught:
-        evaluate_models(names, pairs, extras=Extras(save=tmp_path / "out"))
+        evaluate_models(names, pairs, extras=EvaluationOptions(save=tmp_path / "out"))
     message = str(caught.value)
     for part in ("3 faults", "nobody-knows-me", "--fit", "missing: scene_1, scene_2"):
         assert part in message
@@ -148,7 +150,7 @@ def test_an_unknown_protocol_is_told(pairs):
 
 def test_calibration_without_a_model_is_refused(pairs):
     with pytest.raises(UsageError, match="calibration"):
-        evaluate_models((), pairs, extras=Extras(calibration=True))
+        evaluate_models((), pairs, extras=EvaluationOptions(calibration=True))
 
 
 @pytest.mark.parametrize(

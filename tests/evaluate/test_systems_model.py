@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from d2csr.core.bundle import CardFacts
+from d2csr.core.bundle import ModelMetadata
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError
 from d2csr.engine.model import load
-from d2csr.evaluate.checks import Extras
+from d2csr.evaluate.checks import EvaluationOptions
 from d2csr.evaluate.evaluate import card_figures, evaluate_models
 from d2csr.evaluate.tables import print_results
 from d2csr.images.reader import read_rgb8
@@ -29,7 +29,7 @@ def export(folder, scale):
         scale=scale, channels=4, groups=1, blocks=1, convergence_channels=4, base="bicubic"
     )
     network = D2CSR(sizes)
-    facts = CardFacts(name="tiny", licence="MIT", data="none")
+    facts = ModelMetadata(name="tiny", licence="MIT", data="none")
     return export_bundle(network, folder / "bundle", card=facts)
 
 
@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 
 
 def test_a_run_scores_what_its_pictures_score(run, pairs, tmp_path):
-    extras = Extras(save=tmp_path)
+    extras = EvaluationOptions(save=tmp_path)
     results = evaluate_models((str(run),), pairs, protocols=("y", "cdc"), extras=extras)
     model = load(run)
     row = results.results[0]
@@ -71,7 +71,7 @@ def test_protocols_without_rounding_see_the_engines_floats(run, pairs):
 
 
 def test_calibration_compares_disagreement_with_the_gradient(run, pairs):
-    results = evaluate_models((str(run),), pairs, extras=Extras(calibration=True))
+    results = evaluate_models((str(run),), pairs, extras=EvaluationOptions(calibration=True))
     (calibration,) = results.calibration
     assert calibration.model == str(run)
     assert [score.predictor for score in calibration.mean] == ["disagreement", "gradient"]
@@ -94,7 +94,7 @@ def test_a_damaged_bundle_is_refused_before_any_work(tmp_path, pairs, damaged):
     with (tmp_path / "bundle" / damaged).open("ab") as file:
         file.write(b"x")
     with pytest.raises(D2csrError, match=f"doesn't match the hash of {damaged}"):
-        evaluate_models((str(tmp_path),), pairs, extras=Extras(save=tmp_path / "sr"))
+        evaluate_models((str(tmp_path),), pairs, extras=EvaluationOptions(save=tmp_path / "sr"))
     assert not (tmp_path / "sr").exists()
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from d2csr.data.sources import open_pairs
-from d2csr.evaluate.systems import Pictures, holds_pictures
+from d2csr.evaluate.systems import PrecomputedImages, holds_pictures
 from d2csr.images.writer import write_rgb8
 from tests.evaluate.conftest import scene
 
 NAMES = ("scene_0", "scene_1", "scene_2")
 
 
-def finished(folder: Path, names: list[str], *, side_px: int = 48) -> Pictures:
+def finished(folder: Path, names: list[str], *, side_px: int = 48) -> PrecomputedImages:
     for seed, name in enumerate(names):
         write_rgb8(folder / name, scene(seed, side_px=side_px))
-    return Pictures(folder, str(folder))
+    return PrecomputedImages(folder, str(folder))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def finished(folder: Path, names: list[str], *, side_px: int = 48) -> Pictures:
 def test_a_picture_is_found_by_the_name_of_its_pair(pairs, tmp_path, ending):
     manifest = open_pairs(pairs / "test")
     system = finished(tmp_path, [f"{name}{ending}.png" for name in NAMES])
-    assert system.faults(manifest) == []
+    assert system.validate(manifest) == []
     enlarge = system.open(manifest)
     for seed, pair in enumerate(manifest):
         sr = enlarge(pair, np.zeros((24, 24, 3), np.uint8)).sr
@@ -35,19 +35,19 @@ def test_a_picture_is_found_by_the_name_of_its_pair(pairs, tmp_path, ending):
 
 def test_all_missing_pictures_are_told_in_one_fault(pairs, tmp_path):
     system = finished(tmp_path, ["scene_1.png"])
-    (fault,) = system.faults(open_pairs(pairs / "test"))
+    (fault,) = system.validate(open_pairs(pairs / "test"))
     assert "2 of 3 pictures are missing: scene_0, scene_2" in str(fault)
 
 
 def test_two_pictures_of_one_pair_are_refused(pairs, tmp_path):
     system = finished(tmp_path, [*(f"{name}.png" for name in NAMES), "scene_1_SR.png"])
-    (fault,) = system.faults(open_pairs(pairs / "test"))
+    (fault,) = system.validate(open_pairs(pairs / "test"))
     assert "scene_1.png, scene_1_SR.png" in str(fault)
 
 
 def test_a_picture_of_another_size_is_told_with_both_sizes(pairs, tmp_path):
     system = finished(tmp_path, [f"{name}.png" for name in NAMES], side_px=44)
-    faults = system.faults(open_pairs(pairs / "test"))
+    faults = system.validate(open_pairs(pairs / "test"))
     assert len(faults) == 3
     assert "is 44x44 px, HR is 48x48 px" in str(faults[0])
 
@@ -55,7 +55,7 @@ def test_a_picture_of_another_size_is_told_with_both_sizes(pairs, tmp_path):
 def test_an_unreadable_picture_is_told(pairs, tmp_path):
     system = finished(tmp_path, [f"{name}.png" for name in NAMES])
     (tmp_path / "scene_2.png").write_bytes(b"")
-    (fault,) = system.faults(open_pairs(pairs / "test"))
+    (fault,) = system.validate(open_pairs(pairs / "test"))
     assert "scene_2.png" in str(fault)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from d2csr.evaluate.systems import Enlarged
+from d2csr.evaluate.systems import Upscaled
 from d2csr.evaluate.uncertainty import calibrate, summarize
 from tests.evaluate.conftest import scene
 
@@ -16,7 +16,7 @@ def sr_with_errors(hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sr.astype(np.uint8), np.sqrt(np.mean((sr - hr) ** 2, axis=2))
 
 
-def scores_of(enlarged: Enlarged, hr: np.ndarray) -> dict[str, tuple[float, float]]:
+def scores_of(enlarged: Upscaled, hr: np.ndarray) -> dict[str, tuple[float, float]]:
     calibrated = calibrate(enlarged, hr, name="one", border_px=2)
     return {score.predictor: (score.spearman, score.ause) for score in calibrated.scores}
 
@@ -24,7 +24,7 @@ def scores_of(enlarged: Enlarged, hr: np.ndarray) -> dict[str, tuple[float, floa
 def test_disagreement_that_is_the_error_ranks_it_almost_perfectly():
     hr = scene(0, side_px=76)
     sr, error = sr_with_errors(hr)
-    spearman, ause = scores_of(Enlarged(sr, error), hr)["disagreement"]
+    spearman, ause = scores_of(Upscaled(sr, error), hr)["disagreement"]
     assert spearman > 0.99
     assert 0 <= ause < 0.01
 
@@ -32,7 +32,7 @@ def test_disagreement_that_is_the_error_ranks_it_almost_perfectly():
 def test_disagreement_that_is_the_opposite_of_the_error_ranks_it_backwards():
     hr = scene(0, side_px=76)
     sr, error = sr_with_errors(hr)
-    scores = scores_of(Enlarged(sr, error.max() - error), hr)
+    scores = scores_of(Upscaled(sr, error.max() - error), hr)
     assert scores["disagreement"][0] < -0.99
     assert scores["disagreement"][1] > scores["gradient"][1] > 0
 
@@ -41,7 +41,7 @@ def test_means_and_curves_are_over_the_pictures():
     hr = scene(0, side_px=76)
     sr, error = sr_with_errors(hr)
     pictures = [
-        calibrate(Enlarged(sr, guess), hr, name=name, border_px=2)
+        calibrate(Upscaled(sr, guess), hr, name=name, border_px=2)
         for name, guess in (("one", error), ("two", np.ones_like(error)))
     ]
     found = summarize("m", pictures, weights_sha256="0" * 64)
@@ -59,4 +59,4 @@ def test_means_and_curves_are_over_the_pictures():
 def test_one_prediction_has_nothing_to_calibrate():
     hr = scene(0)
     with pytest.raises(ValueError, match="one prediction"):
-        calibrate(Enlarged(hr), hr, name="one", border_px=2)
+        calibrate(Upscaled(hr), hr, name="one", border_px=2)

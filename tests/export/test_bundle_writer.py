@@ -9,14 +9,19 @@ import torch
 
 from d2csr.checkpoint.io import load_network
 from d2csr.cli.export import export
-from d2csr.core.bundle import Figure, read_bundle, verify_bundle
+from d2csr.core.bundle import EvaluationScore, read_bundle, verify_bundle
 from d2csr.core.config import PRESETS, preset
 from d2csr.core.errors import BundleError
 from d2csr.export import bundle_writer
-from d2csr.export.bundle_writer import export_bundle, parameters_as_run, preset_name, set_figures
+from d2csr.export.bundle_writer import (
+    export_bundle,
+    inference_parameter_count,
+    preset_name,
+    update_scores,
+)
 from tests.tiny_models import FACTS, random_network
 
-FIGURE = Figure("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
+FIGURE = EvaluationScore("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
 
 
 def test_a_bundle_holds_weights_graphs_card_and_readme(exported):
@@ -43,7 +48,7 @@ def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
 
 def test_a_bundle_exported_onto_itself_keeps_what_its_card_says(exported):
     _, bundle = exported(scale=3, base="bicubic")
-    marked = set_figures(bundle.folder, [FIGURE])
+    marked = update_scores(bundle.folder, [FIGURE])
     bundle.graph("tail").write_bytes(b"of an older release")
     assert export(bundle.folder, output=bundle.folder) == 0
     again = read_bundle(bundle.folder)
@@ -68,7 +73,11 @@ def test_the_preset_is_found_by_its_sizes(exported):
 def test_parameters_do_not_depend_on_the_border():
     framed = random_network(tail_border="each").collapse()
     plain = random_network(tail_border="features").collapse()
-    assert parameters_as_run(framed) == parameters_as_run(plain) == plain.parameter_count()
+    assert (
+        inference_parameter_count(framed)
+        == inference_parameter_count(plain)
+        == plain.parameter_count()
+    )
 
 
 def test_the_weights_come_back_as_they_went_in(exported):
@@ -87,7 +96,7 @@ def test_the_graphs_take_any_size(exported):
 
 def test_figures_come_later_and_leave_the_weights_alone(exported):
     _, bundle = exported()
-    marked = set_figures(bundle.folder, [FIGURE])
+    marked = update_scores(bundle.folder, [FIGURE])
     assert marked.card == replace(bundle.card, facts=replace(FACTS, figures=(FIGURE,)))
     assert "29.80 (27.50 - 31.50)" in (bundle.folder / "README.md").read_text()
 
@@ -109,7 +118,7 @@ def test_a_new_bundle_takes_the_place_of_the_old_one(exported):
 
 def test_nothing_but_a_bundle_is_replaced(tmp_path, monkeypatch):
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
-    monkeypatch.setattr(bundle_writer, "check_agreement", pytest.fail)
+    monkeypatch.setattr(bundle_writer, "verify_against_network", pytest.fail)
     with pytest.raises(BundleError, match="exists and is no bundle"):
         export_bundle(random_network(), tmp_path, card=FACTS)
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"

@@ -18,7 +18,7 @@ def test_sr_depends_on_no_feature_beyond_the_halo(scale):
 
     def sr() -> np.ndarray:
         pictures = [
-            tree.finish(tail(each), tree.rest(lr))
+            tree.add_base(tail(each), tree.base_image(lr))
             for tail, each in zip(tree.tails, features, strict=True)
         ]
         stacked = torch.stack(pictures, 1)

@@ -18,7 +18,7 @@ from d2csr.engine import open_engine
 from d2csr.engine.backends.base import load_backend
 from d2csr.export import quantization
 from d2csr.export.bundle_writer import export_bundle
-from d2csr.export.quantization import calibration_crops, float_graph, int8_cost_db, quantized
+from d2csr.export.quantization import calibration_crops, float_graph, int8_cost_db, quantize_graph
 from d2csr.images.reader import read_rgb8
 from d2csr.images.writer import write_rgb8
 from tests.oracles.metrics import psnr_cut, weighted_sum
@@ -195,7 +195,7 @@ def test_a_convolution_can_be_left_in_bfloat16(int8_bundle, pairs):
     crops = list(calibration_crops([read_rgb8(pair.lr) for pair in pairs.pairs]))
     nodes = float_graph(int8_bundle, "trunk").get_ordered_ops()
     convolutions = [n.get_friendly_name() for n in nodes if n.get_type_name() == "Convolution"]
-    model = quantized(int8_bundle, "trunk", crops=crops, exact=convolutions[:1])
+    model = quantize_graph(int8_bundle, "trunk", crops=crops, exact=convolutions[:1])
     stored = {
         node.get_friendly_name(): _stored(node.input_value(1).get_node())
         for node in model.get_ordered_ops()

@@ -9,7 +9,7 @@ import torch
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import load_backend
-from d2csr.export.verification import LIMIT, check_agreement, measure_losses
+from d2csr.export.verification import LIMIT, measure_precision_errors, verify_against_network
 from tests.tiny_models import random_network
 
 SIZES = ((1, 1), (1, 7), (2, 3), (4, 3), (5, 4), (33, 20))
@@ -46,7 +46,7 @@ def test_the_engine_says_what_the_network_says(exported, choices):
 def test_agreement_is_a_small_part_of_the_limit(exported):
     network, bundle = exported(scale=4, tail_border="each")
     lr8 = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
-    assert 0 < check_agreement(bundle, network, pictures=[lr8]) < LIMIT / 10
+    assert 0 < verify_against_network(bundle, network, pictures=[lr8]) < LIMIT / 10
 
 
 def test_a_bundle_of_other_weights_is_refused(exported):
@@ -55,7 +55,7 @@ def test_a_bundle_of_other_weights_is_refused(exported):
         network.divergence.head.weight[0, 0, 0, 0] += 0.01
     lr8 = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     with pytest.raises(BundleError, match="differs from its network by"):
-        check_agreement(bundle, network, pictures=[lr8])
+        verify_against_network(bundle, network, pictures=[lr8])
 
 
 def test_weights_that_are_not_numbers_are_refused(exported):
@@ -63,7 +63,7 @@ def test_weights_that_are_not_numbers_are_refused(exported):
     with torch.no_grad():
         network.divergence.head.weight.fill_(float("nan"))
     with pytest.raises(BundleError, match="differs"):
-        check_agreement(bundle, network, pictures=[np.zeros((4, 4, 3), np.uint8)])
+        verify_against_network(bundle, network, pictures=[np.zeros((4, 4, 3), np.uint8)])
 
 
 def test_the_network_is_left_as_it_was():
@@ -82,8 +82,8 @@ def test_bfloat16_is_measured_against_float32(exported):
     lr01 = lr8 / np.float32(255)
     exact, coarse = (open_engine(bundle, precision=each).run(lr01).sr for each in ("fp32", "bf16"))
     wanted = -10 * math.log10(((exact - coarse).astype(np.float64) ** 2).mean())
-    loss = measure_losses(bundle, pictures=[lr8])["bf16"]
+    loss = measure_precision_errors(bundle, pictures=[lr8])["bf16"]
     assert (loss.psnr_between_db, loss.pictures) == (pytest.approx(wanted, abs=0.01), 1)
     assert 60 < loss.psnr_between_db < 100
-    assert measure_losses(bundle, pictures=[])["bf16"].pictures == 0
+    assert measure_precision_errors(bundle, pictures=[])["bf16"].pictures == 0
     assert set(bundle.card.precisions) == {"bf16"}

@@ -12,19 +12,19 @@ from d2csr.core.geometry import Size
 from d2csr.images.exif import (
     ORIENTATION,
     PIXEL_X,
+    ExifTags,
     Tag,
-    TagTree,
     add_to_tiff,
-    as_exif,
-    dpi_of,
-    of_size,
+    get_dpi,
     read_file_tags,
     read_tags,
+    to_bytes,
+    with_size,
 )
-from d2csr.images.reader import read_picture
+from d2csr.images.reader import read_image
 from tests.images.made import RGB
 
-TREE = TagTree(
+TREE = ExifTags(
     main={271: Tag(2, b"Maker\0"), ORIENTATION: Tag(3, b"\6\0"), 33432: Tag(2, b"me\0")},
     exif={PIXEL_X: Tag(3, b"\x1e\0"), 0x829A: Tag(5, struct.pack("<II", 1, 125))},
     gps={1: Tag(2, b"N\0"), 2: Tag(5, struct.pack("<6I", 50, 1, 1, 1, 0, 1))},
@@ -51,11 +51,11 @@ def by_hand(order, *, unit):
 def test_both_byte_orders_and_units_are_read(order, unit, dpi):
     tree = read_tags(by_hand(order, unit=unit))
     assert tree.exif[PIXEL_X].number == 4000
-    assert dpi_of(tree) == (dpi if dpi is None else pytest.approx(dpi))
+    assert get_dpi(tree) == (dpi if dpi is None else pytest.approx(dpi))
 
 
 def test_what_is_written_is_read_again_by_us_and_by_pillow():
-    blob = as_exif(TREE)
+    blob = to_bytes(TREE)
     assert read_tags(blob) == TREE
     exif = Image.Exif()
     exif.load(b"Exif\0\0" + blob)
@@ -66,12 +66,12 @@ def test_what_is_written_is_read_again_by_us_and_by_pillow():
 
 
 def test_another_size_is_said_wherever_a_size_was_and_nowhere_else():
-    mended = of_size(TREE, Size(70_000, 9), dpi=(600.0, 600.0))
+    mended = with_size(TREE, Size(70_000, 9), dpi=(600.0, 600.0))
     assert mended.exif[PIXEL_X].number == 70_000
     assert set(mended.exif) == set(TREE.exif)
     assert mended.main[ORIENTATION].number == 1
-    assert dpi_of(mended) == (600, 600)
-    assert set(of_size(TREE, Size(9, 9), dpi=None).main) == set(TREE.main)
+    assert get_dpi(mended) == (600, 600)
+    assert set(with_size(TREE, Size(9, 9), dpi=None).main) == set(TREE.main)
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -88,7 +88,7 @@ def test_tags_are_added_to_a_tiff_file_that_stays_the_same_picture(tmp_path, big
         assert page.tags["GPSTag"].value["GPSLatitude"] == (50, 1, 1, 1, 0, 1)
     tree = read_file_tags(path)
     assert (tree.exif, tree.gps, tree.interop) == (TREE.exif, TREE.gps, TREE.interop)
-    assert read_picture(path).kept.exif.main == {271: TREE.main[271], 33432: TREE.main[33432]}
+    assert read_image(path).kept.exif.main == {271: TREE.main[271], 33432: TREE.main[33432]}
 
 
 @pytest.mark.parametrize(

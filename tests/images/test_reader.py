@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
-from d2csr.images.reader import picture_size, read_picture, read_rgb8
+from d2csr.images.reader import read_image, read_rgb8, read_size
 from tests.images.made import CASES, DARK16, GRAY, RGB, SMOOTH, animated, heic, pillow, png, tiff
 
 PAGE = Path(__file__).parents[2] / "docs" / "files.md"
@@ -48,16 +48,16 @@ def test_files_become_what_the_page_says(tmp_path, name):
     path = put(tmp_path, made.suffix, made.contents)
     if becomes == "refused":
         with pytest.raises(ImageError) as caught:
-            read_picture(path)
+            read_image(path)
         assert says in caught.value.problem
         assert "\n" not in str(caught.value)
         return
-    picture = read_picture(path)
+    picture = read_image(path)
     layout = picture.layout
     described = f"{'gray' if layout.colours == 1 else 'RGB'} {layout.bits}"
     assert described + " + alpha" * layout.alpha == becomes
     assert (says in picture.warnings[0]) if says else not picture.warnings
-    assert picture_size(path) == picture.size
+    assert read_size(path) == picture.size
     if made.pixels is not None:
         off = picture.pixels.astype(int) - made.pixels.reshape(picture.pixels.shape)
         assert np.abs(off).max() <= made.off
@@ -73,9 +73,9 @@ def test_pictures_are_turned_upright_as_pillow_turns_them(tmp_path, orientation,
     path = tmp_path / f"x{suffix}"
     Image.fromarray(SMOOTH).save(path, exif=exif, dpi=(300, 150))
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
-    picture = read_picture(path)
+    picture = read_image(path)
     assert np.abs(picture.pixels.astype(int) - expected).max() <= 2 * (suffix == ".jpg")
-    assert picture_size(path) == Size(expected.shape[1], expected.shape[0])
+    assert read_size(path) == Size(expected.shape[1], expected.shape[0])
     assert picture.kept.dpi == pytest.approx((150, 300) if orientation > 4 else (300, 150), 1e-4)
 
 
@@ -83,20 +83,20 @@ def test_pictures_are_turned_upright_as_pillow_turns_them(tmp_path, orientation,
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "gif", "avif"])
 def test_flat_fields_keep_their_value_and_gray_gets_no_tint(tmp_path, level, kind):
     path = put(tmp_path, f".{kind}", pillow(np.full((16, 16, 3), level, np.uint8), kind))
-    assert np.unique(read_picture(path).pixels).tolist() == [level]
+    assert np.unique(read_image(path).pixels).tolist() == [level]
 
 
 def test_pixels_are_those_of_the_8_bit_reader(tmp_path):
     for name in ("PNG, palette", "JPEG", "TIFF, channels apart", "GIF", "AVIF"):
         made = CASES[name]()
         path = put(tmp_path, made.suffix, made.contents)
-        assert np.array_equal(read_rgb8(path), read_picture(path).pixels)
+        assert np.array_equal(read_rgb8(path), read_image(path).pixels)
 
 
 def test_without_a_decoder_a_phone_s_picture_is_refused_with_its_cure(tmp_path, monkeypatch):
     path = put(tmp_path, ".heic", CASES["HEIC (HEVC), of phones"]().contents)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    for read in (read_picture, read_rgb8):
+    for read in (read_image, read_rgb8):
         with pytest.raises(ImageError, match="HEVC") as caught:
             read(path)
         assert "d2csr[heif]" in caught.value.remedy
@@ -110,7 +110,7 @@ def test_a_phone_s_picture_keeps_exif_xmp_and_profile(tmp_path):
     path = tmp_path / "x.heic"
     with_these = pillow_heif.from_pillow(Image.fromarray(RGB))
     with_these.save(path, **kept)
-    found = read_picture(path).kept
+    found = read_image(path).kept
     assert found.icc == icc
     assert found.exif.main[0x010F].data.rstrip(b"\0") == b"Maker"
     assert b"xmpmeta" in found.xmp
@@ -120,14 +120,14 @@ def test_a_phone_s_picture_in_tiles_is_one_picture(tmp_path):
     large = np.tile(SMOOTH, (7, 6, 1))
     path = put(tmp_path, ".heic", heic(large, "RGB", tile_size=64))
     assert path.read_bytes().count(b"grid") == 1
-    assert np.array_equal(read_picture(path).pixels, large)
+    assert np.array_equal(read_image(path).pixels, large)
 
 
 def test_a_phone_s_picture_cut_short_is_refused(tmp_path):
     whole = heic(RGB, "RGB")
     path = put(tmp_path, ".heic", whole[: len(whole) - 300])
     with pytest.raises(ImageError, match="damaged or cut short"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_phone_s_picture_cut_short_is_refused(tmp_path):
 def test_names_may_be_any_bytes(tmp_path, name):
     path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
     path.write_bytes(png(RGB))
-    assert np.array_equal(read_picture(path).pixels, RGB)
+    assert np.array_equal(read_image(path).pixels, RGB)
 
 
 def wide(kind):
@@ -167,16 +167,16 @@ def wide(kind):
 def test_bombs_are_refused_by_their_headers(tmp_path, kind):
     path = put(tmp_path, f".{kind}", wide(kind))
     with pytest.raises(ImageError, match=r"above the limit of 256|Security limit|damaged"):
-        read_picture(path)
+        read_image(path)
     with pytest.raises(ImageError):
-        picture_size(path)
+        read_size(path)
 
 
 def test_the_limit_can_be_set(tmp_path):
     path = put(tmp_path, ".png", png(RGB))
-    assert read_picture(path, limit_mp=600 / 1e6).size == Size(30, 20)
+    assert read_image(path, limit_mp=600 / 1e6).size == Size(30, 20)
     with pytest.raises(ImageError, match=r"is 30x20, 0 MP, above the limit of 0\.0005"):
-        read_picture(path, limit_mp=0.0005)
+        read_image(path, limit_mp=0.0005)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "gif", "avif"])
@@ -186,19 +186,19 @@ def test_what_is_cut_short_is_refused(tmp_path, kind, share):
     whole = pillow(noise, kind)
     path = put(tmp_path, f".{kind}", whole[: int(len(whole) * share)])
     with pytest.raises(ImageError, match=r"cut short|no picture"):
-        read_picture(path)
+        read_image(path)
 
 
 def test_texts_of_a_png_are_kept_where_they_can_be_written_again(tmp_path):
     chunks = [(b"tEXt", b"Author\0A. Person"), (b"iTXt", b"Title\0\0\0de\0\0" + "ü写".encode())]
-    picture = read_picture(put(tmp_path, ".png", png(RGB, extra=chunks)))
+    picture = read_image(put(tmp_path, ".png", png(RGB, extra=chunks)))
     assert picture.kept.texts == (("Author", "A. Person"),)
     assert "a text outside ASCII was left out" in picture.warnings[0]
 
 
 def test_p3_by_number_gets_the_profile_that_says_so(tmp_path):
     made = CASES["PNG, Display P3 by number"]()
-    icc = read_picture(put(tmp_path, made.suffix, made.contents)).kept.icc
+    icc = read_image(put(tmp_path, made.suffix, made.contents)).kept.icc
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
     red = profile.red_primary[1][:2]  # of Display P3, seen from D65: x 0.680, y 0.320
     assert red == pytest.approx((0.680, 0.320), abs=0.01)
@@ -208,17 +208,17 @@ def test_p3_by_number_gets_the_profile_that_says_so(tmp_path):
 def test_a_profile_that_does_not_fit_is_left_out_and_said(tmp_path, damage):
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     icc = icc[:-1] if damage == "short" else icc[:16] + b"GRAY" + icc[20:]
-    picture = read_picture(put(tmp_path, ".jpg", pillow(SMOOTH, "jpeg", icc_profile=icc)))
+    picture = read_image(put(tmp_path, ".jpg", pillow(SMOOTH, "jpeg", icc_profile=icc)))
     assert picture.kept.icc is None
     assert "colour profile" in picture.warnings[0]
 
 
 def test_a_gif_of_several_frames_has_no_alpha_unless_it_uses_it(tmp_path):
-    picture = read_picture(put(tmp_path, ".gif", animated("gif")))
+    picture = read_image(put(tmp_path, ".gif", animated("gif")))
     assert picture.alpha is None
 
 
 def test_dark_is_not_mistaken_for_8_bit(tmp_path):
     assert DARK16.max() < 256
-    picture = read_picture(put(tmp_path, ".png", png(DARK16)))
+    picture = read_image(put(tmp_path, ".png", png(DARK16)))
     assert picture.pixels.dtype == np.uint16

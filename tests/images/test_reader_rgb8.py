@@ -8,7 +8,7 @@ from PIL import Image
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
-from d2csr.images.reader import content_format, image_size, read_rgb8
+from d2csr.images.reader import detect_format, image_size, read_rgb8
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 SAVED = {"png": {}, "webp": {"lossless": True}, "tiff": {}}
@@ -26,7 +26,7 @@ def test_lossless_formats_come_back_pixel_for_pixel(tmp_path, kind):
     path.write_bytes(encoded(RGB, kind, **SAVED[kind]))
     assert np.array_equal(read_rgb8(path), RGB)
     assert image_size(path) == Size(9, 6)
-    assert content_format(path) == kind
+    assert detect_format(path) == kind
 
 
 def test_a_jpeg_reads_as_pillow_reads_it(tmp_path):
@@ -90,7 +90,7 @@ def test_a_changed_file_is_read_anew(tmp_path):
 def test_the_content_decides_not_the_suffix(tmp_path):
     (tmp_path / "x.png").write_bytes(encoded(RGB, "webp", lossless=True))
     assert np.array_equal(read_rgb8(tmp_path / "x.png"), RGB)
-    assert content_format(tmp_path / "x.png") == "webp"
+    assert detect_format(tmp_path / "x.png") == "webp"
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])

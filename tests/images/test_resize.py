@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from d2csr.images.pixels import luma_of_rgb8
 from d2csr.images.reader import read_rgb8
-from d2csr.images.resize import cubic, cubic_taps, enlarge_bicubic, resize_bicubic
+from d2csr.images.resize import cubic, cubic_weights, enlarge_bicubic, resize_bicubic
 
 RGB = np.random.default_rng(0).integers(0, 256, (11, 14, 3), np.uint8)
 
@@ -66,7 +66,7 @@ def looped(row, out_length, factor):
 def test_taps_and_weights_are_those_of_the_loop(length, factor):
     row = RGB[0, :length, 0].astype(float)
     out_length = int(np.ceil(length * factor))
-    places, weights = cubic_taps(length, out_length, factor=float(factor))
+    places, weights = cubic_weights(length, out_length, factor=float(factor))
     assert (row[places] * weights).sum(axis=1) == pytest.approx(
         looped(row, out_length, float(factor)), abs=1e-9
     )

@@ -18,11 +18,11 @@ from PIL.TiffImagePlugin import IFDRational
 
 from d2csr.core.errors import ImageError, UsageError
 from d2csr.core.geometry import Size
-from d2csr.images.exif import Tag, TagTree
-from d2csr.images.formats import LONGEST_PX, Layout, losses_of
-from d2csr.images.metadata import Kept
-from d2csr.images.reader import read_picture
-from d2csr.images.writer import StripWriter
+from d2csr.images.exif import ExifTags, Tag
+from d2csr.images.formats import LONGEST_PX, PixelFormat, format_limitations
+from d2csr.images.metadata import ImageMetadata
+from d2csr.images.reader import read_image
+from d2csr.images.writer import ImageWriter
 from tests.images.made import ALPHA, RGB, RGB16, SMOOTH
 from tests.images.test_reader import table
 
@@ -35,9 +35,11 @@ SMOOTH16 = SMOOTH.astype(np.uint16) * 257 - (SMOOTH > 9) * np.uint16(100)
 def write(path, pixels, *, rows=7, kept=None, scale=1.0):
     """Write pixels, the fourth or second channel alpha, a few rows at a time."""
     channels = pixels.shape[2]
-    layout = Layout(1 if channels < 3 else 3, channels in (2, 4), 8 * pixels.dtype.itemsize)
+    layout = PixelFormat(1 if channels < 3 else 3, channels in (2, 4), 8 * pixels.dtype.itemsize)
     size = Size(pixels.shape[1], pixels.shape[0])
-    with StripWriter(path, size=size, layout=layout, kept=kept or Kept(), scale=scale) as strips:
+    with ImageWriter(
+        path, size=size, layout=layout, kept=kept or ImageMetadata(), scale=scale
+    ) as strips:
         for top in range(0, size.height, rows):
             strips.write(pixels[top : top + rows])
     return path
@@ -69,7 +71,7 @@ def independently(path, bits):
     if path.suffix == ".tif":
         return tifffile.imread(path).reshape((*SMOOTH.shape[:2], -1))
     if bits == 16 and path.suffix == ".avif":
-        return read_picture(path).pixels  # Pillow knows 8 bit
+        return read_image(path).pixels  # Pillow knows 8 bit
     return np.asarray(Image.open(path)).reshape((*SMOOTH.shape[:2], -1))
 
 
@@ -106,7 +108,7 @@ def test_alpha_is_kept_as_the_page_says(tmp_path, suffix, colours, bits):
     factor = 1 if bits == 8 else 257
     pixels = np.dstack([SMOOTH[..., :colours], ALPHA]).astype(np.uint16) * factor
     pixels = pixels.astype(f"u{bits // 8}")
-    read = read_picture(write(tmp_path / f"x{suffix}", pixels))
+    read = read_image(write(tmp_path / f"x{suffix}", pixels))
     if WRITTEN[suffix][2].startswith("kept"):
         off = read.alpha / float(read.layout.white) - ALPHA / 255.0
         assert np.abs(off).max() <= (4 / 255 if suffix == ".avif" else 0)
@@ -122,26 +124,26 @@ def test_a_side_longer_than_the_page_says_is_refused_before_work(tmp_path, suffi
     longest = LONGEST_PX.get({".jpg": "jpeg", ".tif": "tiff"}.get(suffix, suffix[1:]))
     assert WRITTEN[suffix][3] == ("no end" if longest is None else str(longest))
     path = tmp_path / f"x{suffix}"
-    losses_of(Layout(), path, size=Size(longest or 10**7, 1))
+    format_limitations(PixelFormat(), path, size=Size(longest or 10**7, 1))
     if longest is not None:
         with pytest.raises(ImageError, match=f"It ends at {longest} px"):
-            StripWriter(path, size=Size(1, longest + 1), layout=Layout())
+            ImageWriter(path, size=Size(1, longest + 1), layout=PixelFormat())
 
 
 def test_losses_are_the_pages_words(tmp_path):
-    deep = Layout(3, True, 16)
+    deep = PixelFormat(3, True, 16)
     for suffix, (_, sixteen, alpha, _) in WRITTEN.items():
-        said = " ".join(losses_of(deep, Path(f"x{suffix}"), size=Size(9, 9)))
+        said = " ".join(format_limitations(deep, Path(f"x{suffix}"), size=Size(9, 9)))
         assert ("white" in said) == (alpha == "laid on white")
         assert ("8 bit" in said) == ("8 bit" in sixteen)
         assert ("12 bit" in said) == ("12 bit" in sixteen)
-        assert losses_of(Layout(), Path(f"x{suffix}"), size=Size(9, 9)) == ()
+        assert format_limitations(PixelFormat(), Path(f"x{suffix}"), size=Size(9, 9)) == ()
 
 
 @pytest.mark.parametrize("name", ["x.heic", "x.gif", "x.bmp", "x"])
 def test_what_can_not_be_written_is_refused(name):
     with pytest.raises(ImageError, match=r"no format that can|no encoder for") as caught:
-        losses_of(Layout(), Path(name), size=Size(9, 9))
+        format_limitations(PixelFormat(), Path(name), size=Size(9, 9))
     assert "HEVC" in caught.value.problem or not name.endswith("heic")
 
 
@@ -175,7 +177,7 @@ def photo(tmp_path_factory):
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_what_a_photo_says_is_kept_and_mended(tmp_path, photo, suffix):
-    picture = read_picture(photo)
+    picture = read_image(photo)
     assert picture.size == Size(20, 30)
     larger = picture.pixels.repeat(2, axis=0).repeat(2, axis=1)
     path = write(tmp_path / f"x{suffix}", larger, kept=picture.kept, scale=2.0)
@@ -196,20 +198,20 @@ def test_what_a_photo_says_is_kept_and_mended(tmp_path, photo, suffix):
     assert b'tiff:Orientation="1" exif:PixelXDimension="40"' in xmp
     contents = path.read_bytes()
     assert contents.find(b"\xff\xd8\xff", 1) < 0  # no thumbnail, reachable or not
-    again = read_picture(path).kept
+    again = read_image(path).kept
     assert again.dpi == pytest.approx((600, 600), rel=1e-4)
     assert again.exif.exif[0xA434].data == picture.kept.exif.exif[0xA434].data
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_the_print_size_stays_without_exif_too(tmp_path, suffix):
-    path = write(tmp_path / f"x{suffix}", RGB, kept=Kept(dpi=(300.0, 150.0)), scale=3.0)
-    assert read_picture(path).kept.dpi == pytest.approx((900, 450), rel=1e-3)
+    path = write(tmp_path / f"x{suffix}", RGB, kept=ImageMetadata(dpi=(300.0, 150.0)), scale=3.0)
+    assert read_image(path).kept.dpi == pytest.approx((900, 450), rel=1e-3)
 
 
 def test_exif_too_long_for_jpeg_loses_the_makers_note_first(tmp_path):
     exif = {0x927C: Tag(7, bytes(70_000)), 0xA434: Tag(2, b"Lens\0")}
-    path = write(tmp_path / "x.jpg", SMOOTH, kept=Kept(exif=TagTree(exif=exif)))
+    path = write(tmp_path / "x.jpg", SMOOTH, kept=ImageMetadata(exif=ExifTags(exif=exif)))
     with Image.open(path) as image:
         found = image.getexif().get_ifd(0x8769)
     assert found[0xA434] == "Lens"
@@ -217,8 +219,8 @@ def test_exif_too_long_for_jpeg_loses_the_makers_note_first(tmp_path):
 
 
 def test_texts_of_a_png_come_back(tmp_path):
-    kept = Kept(texts=(("Author", "Juergen"), ("Title", "a: b")))
-    assert read_picture(write(tmp_path / "x.png", RGB, kept=kept)).kept.texts == kept.texts
+    kept = ImageMetadata(texts=(("Author", "Juergen"), ("Title", "a: b")))
+    assert read_image(write(tmp_path / "x.png", RGB, kept=kept)).kept.texts == kept.texts
     with Image.open(tmp_path / "x.png") as image:
         assert image.text == dict(kept.texts)
 
@@ -241,17 +243,17 @@ def test_any_cut_into_rows_gives_the_same_file(tmp_path, suffix, height):
 @pytest.mark.parametrize("size", [(1, 1), (8, 5), (2, 100), (9, 9)])
 def test_the_smallest_flat_pictures_keep_their_value(tmp_path, suffix, size):
     for level in (200, 255):
-        found = read_picture(write(tmp_path / f"x{suffix}", np.full((*size, 3), level, np.uint8)))
+        found = read_image(write(tmp_path / f"x{suffix}", np.full((*size, 3), level, np.uint8)))
         assert np.unique(found.pixels).tolist() == [level]
 
 
 def test_rows_may_be_changed_after_they_were_written(tmp_path):
     row = np.zeros((1, 30, 3), np.uint8)
-    with StripWriter(tmp_path / "x.png", size=Size(30, 20), layout=Layout()) as strips:
+    with ImageWriter(tmp_path / "x.png", size=Size(30, 20), layout=PixelFormat()) as strips:
         for level in range(20):
             row[:] = level
             strips.write(row)
-    assert read_picture(tmp_path / "x.png").pixels[:, 0, 0].tolist() == list(range(20))
+    assert read_image(tmp_path / "x.png").pixels[:, 0, 0].tolist() == list(range(20))
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
@@ -261,7 +263,7 @@ def test_a_fault_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suf
     path.write_bytes(b"old")
 
     def fail():
-        with StripWriter(path, size=Size(30, 20), layout=Layout()) as strips:
+        with ImageWriter(path, size=Size(30, 20), layout=PixelFormat()) as strips:
             strips.write(RGB[:written])
             raise KeyError("a fault of the maker of rows")
 
@@ -274,7 +276,7 @@ def test_a_fault_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suf
 def test_missing_rows_are_a_fault_of_ours_and_leave_nothing(tmp_path):
     with (
         pytest.raises(ValueError, match="19 of 20 rows"),
-        StripWriter(tmp_path / "x.png", size=Size(30, 20), layout=Layout()) as strips,
+        ImageWriter(tmp_path / "x.png", size=Size(30, 20), layout=PixelFormat()) as strips,
     ):
         strips.write(RGB[:19])
     assert list(tmp_path.iterdir()) == []
@@ -286,7 +288,7 @@ def test_missing_rows_are_a_fault_of_ours_and_leave_nothing(tmp_path):
 def test_rows_of_another_kind_are_a_fault_of_ours(tmp_path, rows):
     with (
         pytest.raises(ValueError, match="rows"),
-        StripWriter(tmp_path / "x.png", size=Size(30, 20), layout=Layout()) as strips,
+        ImageWriter(tmp_path / "x.png", size=Size(30, 20), layout=PixelFormat()) as strips,
     ):
         strips.write(rows)
     assert list(tmp_path.iterdir()) == []
@@ -294,7 +296,7 @@ def test_rows_of_another_kind_are_a_fault_of_ours(tmp_path, rows):
 
 def test_a_writer_left_open_holds_nobody(tmp_path):
     def rows():
-        with StripWriter(tmp_path / "x.tif", size=Size(30, 20), layout=Layout()) as strips:
+        with ImageWriter(tmp_path / "x.tif", size=Size(30, 20), layout=PixelFormat()) as strips:
             while True:
                 yield strips.write(RGB[:1])
 
@@ -310,7 +312,7 @@ def test_a_place_that_can_not_be_written_is_a_usage_fault(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(UsageError, match="can't be written"),
-        StripWriter(tmp_path / "file" / "x.png", size=Size(30, 20), layout=Layout()),
+        ImageWriter(tmp_path / "file" / "x.png", size=Size(30, 20), layout=PixelFormat()),
     ):
         pass
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError
-from d2csr.losses.triplet import Tree, TripletSettings, error_maps, standardized, triplet_term
+from d2csr.losses.triplet import Tree, TripletConfig, error_maps, standardize, triplet_term
 from d2csr.models.d2csr import DivergenceNet
 from tests.oracles import triplet as oracle
 
@@ -51,7 +51,7 @@ def test_triplet_term_is_equations_2_to_6_in_loops(shape, images, single_margin,
     tree = Tree(*shape)
     predictions, hr = pictures(images, tree, seed=seed)
     margins = (0.7,) if single_margin else tuple(0.9 / (level + 1) for level in range(tree.depth))
-    settings = TripletSettings(margins=margins, **switches)
+    settings = TripletConfig(margins=margins, **switches)
     expected = oracle.triplet_term(
         predictions.tolist(),
         hr.tolist(),
@@ -85,13 +85,13 @@ def test_triplet_term_is_the_authors_value(data_folder, scale, key, margins):
         predictions = stored["noisy_predictions_bgr"].swapaxes(0, 1)[:, :, ::-1].copy()
         hr = stored["hr_bgr"][:, ::-1].copy()
     values = json.loads((data_folder / "official" / f"values_x{scale}.json").read_text())
-    found = term(predictions, hr, Tree(2, 2), TripletSettings(margins=margins, **AUTHORS))
+    found = term(predictions, hr, Tree(2, 2), TripletConfig(margins=margins, **AUTHORS))
     assert float(found) == pytest.approx(values[key], rel=1e-5)
 
 
 @given(shape=st.sampled_from(SMALL_TREES), switches=SWITCHES, seed=st.integers(0, 2**16))
 def test_triplet_term_ignores_exposure_and_contrast(shape, switches, seed):
-    tree, settings = Tree(*shape), TripletSettings(margins=(0.5,), **switches)
+    tree, settings = Tree(*shape), TripletConfig(margins=(0.5,), **switches)
     predictions, hr = pictures(2, tree, seed=seed)
     brighter = predictions * 1.7 + 0.2
     assert float(term(brighter, hr, tree, settings)) == pytest.approx(
@@ -101,7 +101,7 @@ def test_triplet_term_ignores_exposure_and_contrast(shape, switches, seed):
 
 @given(shape=st.sampled_from(SMALL_TREES), seed=st.integers(0, 2**16))
 def test_per_image_term_is_the_mean_of_single_images(shape, seed):
-    tree, settings = Tree(*shape), TripletSettings(margins=(0.5,))
+    tree, settings = Tree(*shape), TripletConfig(margins=(0.5,))
     predictions, hr = pictures(3, tree, seed=seed)
     single = [float(term(predictions[[n]], hr[[n]], tree, settings)) for n in range(3)]
     assert float(term(predictions, hr, tree, settings)) == pytest.approx(np.mean(single), rel=1e-9)
@@ -109,7 +109,7 @@ def test_per_image_term_is_the_mean_of_single_images(shape, seed):
 
 @given(swap=st.sampled_from([(0, 1, 3, 2), (1, 0, 2, 3), (2, 3, 0, 1)]), seed=st.integers(0, 99))
 def test_swapping_children_of_one_parent_changes_nothing(swap, seed):
-    tree, settings = Tree(2, 2), TripletSettings(margins=(0.5, 0.3))
+    tree, settings = Tree(2, 2), TripletConfig(margins=(0.5, 0.3))
     predictions, hr = pictures(2, tree, seed=seed)
     assert float(term(predictions[:, list(swap)], hr, tree, settings)) == pytest.approx(
         float(term(predictions, hr, tree, settings)), rel=1e-12
@@ -117,7 +117,7 @@ def test_swapping_children_of_one_parent_changes_nothing(swap, seed):
 
 
 def test_equal_predictions_cost_the_margins_and_their_error():
-    tree, settings = Tree(2, 2), TripletSettings(margins=(0.5, 0.3))
+    tree, settings = Tree(2, 2), TripletConfig(margins=(0.5, 0.3))
     predictions, hr = pictures(1, tree)
     predictions[:] = predictions[:, :1]
     own = (
@@ -133,7 +133,7 @@ def test_equal_predictions_cost_the_margins_and_their_error():
 @pytest.mark.parametrize("choices", [{}, AUTHORS])
 def test_every_branch_gets_a_gradient_from_the_triplet_term_alone(shape, choices):
     """The authors' code turns the term into a number first, so no branch ever felt it."""
-    tree, settings = Tree(*shape), TripletSettings(margins=(0.5, 0.3), **choices)
+    tree, settings = Tree(*shape), TripletConfig(margins=(0.5, 0.3), **choices)
     config = ModelConfig(
         scale=2, channels=16, groups=1, blocks=1, depth=tree.depth, children=tree.children
     )
@@ -177,7 +177,7 @@ def test_flat_pictures_give_finite_values_and_gradients(statistics, flat):
     if flat != "hr":
         predictions = torch.full_like(predictions, 0.25)
     predictions.requires_grad_()
-    settings = TripletSettings(margins=(0.5, 0.3), statistics=statistics)
+    settings = TripletConfig(margins=(0.5, 0.3), statistics=statistics)
     value = triplet_term(predictions, hr, tree=Tree(2, 2), settings=settings)
     value.backward()
     assert value.isfinite()
@@ -185,7 +185,7 @@ def test_flat_pictures_give_finite_values_and_gradients(statistics, flat):
 
 
 def test_standardized_luma_has_mean_0_and_deviation_1():
-    found = standardized(torch.rand(2, 3, 3, 8, 9).double(), luma="y", statistics="image")
+    found = standardize(torch.rand(2, 3, 3, 8, 9).double(), luma="y", statistics="image")
     torch.testing.assert_close(found.mean((2, 3)), torch.zeros(2, 3).double())
     torch.testing.assert_close(found.std((2, 3), correction=0), torch.ones(2, 3).double())
 
@@ -193,7 +193,7 @@ def test_standardized_luma_has_mean_0_and_deviation_1():
 def test_a_single_leaf_has_no_rival():
     predictions = torch.rand(1, 1, 3, 4, 4, requires_grad=True)
     value = triplet_term(
-        predictions, torch.rand(1, 3, 4, 4), tree=Tree(1, 1), settings=TripletSettings()
+        predictions, torch.rand(1, 3, 4, 4), tree=Tree(1, 1), settings=TripletConfig()
     )
     assert value == 0
     assert value.requires_grad
@@ -204,4 +204,4 @@ def test_a_single_leaf_has_no_rival():
 )
 def test_settings_out_of_range_are_refused(choices):
     with pytest.raises(D2csrError, match="triplet"):
-        TripletSettings(**choices)
+        TripletConfig(**choices)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata, spearmanr
 
 from d2csr.metrics.sparsification import (
-    area_between,
+    ause,
     average_ranks,
     block_means,
     gradient_magnitude,
@@ -60,15 +60,15 @@ def test_the_true_error_orders_best_and_its_area_is_zero():
     generator = np.random.default_rng(0)
     error = generator.random(300)
     best = sparsification(error, error)
-    assert area_between(best, best) == 0
+    assert ause(best, best) == 0
     noisy = sparsification(error, error + generator.normal(size=300) * 0.2)
     random = sparsification(error, generator.random(300))
-    assert 0 < area_between(noisy, best) < area_between(random, best)
+    assert 0 < ause(noisy, best) < ause(random, best)
 
 
 def test_without_error_there_is_nothing_to_order():
     curve = sparsification(np.zeros(30), np.arange(30.0))
-    assert area_between(curve, curve) == 0
+    assert ause(curve, curve) == 0
 
 
 def test_gradient_of_a_ramp_is_its_slope():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2csr.images.resize import cubic_taps
+from d2csr.images.resize import cubic_weights
 from d2csr.models.layers import RGB_MEAN, BicubicBase, FixedMean
 from tests.oracles import network as oracle
 
@@ -25,7 +25,7 @@ def test_base_is_the_matlab_enlargement_but_for_the_frame(scale):
     lr = torch.rand(1, 3, 9, 7)
     picture = lr[0].double().numpy()
     for axis, length in ((1, 9), (2, 7)):
-        places, weights = cubic_taps(length, length * scale, factor=float(scale))
+        places, weights = cubic_weights(length, length * scale, factor=float(scale))
         taps = np.moveaxis(np.take(picture, places, axis=axis), axis + 1, -1)
         shape = [1, 1, 1, weights.shape[1]]
         shape[axis] = len(weights)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from d2csr.core.geometry import Size
 from d2csr.simulate.camera_config import Camera, CameraError, read_camera
-from d2csr.simulate.outputs import Order, make_capture
+from d2csr.simulate.outputs import SceneJob, make_capture
 from d2csr.simulate.scene import Procedural
 
 # Of every value, another one. `k3`, `p1` and the like move a frame of 100 px by little.
@@ -64,7 +64,7 @@ def camera_with(changes: dict[str, Any]) -> Camera:
 def files_of(camera: Camera, folder) -> dict[str, bytes]:
     folder.mkdir()
     source = Procedural(Size(*camera.scene.procedural_px), (1, 2))
-    order = Order(source, "001", "", scale=2, camera=camera, seed=(3, 4), number=0)
+    order = SceneJob(source, "001", "", scale=2, camera=camera, seed=(3, 4), number=0)
     make_capture(order, folder)
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -15,11 +15,11 @@ from d2csr.images.reader import image_size, read_rgb8
 from d2csr.images.resize import resize_bicubic
 from d2csr.images.writer import write_rgb8
 from d2csr.simulate.camera_config import Camera
-from d2csr.simulate.generate import Job, simulate, splits_of
+from d2csr.simulate.generate import SimulationOptions, simulate, splits_of
 from d2csr.simulate.ground_truth import read_truth
 from d2csr.simulate.scene import Photo, Procedural, photos_in, procedural
 
-JOB = Job(scale=2, val=0.25, test=0.25)
+JOB = SimulationOptions(scale=2, val=0.25, test=0.25)
 SCENES = tuple(Procedural(Size(150, 130), (0, number)) for number in range(4))
 
 

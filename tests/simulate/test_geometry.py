@@ -17,7 +17,7 @@ from d2csr.simulate.camera_config import (
 )
 from d2csr.simulate.geometry import Distortion, View, plane_homography
 from d2csr.simulate.ground_truth import (
-    Truth,
+    GroundTruth,
     parallax_mask,
     planes_seen,
     read_truth,
@@ -25,8 +25,8 @@ from d2csr.simulate.ground_truth import (
     write_truth,
 )
 from d2csr.simulate.isp import srgb_of_linear
-from d2csr.simulate.photographs import couple
-from d2csr.simulate.rendering import light_on_sensor
+from d2csr.simulate.photographs import plan_pair
+from d2csr.simulate.rendering import render_tiles
 from d2csr.simulate.scene import Plane, Scene
 
 VIEW = View(
@@ -102,13 +102,13 @@ TILTED = Camera(
 def test_dots_appear_where_the_truth_says():
     """To 0.01 px of each grid: wide, tele, and the tele picture on the wide grid times 3."""
     photo, places = dots()
-    both = couple(photo, TILTED, scale=3, fields=1.2, seed=(5,))
+    both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
     plane = both.scene.planes[0]
     points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
     for shot, sigma in ((both.wide.shot, 2.0), (both.tele.shot, 4.5), (both.registered.shot, 4.5)):
         size = shot.view.size
         light = np.zeros((size.height, size.width))
-        for tile, rgb in light_on_sensor(both.scene, shot):
+        for tile, rgb in render_tiles(both.scene, shot):
             light[tile.rows, tile.columns] = rgb[..., 1]
         truth = shot.view.pixels(points_m, plane.distance_m)
         margin = 5 * sigma
@@ -120,7 +120,7 @@ def test_dots_appear_where_the_truth_says():
 
 def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path):
     photo, places = dots()
-    both = couple(photo, TILTED, scale=3, fields=1.2, seed=(5,))
+    both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
     truth = truth_of(both, "001", suffix=".jpg")
     plane = both.scene.planes[0]
     points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
@@ -129,7 +129,7 @@ def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path):
     assert truth.tele_position((on_wide + 0.5) * 3 - 0.5) == pytest.approx(on_tele, abs=1e-6)
     write_truth((truth,), tmp_path / "truth.json")
     (again,) = read_truth(tmp_path)
-    assert isinstance(again, Truth)
+    assert isinstance(again, GroundTruth)
     assert again == replace(truth, shots=again.shots)
 
 
@@ -137,7 +137,7 @@ def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
     """A disc half as far away, seen from two places: it lies over other parts of the backdrop."""
     photo = np.full((400, 600, 3), 200, np.uint8)
     camera = Camera(pose=PosePart(tilt_deg=0, roll_deg=0, shift_mm=(-30, 30)))
-    both = couple(photo, camera, scale=2, fields=1.0, seed=(1,))
+    both = plan_pair(photo, camera, scale=2, fields=1.0, seed=(1,))
     backdrop = both.scene.planes[0]
     y, x = np.mgrid[:400, :600]
     cover = np.where(np.hypot(x - 300, y - 200) < 60, np.uint8(255), np.uint8(0))
@@ -158,4 +158,4 @@ def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
 
 def test_a_photo_too_small_is_told():
     with pytest.raises(CameraError, match="below 16 px"):
-        couple(np.zeros((60, 60, 3), np.uint8), Camera(), scale=4, fields=1.0, seed=(0,))
+        plan_pair(np.zeros((60, 60, 3), np.uint8), Camera(), scale=4, fields=1.0, seed=(0,))

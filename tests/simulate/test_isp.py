@@ -7,7 +7,7 @@ import pytest
 from d2csr.simulate.camera_config import DevelopmentPart
 from d2csr.simulate.isp import (
     LINEAR_OF_SRGB8,
-    Development,
+    IspSettings,
     demosaic,
     develop,
     jpeg_bytes,
@@ -59,7 +59,7 @@ def test_contrast_turns_about_black_middle_and_white():
 
 def test_bands_of_rows_leave_no_seam(monkeypatch):
     raw = np.random.default_rng(1).random((90, 40, 1)).astype(np.float32)
-    way = Development(DevelopmentPart(sharpening=1.0))
+    way = IspSettings(DevelopmentPart(sharpening=1.0))
     whole = develop(raw, way)
     monkeypatch.setattr("d2csr.simulate.isp.ROWS", 32)
     assert np.array_equal(develop(raw, way), whole)
@@ -67,7 +67,7 @@ def test_bands_of_rows_leave_no_seam(monkeypatch):
 
 def test_white_balance_gains_move_red_and_blue_alone():
     raw = np.full((20, 20, 1), 0.25, np.float32)
-    red, green, blue = develop(raw, Development(PLAIN, (1.1, 1.0, 0.9)))[10, 10]
+    red, green, blue = develop(raw, IspSettings(PLAIN, (1.1, 1.0, 0.9)))[10, 10]
     assert red > green > blue
     assert green == round(255 * float(srgb_of_linear(np.float32([0.25]))[0]))
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from d2csr.simulate.camera_config import Camera
-from d2csr.simulate.photographs import couple
+from d2csr.simulate.photographs import plan_pair
 
 PHOTO = np.full((200, 240, 3), 128, np.uint8)
 
@@ -13,7 +13,7 @@ def test_filter_and_sharpening_are_drawn_once_for_both_photographs():
     camera = Camera()
     drawn = []
     for seed in range(8):
-        both = couple(PHOTO, camera, scale=2, fields=1.0, seed=(seed,))
+        both = plan_pair(PHOTO, camera, scale=2, fields=1.0, seed=(seed,))
         wide, tele = both.wide, both.tele
         assert wide.shot.sensor == tele.shot.sensor == both.registered.shot.sensor
         assert wide.development.settings == tele.development.settings

@@ -10,7 +10,14 @@ from d2csr.core.geometry import Size
 from d2csr.simulate.camera_config import SensorPart
 from d2csr.simulate.geometry import View
 from d2csr.simulate.isp import srgb_of_linear
-from d2csr.simulate.rendering import Lens, Shot, diffraction, disc, light_on_sensor, pixel
+from d2csr.simulate.rendering import (
+    Lens,
+    Shot,
+    defocus_mtf,
+    diffraction_mtf,
+    pixel_mtf,
+    render_tiles,
+)
 from d2csr.simulate.scene import flat_scene
 
 PERFECT = Lens(50.0, 8.0, 0.0, 0.0, 0.0, 0.0, (550.0, 550.0, 550.0), 100.0)
@@ -19,7 +26,7 @@ FOCAL_PX = 5000.0
 
 def test_disc_is_the_bessel_function():
     x = np.linspace(0.01, 20, 500)
-    assert disc(x / np.pi, diameter_um=1.0) == pytest.approx(2 * special.j1(x) / x, abs=1e-9)
+    assert defocus_mtf(x / np.pi, diameter_um=1.0) == pytest.approx(2 * special.j1(x) / x, abs=1e-9)
 
 
 def test_diffraction_is_the_overlap_of_two_apertures():
@@ -27,9 +34,9 @@ def test_diffraction_is_the_overlap_of_two_apertures():
     side = np.linspace(-1, 1, 2001)
     inside = np.hypot(side[:, None], side) <= 1
     moved = np.hypot(side[:, None], side - 0.8) <= 1  # 0.4 of the diameter
-    found = diffraction(np.array([0.4 / (0.55 * 8)]), wavelength_nm=550.0, f_number=8.0)
+    found = diffraction_mtf(np.array([0.4 / (0.55 * 8)]), wavelength_nm=550.0, f_number=8.0)
     assert found[0] == pytest.approx((inside & moved).sum() / inside.sum(), abs=2e-3)
-    assert diffraction(np.array([1.0]), wavelength_nm=550.0, f_number=8.0)[0] == 0
+    assert diffraction_mtf(np.array([1.0]), wavelength_nm=550.0, f_number=8.0)[0] == 0
 
 
 def test_confusion_follows_the_thin_lens():
@@ -50,7 +57,7 @@ def wave_contrast(shot, cycles_per_px):
     texture = np.rint(255 * srgb_of_linear(wave.astype(np.float32))).astype(np.uint8)
     photo = np.repeat(np.repeat(texture[None, :, None], 4 * size.height, 0), 3, axis=2)
     scene = flat_scene(photo, distance_m=5.0, pixel_rad=0.5 / FOCAL_PX)
-    seen = np.concatenate([rgb for _, rgb in light_on_sensor(scene, shot)])[40, :, 1]
+    seen = np.concatenate([rgb for _, rgb in render_tiles(scene, shot)])[40, :, 1]
     phase = 2 * np.pi * cycles_per_px * np.arange(len(seen))
     waves = np.stack([np.cos(phase), np.sin(phase), np.ones_like(phase)], axis=-1)
     cosine, sine, _ = np.linalg.lstsq(waves, seen, rcond=None)[0]
@@ -63,7 +70,7 @@ SHOT = Shot(View(Size(160, 96), FOCAL_PX, 93.0), PERFECT, MOSAIC, 4.0, 2.0)
 
 @pytest.mark.parametrize("cycles", [0.1, 0.25, 0.4])
 def test_a_rendered_wave_has_the_contrast_of_diffraction_and_pixel(cycles):
-    expected = diffraction(np.array([cycles / 4]), wavelength_nm=550.0, f_number=8.0)[0]
+    expected = diffraction_mtf(np.array([cycles / 4]), wavelength_nm=550.0, f_number=8.0)[0]
     expected *= np.sinc(cycles)
     assert wave_contrast(SHOT, cycles) == pytest.approx(expected, abs=0.015)
 
@@ -73,18 +80,20 @@ def test_a_rendered_wave_has_the_contrast_of_aberration_and_filter():
     shot = replace(SHOT, lens=lens, sensor=SensorPart(pixel_um=4.0, olpf_um=(3.0, 3.0)))
     at = 0.2 / 4
     expected = np.exp(-2 * np.pi**2 * 2.0**2 * at**2) * np.sinc(0.2) * np.cos(np.pi * at * 3)
-    expected *= diffraction(np.array([at]), wavelength_nm=550.0, f_number=2.0)[0]
+    expected *= diffraction_mtf(np.array([at]), wavelength_nm=550.0, f_number=2.0)[0]
     assert wave_contrast(shot, 0.2) == pytest.approx(expected, abs=0.01)
 
 
 def test_a_square_pixel_lets_nothing_through_at_its_own_frequency():
     none = np.zeros((1, 1))
-    assert pixel(np.array([[0.25]]), none, pixel_um=4.0, olpf_um=0.0)[0, 0] == pytest.approx(
+    assert pixel_mtf(np.array([[0.25]]), none, pixel_um=4.0, olpf_um=0.0)[0, 0] == pytest.approx(
         0, abs=1e-9
     )
 
 
 def test_corners_are_darker_and_softer_by_what_is_stated():
     lens = replace(PERFECT, corner_blur_um=3.0, blur_um=1.0, vignetting_stops=1.0)
-    assert lens.light(np.array([0.0, 50.0, 100.0])) == pytest.approx([1, 2**-0.25, 0.5])
+    assert lens.relative_illumination(np.array([0.0, 50.0, 100.0])) == pytest.approx(
+        [1, 2**-0.25, 0.5]
+    )
     assert lens.variance_um2(np.array([0.0, 100.0])) == pytest.approx([1, 10])

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from d2csr.core.config import ModelConfig, preset
 from d2csr.models.d2csr import D2CSR
-from d2csr.speed.flops import gflop_per_lr_mp, work
+from d2csr.speed.flops import gflop_per_lr_mp, network_cost
 
 SMALL = {"channels": 16, "groups": 2, "convergence_channels": 16}
 NETWORKS = {
@@ -28,7 +28,7 @@ def test_operations_and_parameters_are_those_that_torch_counts(choices, collapse
     network = D2CSR(config).eval()
     network = network.collapse() if collapsed else network
     counted = _flop(network, (24, 16)) - _flop(network, (16, 16))  # what is there once drops out
-    found = work(config, collapsed=collapsed)
+    found = network_cost(config, collapsed=collapsed)
     assert found.gflop_per_lr_mp == pytest.approx(counted / (8 * 16) / 1e3, rel=1e-12)
     assert found.parameters == network.parameter_count()
 
@@ -44,7 +44,7 @@ def test_operations_and_parameters_are_those_that_torch_counts(choices, collapse
 )
 def test_the_known_figures_come_out(config, trunk, expanded, collapsed, convergence, parameters_m):
     """Worked out by hand beforehand, in GFLOP per LR megapixel."""
-    as_trained, as_run = (work(config, collapsed=form) for form in (False, True))
+    as_trained, as_run = (network_cost(config, collapsed=form) for form in (False, True))
     assert round(gflop_per_lr_mp(as_run.trunk)) == trunk
     assert round(gflop_per_lr_mp(as_trained.tails)) == expanded
     assert round(gflop_per_lr_mp(as_run.tails)) == collapsed

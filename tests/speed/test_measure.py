@@ -13,14 +13,16 @@ from d2csr.images.reader import read_rgb8
 from d2csr.speed import measure as measure_module
 from d2csr.speed import peak_flops
 from d2csr.speed.accuracy import Pictures, cost
-from d2csr.speed.candidates import Subject, cases, chosen_backends
+from d2csr.speed.candidates import Candidate, cases, chosen_backends
 from d2csr.speed.charts import draw_speed, refuse_without_matplotlib
-from d2csr.speed.measure import Wish, measure, measure_ceilings, ratio_of_medians
+from d2csr.speed.measure import BenchmarkOptions, measure, measure_ceilings, ratio_of_medians
 from d2csr.speed.speed_results import CeilingResult, read_speed, write_speed
 from d2csr.speed.worker import Worker
 from tests.tiny_models import tiny_bundle
 
-WISH = Wish(height=20, width=24, rounds=3, threads=1, reference_rounds=2, backends=("openvino",))
+WISH = BenchmarkOptions(
+    height=20, width=24, rounds=3, threads=1, reference_rounds=2, backends=("openvino",)
+)
 CEILINGS = [
     CeilingResult(operation="convolution", side=512, channels=width, precision=precision,
                   library=library, gflops_per_s=speed, best=speed == 100)
@@ -34,7 +36,7 @@ def subject(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     own = tiny_bundle(folder / "own", tail="collapsed", base="bicubic")
     twin = tiny_bundle(folder / "twin", tail="expanded", base="bicubic")
-    return Subject("tiny", own, twin=twin)
+    return Candidate("tiny", own, twin=twin)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_a_missing_matplotlib_is_told_with_its_extra(monkeypatch, tmp_path):
 
 
 def test_ceilings_name_the_best_library(monkeypatch):
-    small = [peak_flops.Shape("matmul", 64), peak_flops.Shape("convolution", 16, 4)]
+    small = [peak_flops.KernelShape("matmul", 64), peak_flops.KernelShape("convolution", 16, 4)]
     monkeypatch.setattr(peak_flops, "shapes", lambda _channels: small)
     monkeypatch.setattr(peak_flops, "libraries", lambda: ["openvino", "torch"])
     rows = measure_ceilings({4}, WISH)
@@ -116,7 +118,7 @@ def test_ceilings_name_the_best_library(monkeypatch):
 def test_a_chain_of_onnx_runtime_computes_what_numpy_does():
     from d2csr.speed import peak_flops_onnxruntime
 
-    shape = peak_flops.Shape("matmul", 16)
+    shape = peak_flops.KernelShape("matmul", 16)
     (found,) = peak_flops_onnxruntime.make(shape, "fp32")()
     wanted = shape.start()
     for _ in range(shape.links):
@@ -126,8 +128,8 @@ def test_a_chain_of_onnx_runtime_computes_what_numpy_does():
 
 
 def test_operations_of_a_chain_are_counted_by_hand():
-    assert peak_flops.Shape("matmul", 10).flop == 2 * 10 * 10 * 10
-    assert peak_flops.Shape("convolution", 8, 3).flop == 2 * 9 * 3 * 3 * 8 * 8
+    assert peak_flops.KernelShape("matmul", 10).flop == 2 * 10 * 10 * 10
+    assert peak_flops.KernelShape("convolution", 8, 3).flop == 2 * 9 * 3 * 3 * 8 * 8
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 9])

@@ -9,11 +9,11 @@ import torch
 
 from d2csr.checkpoint.io import read_file
 from d2csr.core.errors import TrainingError, UsageError
-from d2csr.train.distributed import Devices, Order, run_on_devices
+from d2csr.train.distributed import DistributedContext, ProcessTask, launch
 from d2csr.train.loop import fit
-from d2csr.train.preflight import checked_pairs, initial_network, make_loader, make_run
+from d2csr.train.preflight import initial_network, load_valid_pairs, make_loader, make_run
 from d2csr.train.train import train
-from d2csr.train.trainer import Run
+from d2csr.train.trainer import Trainer
 from tests.train.conftest import recipe_values, tiny_recipe, write_recipe
 
 STAGES = [
@@ -57,20 +57,20 @@ def _train_with_a_spoiled_gradient(devices, recipe, folder):
     network = initial_network(recipe)
     if devices.rank == 1:
         network.divergence.head.bias.register_hook(lambda gradient: gradient * torch.inf)
-    run = Run(recipe, folder, network=network, devices=devices, precision="fp32")
-    pairs = checked_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
+    run = Trainer(recipe, folder, network=network, devices=devices, precision="fp32")
+    pairs = load_valid_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
     fit(run, make_loader(recipe, pairs, devices=devices), watch=None)
 
 
 def test_a_gradient_that_is_no_number_names_the_files_of_its_own_process(tmp_path, pairs):
     recipe = tiny_recipe(pairs, seed=1)
-    manifest = checked_pairs(str(pairs), scale=2, patch_px=12, split="train")
-    sampler = make_loader(recipe, manifest, devices=Devices(torch.device("cpu"))).sampler
+    manifest = load_valid_pairs(str(pairs), scale=2, patch_px=12, split="train")
+    sampler = make_loader(recipe, manifest, devices=DistributedContext(torch.device("cpu"))).sampler
     guilty = ", ".join(sampler.batch(0, rank=1, world=2).names)
     assert guilty != ", ".join(sampler.batch(0, rank=0, world=2).names)
-    order = Order(_train_with_a_spoiled_gradient, (recipe, tmp_path / "run"))
+    order = ProcessTask(_train_with_a_spoiled_gradient, (recipe, tmp_path / "run"))
     with pytest.raises(TrainingError) as caught:
-        run_on_devices(order, 2)
+        launch(order, 2)
     assert caught.value.problem == f"the gradients of step 0 are not finite, batch: {guilty}"
 
 
@@ -82,9 +82,9 @@ def test_processes_that_resume_at_different_steps_are_refused(tmp_path, pairs):
     """As when `--out` is a folder of its own on every machine."""
     values = recipe_values(pairs)
     train(write_recipe(tmp_path / "r.yaml", values), out=tmp_path / "0")
-    order = Order(_stand_in_a_folder_of_ones_own, (tiny_recipe(pairs), tmp_path))
+    order = ProcessTask(_stand_in_a_folder_of_ones_own, (tiny_recipe(pairs), tmp_path))
     with pytest.raises(UsageError, match=r"different steps: 4, 0\. --out must be .* share"):
-        run_on_devices(order, 2)
+        launch(order, 2)
 
 
 def test_a_fault_in_a_process_is_one_line_and_exit_2(tmp_path, pairs):

@@ -12,15 +12,15 @@ import torch
 from d2csr.checkpoint.io import load_network, trained_steps
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import DataError, RecipeError, TrainingError, UsageError
-from d2csr.data.sampling import Loader
+from d2csr.data.sampling import CropLoader
 from d2csr.data.sources import open_pairs
 from d2csr.train.loop import fit
 from d2csr.train.optim import learning_rate
-from d2csr.train.preflight import check_devices, checked_pairs, initial_network
-from d2csr.train.recipe import StagePart
-from d2csr.train.stages import KINDS, Lesson, trained_parameters
+from d2csr.train.preflight import check_devices, initial_network, load_valid_pairs
+from d2csr.train.recipe import StageConfig
+from d2csr.train.stages import STAGE_SPECS, LossInputs, trained_parameters
 from d2csr.train.train import train
-from d2csr.train.trainer import Average
+from d2csr.train.trainer import EMA
 from tests.train.conftest import recipe_values, tiny_recipe, write_pairs, write_recipe
 from tests.train.test_train_resume import make_run
 
@@ -28,7 +28,7 @@ from tests.train.test_train_resume import make_run
 def lesson(recipe, seed=0):
     torch.manual_seed(seed)
     hr = torch.rand(2, 3, 24, 24)
-    return Lesson(torch.rand(2, 3, 12, 12), hr, recipe.loss, alpha=0.1)
+    return LossInputs(torch.rand(2, 3, 12, 12), hr, recipe.loss, alpha=0.1)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,9 @@ def test_a_stage_trains_its_networks_and_no_other(pairs, kind, trained):
     network = initial_network(recipe)
     named = trained_parameters(network, kind)
     assert {name.split(".")[0] for name, _ in named} == trained
-    sum(term.weight * term.value for term in KINDS[kind].terms(network, lesson(recipe))).backward()
+    sum(
+        term.weight * term.value for term in STAGE_SPECS[kind].terms(network, lesson(recipe))
+    ).backward()
     reached = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
     assert reached == trained
 
@@ -57,7 +59,7 @@ def test_together_keeps_the_fusions_loss_from_the_divergence_network(pairs):
     for kind in ("divergence", "together"):
         network = initial_network(recipe)
         trained_parameters(network, kind)
-        terms = KINDS[kind].terms(network, lesson(recipe))
+        terms = STAGE_SPECS[kind].terms(network, lesson(recipe))
         sum(term.weight * term.value for term in terms).backward()
         gradients.append([p.grad for p in network.divergence.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -78,13 +80,13 @@ def test_together_keeps_the_fusions_loss_from_the_divergence_network(pairs):
     ],
 )
 def test_the_rate_follows_its_schedule(stage, step, expected):
-    part = StagePart(kind="joint", steps=10, learning_rate=1.0, **stage)
+    part = StageConfig(kind="joint", steps=10, learning_rate=1.0, **stage)
     assert learning_rate(part, step) == pytest.approx(expected)
 
 
 def test_the_average_is_the_recursion_in_numpy():
     layer = torch.nn.Linear(2, 1, bias=False)
-    average = Average(layer, 0.9)
+    average = EMA(layer, 0.9)
     expected = layer.weight.detach().numpy().copy()
     generator = np.random.default_rng(0)
     for step in range(60):
@@ -131,7 +133,7 @@ def test_the_loss_falls_on_a_picture_seen_again_and_again(tmp_path, pairs):
         def after_step(self, row):
             losses.append(row["loss"])
 
-    same = Loader(loader.sampler)
+    same = CropLoader(loader.sampler)
     same._load = lambda step: loader.sampler.batch(0)  # one batch for ever
     fit(run, same, watch=Keeper())
     assert losses[-1] < 0.8 * losses[0]
@@ -225,8 +227,8 @@ def test_pairs_of_several_splits_without_the_wanted_one_are_refused(pairs, monke
         "d2csr.train.preflight.open_pairs", lambda *_, **__: replace(manifest, pairs=tuple(named))
     )
     with pytest.raises(DataError, match="no split val, but test, train"):
-        checked_pairs(str(pairs), scale=2, split="val")
-    assert len(checked_pairs(str(pairs), scale=2, split="test").pairs) == 2
+        load_valid_pairs(str(pairs), scale=2, split="val")
+    assert len(load_valid_pairs(str(pairs), scale=2, split="test").pairs) == 2
 
 
 def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path, pairs):

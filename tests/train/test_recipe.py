@@ -7,7 +7,7 @@ import yaml
 
 from d2csr.checkpoint.io import read_state
 from d2csr.core.errors import RecipeError
-from d2csr.train.distributed import resolved_precision
+from d2csr.train.distributed import resolve_precision
 from d2csr.train.recipe import Recipe, read_recipe
 from d2csr.train.train import train
 from tests.train.conftest import write_pairs, write_recipe
@@ -41,7 +41,7 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     assert card["scale"] == scale
     state = read_state(tmp_path / "run" / "checkpoints" / f"step-{2 * len(values['stages']):08d}")
     chosen = values.get("precision", "auto")
-    assert state["precision"] == resolved_precision(chosen, torch.device("cpu"))
+    assert state["precision"] == resolve_precision(chosen, torch.device("cpu"))
 
 
 def test_all_faults_are_told_at_once_with_their_lines(tmp_path):

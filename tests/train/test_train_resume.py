@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from d2csr.checkpoint.io import (
-    EMA,
-    MODEL,
-    OPTIMIZER,
+    EMA_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
     last_checkpoint,
     load_network,
     read_file,
@@ -20,18 +20,18 @@ from d2csr.checkpoint.io import (
 )
 from d2csr.core.errors import CheckpointError, RecipeError, UsageError
 from d2csr.train import preflight
-from d2csr.train.distributed import Devices
+from d2csr.train.distributed import DistributedContext
 from d2csr.train.loop import fit
 from d2csr.train.train import train
 from tests.train.conftest import recipe_values, tiny_recipe, write_recipe
 
-CPU = Devices(torch.device("cpu"))
+CPU = DistributedContext(torch.device("cpu"))
 
 
 def make_run(recipe, folder):
     """Return the run as users get it: channels last, and where its newest checkpoint stands."""
     run = preflight.make_run(recipe, folder, devices=CPU)
-    pairs = preflight.checked_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
+    pairs = preflight.load_valid_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
     return run, preflight.make_loader(recipe, pairs, devices=CPU)
 
 
@@ -49,7 +49,7 @@ def stop_after(run, steps):
 def tensors(folder):
     return {
         (file, name): value
-        for file in (MODEL, EMA, OPTIMIZER)
+        for file in (MODEL_FILE, EMA_FILE, OPTIMIZER_FILE)
         for name, value in read_file(folder / file)[0].items()
     }
 

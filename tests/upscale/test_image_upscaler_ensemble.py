@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.geometry import TURNS, turned
+from d2csr.core.geometry import TURNS, dihedral_transform
 from d2csr.engine.engine import open_engine
 from d2csr.upscale.image_upscaler import self_ensemble
 
@@ -30,6 +30,8 @@ def test_it_is_the_mean_over_flips_and_quarter_turns(engine):
 
 @pytest.mark.parametrize("turn", range(TURNS))
 def test_a_turned_picture_gives_the_turned_result(engine, turn: int):
-    expected = turned(self_ensemble(engine, LR01, warned=pytest.fail), turn)
-    found = self_ensemble(engine, np.ascontiguousarray(turned(LR01, turn)), warned=pytest.fail)
+    expected = dihedral_transform(self_ensemble(engine, LR01, warned=pytest.fail), turn)
+    found = self_ensemble(
+        engine, np.ascontiguousarray(dihedral_transform(LR01, turn)), warned=pytest.fail
+    )
     assert np.abs(found - expected).max() < 2e-6

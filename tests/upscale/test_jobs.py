@@ -6,7 +6,7 @@ import pytest
 
 from d2csr.core.errors import UsageError
 from d2csr.upscale.jobs import plan_jobs
-from d2csr.upscale.options import SR_ONLY, Job, Wanted
+from d2csr.upscale.options import DEFAULT_OUTPUT, Job, OutputOptions
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def touch(tmp_path):
     return make
 
 
-def _targets(*inputs: Path, out: Path, wanted: Wanted = SR_ONLY) -> list[str]:
+def _targets(*inputs: Path, out: Path, wanted: OutputOptions = DEFAULT_OUTPUT) -> list[str]:
     jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=4)
     assert not faults
     return [job.target.relative_to(out).as_posix() for job in jobs]
@@ -50,15 +50,18 @@ def test_a_file_given_by_name_is_taken_whatever_its_name(tmp_path, touch):
 def test_suffix_and_format_are_kept_or_chosen(tmp_path, touch):
     touch("in/a.v2.jpeg", "in/b.gif")
     sources = (tmp_path / "in", tmp_path / "in" / "b.gif")
-    same = Wanted(suffix="_x2", ext="same")
+    same = OutputOptions(suffix="_x2", ext="same")
     names = _targets(*sources, out=tmp_path / "out", wanted=same)
     assert names == ["a.v2_x2.jpeg", "b_x2.png"]
-    assert _targets(*sources, out=tmp_path / "o", wanted=Wanted(ext="tif")) == ["a.v2.tif", "b.tif"]
+    assert _targets(*sources, out=tmp_path / "o", wanted=OutputOptions(ext="tif")) == [
+        "a.v2.tif",
+        "b.tif",
+    ]
 
 
 def test_every_extra_has_a_name():
     job = Job(Path("a.jpg"), Path("out/a.jpg"))
-    everything = Wanted(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
+    everything = OutputOptions(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
     assert [path.name for path in job.files(everything, 2)] == [
         *("a.jpg", "a_bicubic.jpg", "a_prediction_1.jpg", "a_prediction_2.jpg"),
         *("a_weight_1.png", "a_weight_2.png", "a_disagreement.png"),
@@ -67,7 +70,7 @@ def test_every_extra_has_a_name():
 
 def test_one_picture_may_name_its_result(tmp_path, touch):
     touch("a.png")
-    jobs, _ = plan_jobs([tmp_path / "a.png"], tmp_path / "b.webp", wanted=SR_ONLY, leaves=4)
+    jobs, _ = plan_jobs([tmp_path / "a.png"], tmp_path / "b.webp", wanted=DEFAULT_OUTPUT, leaves=4)
     assert [job.target for job in jobs] == [tmp_path / "b.webp"]
 
 
@@ -79,7 +82,7 @@ def test_a_folder_may_be_called_like_a_picture(tmp_path, touch):
 def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
     touch("a.png")
     inputs = [tmp_path / "none.png", tmp_path / "a.png"]
-    jobs, faults = plan_jobs(inputs, tmp_path / "out", wanted=SR_ONLY, leaves=4)
+    jobs, faults = plan_jobs(inputs, tmp_path / "out", wanted=DEFAULT_OUTPUT, leaves=4)
     assert [job.source.name for job in jobs] == ["a.png"]
     assert [fault.problem for fault in faults] == ["does not exist"]
 
@@ -87,17 +90,37 @@ def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
 @pytest.mark.parametrize(
     ("inputs", "out", "wanted", "message"),
     [
-        (["empty"], "out", SR_ONLY, "empty: no pictures there"),
-        (["in/a.png"], "in", SR_ONLY, r"in/a\.png: would be overwritten"),
-        (["in/a.png"], "in/a.png", SR_ONLY, r"in/a\.png: would be overwritten"),
-        (["in", "in2"], "out", SR_ONLY, r"a\.png: would be written for both .*in/a.* and .*in2/a"),
-        (["twins"], "out", SR_ONLY, r"c\.png: would be written for both .*c\.jpg and .*c\.png"),
-        (["near"], "out", Wanted(bicubic=True), r"d_bicubic\.png: would be written for both"),
-        (["in", "twins"], "b.png", SR_ONLY, "is the name of one file"),
-        (["in/a.png"], "b.png", Wanted(suffix="_2"), "says the name and the format already"),
-        (["in/a.png"], "notes.txt", SR_ONLY, "is a file, and no picture"),
-        (["in/a.png"], "o.BMP", SR_ONLY, r"\.BMP picture, which can't be written.*\.png, .*\.tif"),
-        (["in/a.png"], "out", Wanted(suffix="/../x"), "holds a path separator"),
+        (["empty"], "out", DEFAULT_OUTPUT, "empty: no pictures there"),
+        (["in/a.png"], "in", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
+        (["in/a.png"], "in/a.png", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
+        (
+            ["in", "in2"],
+            "out",
+            DEFAULT_OUTPUT,
+            r"a\.png: would be written for both .*in/a.* and .*in2/a",
+        ),
+        (
+            ["twins"],
+            "out",
+            DEFAULT_OUTPUT,
+            r"c\.png: would be written for both .*c\.jpg and .*c\.png",
+        ),
+        (
+            ["near"],
+            "out",
+            OutputOptions(bicubic=True),
+            r"d_bicubic\.png: would be written for both",
+        ),
+        (["in", "twins"], "b.png", DEFAULT_OUTPUT, "is the name of one file"),
+        (["in/a.png"], "b.png", OutputOptions(suffix="_2"), "says the name and the format already"),
+        (["in/a.png"], "notes.txt", DEFAULT_OUTPUT, "is a file, and no picture"),
+        (
+            ["in/a.png"],
+            "o.BMP",
+            DEFAULT_OUTPUT,
+            r"\.BMP picture, which can't be written.*\.png, .*\.tif",
+        ),
+        (["in/a.png"], "out", OutputOptions(suffix="/../x"), "holds a path separator"),
     ],
 )
 def test_it_is_refused_before_any_work(tmp_path, touch, inputs, out, wanted, message):

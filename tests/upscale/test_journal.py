@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from d2csr.upscale.journal import LIST_NAME, DoneList, settings_hash
+from d2csr.upscale.journal import LIST_NAME, Journal, settings_hash
 
 
 @pytest.fixture
@@ -14,13 +14,13 @@ def out(tmp_path):
     for name in ("deep/a.png", "deep/a_bicubic.png"):
         (tmp_path / name).write_bytes(name.encode())
     files = [tmp_path / "deep/a.png", tmp_path / "deep/a_bicubic.png"]
-    DoneList(tmp_path).add(files, input_sha256="in", settings="how")
+    Journal(tmp_path).add(files, input_sha256="in", settings="how")
     return tmp_path
 
 
 def _holds(out, *, input_sha256: str = "in", settings: str = "how") -> bool:
     target = out / "deep" / "a.png"
-    return DoneList(out).holds(target, input_sha256=input_sha256, settings=settings)
+    return Journal(out).is_complete(target, input_sha256=input_sha256, settings=settings)
 
 
 def test_the_same_input_and_settings_are_done(out):
@@ -57,7 +57,7 @@ def test_a_torn_line_is_passed_over_and_later_ones_count(out, kept_bytes):
     line = path.read_bytes()
     path.write_bytes(line + line[:kept_bytes].rstrip(b"\n"))
     assert _holds(out)
-    DoneList(out).add([out / "deep" / "a.png"], input_sha256="new", settings="how")
+    Journal(out).add([out / "deep" / "a.png"], input_sha256="new", settings="how")
     assert _holds(out, input_sha256="new")
     assert not _holds(out)
 

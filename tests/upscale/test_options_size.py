@@ -7,7 +7,7 @@ from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.images.resize import resize_bicubic
 from d2csr.upscale import options as size_module
-from d2csr.upscale.options import MODELS_OWN, OutputSize, resampled
+from d2csr.upscale.options import NATIVE_SIZE, OutputSize, resample_rows
 
 LR = Size(40, 30)
 PICTURE8 = np.random.default_rng(0).integers(90, 160, (37, 53, 3), dtype=np.uint8)
@@ -16,7 +16,7 @@ PICTURE8 = np.random.default_rng(0).integers(90, 160, (37, 53, 3), dtype=np.uint
 @pytest.mark.parametrize(
     ("asked", "size"),
     [
-        (MODELS_OWN, Size(120, 90)),
+        (NATIVE_SIZE, Size(120, 90)),
         (OutputSize(outscale=1.5), Size(60, 45)),
         (OutputSize(outscale=0.01), Size(1, 1)),
         (OutputSize(width=100), Size(100, 75)),
@@ -41,7 +41,7 @@ def test_what_no_picture_can_be_is_refused(asked):
 def test_resampling_is_matlabs_bicubic(wanted: Size):
     """That one rounds to 8 bit between the passes: half a level, times the weights' sum of 1.3."""
     given = PICTURE8.astype(np.float32)
-    rows = np.concatenate(list(resampled([given], size=Size(53, 37), wanted=wanted)))
+    rows = np.concatenate(list(resample_rows([given], size=Size(53, 37), wanted=wanted)))
     expected = resize_bicubic(PICTURE8, scale=(wanted.height, wanted.width))
     assert rows.shape == expected.shape
     assert np.abs(rows - expected).max() < 1.2
@@ -52,21 +52,23 @@ def test_resampling_is_matlabs_bicubic(wanted: Size):
 def test_bands_change_nothing(wanted: Size, band_rows: int):
     given = PICTURE8.astype(np.float32)
     bands = [given[first : first + band_rows] for first in range(0, 37, band_rows)]
-    banded = list(resampled(iter(bands), size=Size(53, 37), wanted=wanted))
-    (whole,) = resampled([given], size=Size(53, 37), wanted=wanted)
+    banded = list(resample_rows(iter(bands), size=Size(53, 37), wanted=wanted))
+    (whole,) = resample_rows([given], size=Size(53, 37), wanted=wanted)
     assert np.array_equal(np.concatenate(banded), whole)
 
 
 def test_the_models_own_size_is_left_alone():
-    rows = list(resampled([PICTURE8.astype(np.float32)], size=Size(53, 37), wanted=Size(53, 37)))
+    rows = list(
+        resample_rows([PICTURE8.astype(np.float32)], size=Size(53, 37), wanted=Size(53, 37))
+    )
     assert np.array_equal(rows[0], PICTURE8)
 
 
 def test_few_rows_leave_at_once_however_far_they_are_enlarged(monkeypatch):
     monkeypatch.setattr(size_module, "_VALUES_AT_ONCE", 3 * 800 * 7)
     given = PICTURE8.astype(np.float32)
-    parts = list(resampled([given], size=Size(53, 37), wanted=Size(800, 600)))
+    parts = list(resample_rows([given], size=Size(53, 37), wanted=Size(800, 600)))
     assert max(map(len, parts)) == 7
     monkeypatch.undo()
-    (whole,) = resampled([given], size=Size(53, 37), wanted=Size(800, 600))
+    (whole,) = resample_rows([given], size=Size(53, 37), wanted=Size(800, 600))
     np.testing.assert_array_equal(np.concatenate(parts), whole)

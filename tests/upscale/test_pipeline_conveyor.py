@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from d2csr.upscale.pipeline import Conveyor, LeftAloneError, done_ahead
+from d2csr.upscale.pipeline import Conveyor, LeftAloneError, prefetch
 
 
 def test_all_pieces_arrive_in_order_and_few_wait():
@@ -59,7 +59,7 @@ def test_work_ahead_keeps_order_and_holds_no_more_than_allowed():
         return item
 
     ended = []
-    for item in done_ahead(range(8), work, cost=weights.__getitem__, limit=10):
+    for item in prefetch(range(8), work, cost=weights.__getitem__, limit=10):
         time.sleep(0.01)
         held = [each for each in begun if each not in ended]
         assert sum(weights[each] for each in held) <= max(10, weights[item])
@@ -68,7 +68,7 @@ def test_work_ahead_keeps_order_and_holds_no_more_than_allowed():
 
 
 def test_work_ahead_raises_where_the_result_would_be():
-    results = done_ahead([1, 0, 2], lambda item: 1 // item, cost=lambda _: 1, limit=100)
+    results = prefetch([1, 0, 2], lambda item: 1 // item, cost=lambda _: 1, limit=100)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)

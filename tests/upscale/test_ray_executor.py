@@ -14,18 +14,18 @@ from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.images.writer import write_rgb8
 from d2csr.upscale import ray_executor
-from d2csr.upscale.journal import LIST_NAME, DoneList
-from d2csr.upscale.options import SR_ONLY, Compute, Wanted
-from d2csr.upscale.run import Manner, upscale_files
+from d2csr.upscale.journal import LIST_NAME, Journal
+from d2csr.upscale.options import DEFAULT_OUTPUT, ComputeOptions, OutputOptions
+from d2csr.upscale.run import BatchOptions, upscale_files
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `cluster`)")
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `ray_session`)")
 def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundle, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 40, 50, 3), dtype=np.uint8)
     for at in range(8):
         write_rgb8(tmp_path / "in" / str(at % 2) / f"{at}.png", pixels[at])
     (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    wanted = Wanted(bicubic=True)
+    wanted = OutputOptions(bicubic=True)
     upscale_files([tmp_path / "in"], tmp_path / "one", bundle=bundle, wanted=wanted)
 
     words = ["-i", tmp_path / "in", "-o", tmp_path / "many", "-n", bundle.folder, "--bicubic"]
@@ -54,7 +54,7 @@ def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundl
         tmp_path / "many",
         bundle=bundle,
         wanted=wanted,
-        manner=Manner(resume=True),
+        manner=BatchOptions(resume=True),
     )
     assert (summary.unchanged, len(summary.faults)) == (8, 1)
 
@@ -66,9 +66,9 @@ def test_without_ray_the_extra_is_named(bundle: Bundle, tmp_path, monkeypatch):
             [str(tmp_path)],
             str(tmp_path / "out"),
             bundle=bundle,
-            wanted=SR_ONLY,
-            compute=Compute(),
-            manner=Manner(),
+            wanted=DEFAULT_OUTPUT,
+            compute=ComputeOptions(),
+            manner=BatchOptions(),
         )
 
 
@@ -80,7 +80,7 @@ def test_ray_is_not_imported_unless_asked_for(bundle: Bundle, tmp_path):
     )
     words = ["upscale", "-i", tmp_path / "a.png", "-o", tmp_path / "out", "-n", bundle.folder]
     subprocess.run([sys.executable, "-c", code, *map(str, words)], check=True, capture_output=True)
-    assert DoneList(tmp_path / "out").find("a.png") is not None
+    assert Journal(tmp_path / "out").find("a.png") is not None
 
 
 def _contents(folder) -> dict[str, bytes]:

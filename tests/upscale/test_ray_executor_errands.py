@@ -10,14 +10,14 @@ import pytest
 from d2csr.core.bundle import CARD_NAME, Bundle
 from d2csr.core.errors import ImageError, UsageError
 from d2csr.images.writer import write_rgb8
-from d2csr.upscale.journal import LIST_NAME, Done
-from d2csr.upscale.options import AUTOMATIC, Wanted
-from d2csr.upscale.ray_executor import Errand, NotedErrands, Runner, plan_errands
-from d2csr.upscale.run import settings_of, upscale_files
-from d2csr.upscale.storage import fetch, found, refuse_urls
+from d2csr.upscale.journal import LIST_NAME, JournalEntry
+from d2csr.upscale.options import DEFAULT_COMPUTE, OutputOptions
+from d2csr.upscale.ray_executor import RemoteJob, RemoteJournal, UpscaleWorker, plan_remote_jobs
+from d2csr.upscale.run import run_fingerprint, upscale_files
+from d2csr.upscale.storage import download, list_images, reject_urls
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-BICUBIC = Wanted(bicubic=True)
+BICUBIC = OutputOptions(bicubic=True)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def bucket(tmp_path):
 
 
 def _plan(inputs, bundle: Bundle, *, out: str = "memory://bucket/out"):
-    return plan_errands(inputs, out, wanted=BICUBIC, bundle=bundle)
+    return plan_remote_jobs(inputs, out, wanted=BICUBIC, bundle=bundle)
 
 
 def test_an_errand_makes_the_files_that_a_run_here_makes(
@@ -42,10 +42,10 @@ def test_an_errand_makes_the_files_that_a_run_here_makes(
     monkeypatch.setenv("D2CSR_CACHE", str(tmp_path / "cache"))
     errands, faults = _plan(["memory://bucket/in"], bundle)
     assert ([each.place for each in errands], faults) == (["deep/a.png"], [])
-    settings = settings_of(bundle, BICUBIC, compute=AUTOMATIC)
+    settings = run_fingerprint(bundle, BICUBIC, compute=DEFAULT_COMPUTE)
     names = [CARD_NAME, *bundle.card.files]
     files = {name: (bundle.folder / name).read_bytes() for name in names}
-    runner = Runner(files, "memory://bucket/out", wanted=BICUBIC, compute=AUTOMATIC)
+    runner = UpscaleWorker(files, "memory://bucket/out", wanted=BICUBIC, compute=DEFAULT_COMPUTE)
     answer = runner.run(errands[0], settings)
     assert answer.report.status == "done"
     assert answer.report.target == "memory://bucket/out/deep/a.png"
@@ -54,14 +54,14 @@ def test_an_errand_makes_the_files_that_a_run_here_makes(
     for name in ("deep/a.png", "deep/a_bicubic.png"):
         assert bucket.cat_file(f"/bucket/out/{name}") == (tmp_path / "out" / name).read_bytes()
 
-    noted = NotedErrands("memory://bucket/out")
-    assert isinstance(answer.done, Done)
-    noted.note(answer.done)
+    noted = RemoteJournal("memory://bucket/out")
+    assert isinstance(answer.done, JournalEntry)
+    noted.append(answer.done)
     noted.close()
     here = (tmp_path / "out" / LIST_NAME).read_bytes()
     assert bucket.cat_file(f"/bucket/out/{LIST_NAME}") == here
 
-    with closing(NotedErrands("memory://bucket/out")) as noted:
+    with closing(RemoteJournal("memory://bucket/out")) as noted:
         known = noted.find("deep/a.png")
     again = replace(errands[0], known=known)
     assert runner.run(again, settings).report.status == "unchanged"
@@ -69,7 +69,7 @@ def test_an_errand_makes_the_files_that_a_run_here_makes(
     bucket.pipe_file("/bucket/out/deep/a_bicubic.png", b"changed")
     assert runner.run(again, settings).report.status == "done"
 
-    missing = runner.run(Errand("memory://bucket/in/gone.png", "gone.png"), settings)
+    missing = runner.run(RemoteJob("memory://bucket/in/gone.png", "gone.png"), settings)
     assert missing.fault is not None
     assert missing.fault[:2] == ("memory://bucket/in/gone.png", "does not exist")
 
@@ -88,8 +88,8 @@ def test_an_empty_place_is_a_fault_and_the_rest_go_on(bundle: Bundle, bucket):
 
 def test_unknown_storage_and_urls_without_a_cluster_are_refused(tmp_path):
     with pytest.raises(UsageError, match="can't be reached"):
-        found("nowhere://bucket")
+        list_images("nowhere://bucket")
     with pytest.raises(UsageError, match="--engine ray"):
-        refuse_urls(["in", "s3://bucket"])
+        reject_urls(["in", "s3://bucket"])
     with pytest.raises(ImageError, match="does not exist"):
-        fetch("memory://bucket/none.png", tmp_path / "a.png")
+        download("memory://bucket/none.png", tmp_path / "a.png")

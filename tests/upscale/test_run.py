@@ -14,11 +14,11 @@ from d2csr.images.resize import enlarge_bicubic, resize_bicubic
 from d2csr.images.writer import write_rgb8
 from d2csr.upscale.heatmap import heatmap
 from d2csr.upscale.journal import LIST_NAME
-from d2csr.upscale.options import OutputSize, Wanted
-from d2csr.upscale.run import Manner, upscale_files
+from d2csr.upscale.options import OutputOptions, OutputSize
+from d2csr.upscale.run import BatchOptions, upscale_files
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-EVERYTHING = Wanted(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
+EVERYTHING = OutputOptions(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_picture_too_large_for_the_memory_is_reported(
     def bands(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Engine, "bands", bands)
+    monkeypatch.setattr(Engine, "iter_strips", bands)
     summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
     assert [fault.problem for fault in summary.faults] == [
         "is too large for this machine's memory"
@@ -92,7 +92,7 @@ def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-RESUME = Manner(resume=True)
+RESUME = BatchOptions(resume=True)
 
 
 def _states(summary) -> list[tuple[str, str]]:
@@ -128,7 +128,11 @@ def test_resume_does_changed_pictures_and_lost_results_again(bundle: Bundle, pho
 
 @pytest.mark.parametrize(
     "other",
-    [Wanted(bicubic=True), Wanted(self_ensemble=True), Wanted(size=OutputSize(outscale=1.5))],
+    [
+        OutputOptions(bicubic=True),
+        OutputOptions(self_ensemble=True),
+        OutputOptions(size=OutputSize(outscale=1.5)),
+    ],
 )
 def test_resume_does_all_again_with_other_settings(bundle: Bundle, photos, tmp_path, other):
     upscale_files([photos], tmp_path / "out", bundle=bundle)
@@ -158,7 +162,7 @@ def test_a_single_file_leaves_no_list(bundle: Bundle, photos, tmp_path):
 def test_any_size_is_written(bundle: Bundle, photos, tmp_path):
     soft = 100 + LR8 // 5  # nothing to clip, which is done at other places here and there
     write_rgb8(photos / "a.png", soft)
-    wanted = Wanted(size=OutputSize(width=23), bicubic=True)
+    wanted = OutputOptions(size=OutputSize(width=23), bicubic=True)
     upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
     sr, bicubic = (read_rgb8(tmp_path / "out" / name) for name in ("a.png", "a_bicubic.png"))
     assert sr.shape == bicubic.shape == (18, 23, 3)
@@ -168,7 +172,7 @@ def test_any_size_is_written(bundle: Bundle, photos, tmp_path):
 
 def test_maps_of_predictions_are_of_the_models_own_size():
     with pytest.raises(UsageError, match="--outscale"):
-        Wanted(disagreement=True, size=OutputSize(outscale=3.0))
+        OutputOptions(disagreement=True, size=OutputSize(outscale=3.0))
 
 
 def test_pictures_of_many_bands_and_many_pictures_come_out_in_order(bundle: Bundle, tmp_path):
@@ -187,8 +191,10 @@ def test_pictures_of_many_bands_and_many_pictures_come_out_in_order(bundle: Bund
 def test_a_result_too_large_for_its_format_is_told_once_and_before_work(
     bundle: Bundle, photos, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Engine, "bands", lambda *_, **__: pytest.fail("computed all the same"))
-    wanted = Wanted(size=OutputSize(width=100_000), ext="jpg")
+    monkeypatch.setattr(
+        Engine, "iter_strips", lambda *_, **__: pytest.fail("computed all the same")
+    )
+    wanted = OutputOptions(size=OutputSize(width=100_000), ext="jpg")
     summary = upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
     assert [fault.problem for fault in summary.faults] == ["100000x77778 is too large for .jpg"]
     assert not list((tmp_path / "out").rglob("*.jpg"))
@@ -198,7 +204,7 @@ def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkey
     def bands(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Engine, "bands", bands)
+    monkeypatch.setattr(Engine, "iter_strips", bands)
     with pytest.raises(ZeroDivisionError):
         upscale_files([photos], tmp_path / "out", bundle=bundle)
     assert not list(tmp_path.rglob("out/*.png"))

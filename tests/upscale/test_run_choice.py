@@ -7,7 +7,7 @@ import pytest
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import ModelNameError, UsageError
 from d2csr.upscale import run
-from d2csr.upscale.run import choose_bundle
+from d2csr.upscale.run import select_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -23,23 +23,23 @@ def _shipped(bundle: Bundle, monkeypatch):
 
 
 def test_a_name_is_enough(bundle: Bundle):
-    assert choose_bundle(str(bundle.folder), None) == choose_bundle(str(bundle.folder), 2) == bundle
+    assert select_bundle(str(bundle.folder), None) == select_bundle(str(bundle.folder), 2) == bundle
 
 
 def test_a_scale_takes_the_smallest_shipped_model():
-    assert choose_bundle(None, 3).card.name == "small"
+    assert select_bundle(None, 3).card.name == "small"
 
 
 def test_a_name_of_another_scale_is_refused(bundle: Bundle):
     with pytest.raises(UsageError, match="enlarges 2 times, not 3"):
-        choose_bundle(str(bundle.folder), 3)
+        select_bundle(str(bundle.folder), 3)
 
 
 def test_a_scale_that_does_not_ship_is_told_those_that_do():
     with pytest.raises(ModelNameError, match=r"x4: no .*small \(x3\), base \(x3\), phone \(x2\)"):
-        choose_bundle(None, 4)
+        select_bundle(None, 4)
 
 
 def test_neither_name_nor_scale_is_told_the_names():
     with pytest.raises(UsageError, match=r"none is named\. Add -n NAME\. Shipped: small \(x3\)"):
-        choose_bundle(None, None)
+        select_bundle(None, None)

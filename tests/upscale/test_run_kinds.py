@@ -6,8 +6,8 @@ import pyvips
 
 from d2csr.core.bundle import Bundle
 from d2csr.engine.model import load
-from d2csr.images.reader import read_picture
-from d2csr.upscale.options import SR_ONLY, OutputSize, Wanted
+from d2csr.images.reader import read_image
+from d2csr.upscale.options import DEFAULT_OUTPUT, OutputOptions, OutputSize
 from d2csr.upscale.run import upscale_files
 
 RANDOM = np.random.default_rng(0)
@@ -18,13 +18,13 @@ RGB8 = RANDOM.integers(0, 256, (8, 11, 3), dtype=np.uint8)
 def enlarged(bundle: Bundle, tmp_path):
     """Return a function: pixels -> the picture made of a PNG file of them."""
 
-    def run(pixels: np.ndarray, *, kind: str, wanted: Wanted = SR_ONLY):
+    def run(pixels: np.ndarray, *, kind: str, wanted: OutputOptions = DEFAULT_OUTPUT):
         image = pyvips.Image.new_from_array(pixels).copy(interpretation=kind)
         image.write_to_file(str(tmp_path / "in.png"))
         out = tmp_path / "out.png"
         summary = upscale_files([tmp_path / "in.png"], out, bundle=bundle, wanted=wanted)
         assert summary.exit_code == 0, summary.faults
-        return read_picture(out)
+        return read_image(out)
 
     return run
 
@@ -52,7 +52,7 @@ def test_gray_in_three_bands_gets_no_colour(enlarged):
     assert (sr == sr[..., :1]).all()
 
 
-@pytest.mark.parametrize("wanted", [SR_ONLY, Wanted(size=OutputSize(outscale=1.5))])
+@pytest.mark.parametrize("wanted", [DEFAULT_OUTPUT, OutputOptions(size=OutputSize(outscale=1.5))])
 def test_an_opaque_picture_stays_opaque_and_its_colours_those_without_alpha(enlarged, wanted):
     opaque = np.full((8, 11, 1), 255, np.uint8)
     with_alpha = enlarged(np.concatenate([RGB8, opaque], axis=2), kind="srgb", wanted=wanted)

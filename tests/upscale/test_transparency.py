@@ -6,13 +6,13 @@ import pytest
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import ModelNameError
 from d2csr.core.geometry import Size
-from d2csr.engine.model import resolve
-from d2csr.images.formats import Layout
+from d2csr.engine.model import find_bundle
+from d2csr.images.formats import PixelFormat
 from d2csr.images.metadata import NOTHING_KEPT
-from d2csr.images.reader import Picture, read_picture
-from d2csr.images.writer import StripWriter
+from d2csr.images.reader import DecodedImage, read_image
+from d2csr.images.writer import ImageWriter
 from d2csr.upscale.run import upscale_files
-from d2csr.upscale.transparency import filled
+from d2csr.upscale.transparency import fill_transparent
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.random((13, 18, 3), dtype=np.float32)
@@ -22,14 +22,14 @@ def test_what_is_seen_stays():
     alpha = np.zeros((13, 18), np.float32)
     alpha[3:9, 4:11] = 1.0
     alpha[9:11, 4:11] = 0.5  # a pane of glass has a colour of its own
-    kept = filled(COLOURS, alpha)[alpha > 0]
+    kept = fill_transparent(COLOURS, alpha)[alpha > 0]
     assert np.abs(kept - COLOURS[alpha > 0]).max() < 1e-6
 
 
 def test_what_is_hidden_has_no_say():
     alpha = (RANDOM.random((13, 18)) > 0.7).astype(np.float32)
     other = np.where(alpha[..., None] > 0, COLOURS, 1 - COLOURS)
-    assert np.array_equal(filled(COLOURS, alpha), filled(other, alpha))
+    assert np.array_equal(fill_transparent(COLOURS, alpha), fill_transparent(other, alpha))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 7), (16, 31)])
@@ -38,26 +38,26 @@ def test_one_colour_fills_everything(shape):
     colours[0, 0] = (0.2, 0.5, 0.9)
     alpha = np.zeros(shape, np.float32)
     alpha[0, 0] = 1.0
-    assert np.abs(filled(colours, alpha) - colours[0, 0]).max() < 1e-6
+    assert np.abs(fill_transparent(colours, alpha) - colours[0, 0]).max() < 1e-6
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (230, 200, 50)])
 def test_a_cut_out_of_one_colour_has_no_fringes(colour, tmp_path):
     """Divided out of enlarged colour times alpha, the edge is off by up to 55 levels."""
     try:
-        bundle = read_bundle(resolve("city100-iphone-x2"))
+        bundle = read_bundle(find_bundle("city100-iphone-x2"))
     except ModelNameError:
         pytest.skip("city100-iphone-x2 does not ship with this copy")
     rows, columns = np.mgrid[:40, :50]
     alpha = np.clip(12.5 - np.hypot(rows - 20, columns - 24), 0, 1)[..., None]
     pixels = np.where(alpha > 0, np.array(colour), 0)
     stored = np.concatenate([pixels, np.rint(alpha * 255)], axis=2).astype(np.uint8)
-    with StripWriter(
-        tmp_path / "in.png", size=Size(50, 40), layout=Layout(3, alpha=True), kept=NOTHING_KEPT
+    with ImageWriter(
+        tmp_path / "in.png", size=Size(50, 40), layout=PixelFormat(3, alpha=True), kept=NOTHING_KEPT
     ) as writer:
         writer.write(stored)
     upscale_files([tmp_path / "in.png"], tmp_path / "out", bundle=bundle)
-    sr: Picture = read_picture(tmp_path / "out" / "in.png")
+    sr: DecodedImage = read_image(tmp_path / "out" / "in.png")
     assert sr.alpha is not None
     assert np.abs(sr.pixels.astype(int) - colour).max() == 0
     assert set(np.unique(sr.alpha[[0, -1]])) == {0}

@@ -18,47 +18,47 @@ import cv2
 import numpy as np
 
 from d2csr.align.camera_info import facts_of_file
-from d2csr.align.dataset import Shape, remove_left_over, where, write_set
+from d2csr.align.dataset import DatasetLayout, locate, remove_stale, write_set
 from d2csr.align.html_report import REPORT_NAME, write_report
-from d2csr.align.outcome import Outcome, key_of, outcomes_in, read_outcome
-from d2csr.align.pair_worker import Task, do_task, outcomes_of_cluster
-from d2csr.align.pairing import Capture, Captures, captures_in
+from d2csr.align.outcome import PairResult, cache_key, outcomes_in, read_outcome
+from d2csr.align.pair_worker import PairJob, outcomes_of_cluster, process_pair
+from d2csr.align.pairing import PairingResult, PhotoPair, find_pairs
 from d2csr.align.photo import is_raw_name
-from d2csr.align.registration.lens import Lens, LensChoice
+from d2csr.align.registration.lens import Lens, LensSpec
 from d2csr.align.steps import Settings
 from d2csr.core.console import console
 from d2csr.core.errors import D2csrError, UsageError
-from d2csr.core.files import refuse_unwritable
+from d2csr.core.files import check_writable
 from d2csr.core.manifest import MANIFEST_NAME, read_manifest
-from d2csr.core.parallel import refuse_without
+from d2csr.core.parallel import require_packages
 from d2csr.images.reader import image_size
 
 Group = tuple[object, ...]
 
 
-def group_of(outcome: Outcome | None) -> Group:
+def group_of(outcome: PairResult | None) -> Group:
     """Return what pairs of one lens at one zoom share: camera and both focal lengths."""
     if outcome is None:
         return ()
     return (outcome.camera, *outcome.transform.get("focal_mm", ()))
 
 
-def estimated(outcomes: Sequence[Outcome]) -> dict[Group, LensChoice]:
+def estimate_lenses(outcomes: Sequence[PairResult]) -> dict[Group, LensSpec]:
     """Return the lenses of each group: the median of every coefficient over accepted pairs.
 
     The median, because a pair with little texture or much parallax may be far off. A group without
     an accepted pair gets straight lenses.
     """
-    pairs: dict[Group, list[Outcome]] = defaultdict(list)
+    pairs: dict[Group, list[PairResult]] = defaultdict(list)
     for outcome in outcomes:
         pairs[group_of(outcome)].append(outcome)
     return {
-        group: LensChoice("given", *(_median(members, end) for end in ("wide_lens", "tele_lens")))
+        group: LensSpec("given", *(_median(members, end) for end in ("wide_lens", "tele_lens")))
         for group, members in pairs.items()
     }
 
 
-def _median(outcomes: Sequence[Outcome], end: str) -> Lens:
+def _median(outcomes: Sequence[PairResult], end: str) -> Lens:
     found = [each.transform[end] for each in outcomes if each.verdict == "accepted"]
     if not found:
         return Lens()
@@ -77,7 +77,7 @@ Engine = Literal["local", "ray"]
 class Summary:
     """What a run came to."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PairResult, ...]
     alone: tuple[tuple[Path, str], ...]
     out: Path
 
@@ -97,7 +97,7 @@ def align_folder(
     out: Path,
     *,
     settings: Settings,
-    shape: Shape,
+    shape: DatasetLayout,
     jobs: int | None,
     engine: Engine = "local",
 ) -> Summary:
@@ -109,21 +109,27 @@ def align_folder(
     if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
         remedy = "Choose a folder outside the photographs'."
         raise UsageError(out, "is, or holds, the folder of the photographs", remedy=remedy)
-    found = captures_in(folder, scale=settings.scale)
+    found = find_pairs(folder, scale=settings.scale)
     inside = out.resolve()
 
     def outside(path: Path) -> bool:
         return not path.resolve().is_relative_to(inside)
 
-    captures = Captures(
+    captures = PairingResult(
         tuple(pair for pair in found.pairs if outside(pair.wide)),
-        tuple((path, why) for path, why in found.alone if outside(path)),
+        tuple((path, why) for path, why in found.unpaired if outside(path)),
     )
     return align_captures(captures, out, settings=settings, shape=shape, jobs=jobs, engine=engine)
 
 
 def align_pair(
-    wide: Path, *, tele: Path, out: Path, settings: Settings, shape: Shape, engine: Engine = "local"
+    wide: Path,
+    *,
+    tele: Path,
+    out: Path,
+    settings: Settings,
+    shape: DatasetLayout,
+    engine: Engine = "local",
 ) -> Summary:
     """Add one pair to the set in a folder, which may be empty; see `align_captures`.
 
@@ -135,17 +141,17 @@ def align_pair(
         for outcome in outcomes_in(out / WORK_NAME)
         if [Path(outcome.wide).resolve(), Path(outcome.tele).resolve()] != both
     ]
-    pair = Capture(wide.stem, wide.stem, wide, tele)
-    captures = Captures((pair,), (), tuple(kept))
+    pair = PhotoPair(wide.stem, wide.stem, wide, tele)
+    captures = PairingResult((pair,), (), tuple(kept))
     return align_captures(captures, out, settings=settings, shape=shape, jobs=1, engine=engine)
 
 
 def align_captures(
-    captures: Captures,
+    captures: PairingResult,
     out: Path,
     *,
     settings: Settings,
-    shape: Shape,
+    shape: DatasetLayout,
     jobs: int | None,
     engine: Engine = "local",
 ) -> Summary:
@@ -163,14 +169,14 @@ def align_captures(
         engine: who works: processes of this machine, or workers of a Ray cluster.
     """
     if engine == "ray":
-        refuse_without("ray")
+        require_packages("ray")
     _refuse_foreign(out)
     _refuse_other_scale(out, scale=settings.scale)
-    refuse_unwritable(out, folder=True)
+    check_writable(out, folder=True)
     work = out / WORK_NAME
     work.mkdir(parents=True, exist_ok=True)
     tasks = [
-        Task(capture, f"{camera}_{number:03}", camera, settings, work)
+        PairJob(capture, f"{camera}_{number:03}", camera, settings, work)
         for number, capture in zip(_numbers(captures.kept), captures.pairs, strict=False)
         for camera in [camera_name(capture)]
     ]
@@ -188,13 +194,15 @@ def align_captures(
         done[outcome.name] = outcome
     outcomes = (*kept, *(done[task.name] for task in tasks))
     manifest = write_set(outcomes, work, out=out, shape=shape)
-    remove_left_over([*outcomes, *gone], manifest, work=work, shape=shape)
+    remove_stale([*outcomes, *gone], manifest, work=work, shape=shape)
     for outcome in gone:
         (work / f"{outcome.name}.json").unlink(missing_ok=True)
         told = f"{outcome.name} ({outcome.capture}) left the set: not among the photographs"
         console().print(told, soft_wrap=True, markup=False)
-    write_report(outcomes, captures.alone, work=work, path=out / REPORT_NAME, scale=settings.scale)
-    return Summary(outcomes, captures.alone, out)
+    write_report(
+        outcomes, captures.unpaired, work=work, path=out / REPORT_NAME, scale=settings.scale
+    )
+    return Summary(outcomes, captures.unpaired, out)
 
 
 def _numbers(kept: Sequence[str]) -> Iterator[int]:
@@ -204,8 +212,8 @@ def _numbers(kept: Sequence[str]) -> Iterator[int]:
 
 
 def _with_estimated_lenses(
-    tasks: Sequence[Task], jobs: int | None, *, engine: Engine
-) -> list[Task]:
+    tasks: Sequence[PairJob], jobs: int | None, *, engine: Engine
+) -> list[PairJob]:
     """Return the tasks with the lenses that the pairs of one camera and zoom agree on.
 
     Each pair is registered alone first, in a folder that a resumed run finds again.
@@ -213,7 +221,7 @@ def _with_estimated_lenses(
     alone = [
         replace(
             task,
-            settings=replace(task.settings, lens=LensChoice()),
+            settings=replace(task.settings, lens=LensSpec()),
             work=task.work / "alone",
         )
         for task in tasks
@@ -223,11 +231,11 @@ def _with_estimated_lenses(
         task
         for task in alone
         if (outcome := known[task.name]) is None
-        or outcome.key != key_of(task.capture, task.settings)
+        or outcome.key != cache_key(task.capture, task.settings)
     ]
     for outcome in _shown(left, jobs, engine=engine, what="Estimating lenses"):
         known[outcome.name] = outcome
-    lenses = estimated([outcome for outcome in known.values() if outcome is not None])
+    lenses = estimate_lenses([outcome for outcome in known.values() if outcome is not None])
     return [
         replace(task, settings=replace(task.settings, lens=lenses[group_of(known[task.name])]))
         for task in tasks
@@ -252,24 +260,24 @@ def _refuse_other_scale(out: Path, *, scale: int) -> None:
         raise UsageError(out, problem, remedy=remedy)
 
 
-def camera_name(capture: Capture) -> str:
+def camera_name(capture: PhotoPair) -> str:
     """Return letters and digits of the camera's name, by which files are called."""
     facts = facts_of_file(capture.wide)
     return re.sub(r"[^A-Za-z0-9]", "", facts.model) or "Camera"
 
 
-def _done(task: Task, out: Path, *, shape: Shape) -> Outcome | None:
+def _done(task: PairJob, out: Path, *, shape: DatasetLayout) -> PairResult | None:
     """Return an earlier run's outcome, if files and settings are the same and pictures there."""
     outcome = read_outcome(task.outcome_path)
-    if outcome is None or outcome.key != key_of(task.capture, task.settings):
+    if outcome is None or outcome.key != cache_key(task.capture, task.settings):
         return None
     there = all(
-        where(outcome, kind, work=task.work, out=out, shape=shape) for kind in outcome.hashes
+        locate(outcome, kind, work=task.work, out=out, shape=shape) for kind in outcome.hashes
     )
     return outcome if there else None
 
 
-def workers(tasks: Sequence[Task], jobs: int | None) -> int:
+def worker_count(tasks: Sequence[PairJob], jobs: int | None) -> int:
     """Return how many pairs to work on at once: as asked, at most what free memory holds."""
     jobs = jobs or os.cpu_count() or 1
     if jobs <= 1 or len(tasks) <= 1:
@@ -282,12 +290,12 @@ def workers(tasks: Sequence[Task], jobs: int | None) -> int:
     return max(1, min(jobs, len(tasks), int(0.8 * free / largest)))
 
 
-def _most_bytes(tasks: Sequence[Task]) -> int:
+def _most_bytes(tasks: Sequence[PairJob]) -> int:
     """Return the memory that the largest pair needs."""
     return max((_bytes(task) for task in tasks), default=1)
 
 
-def _bytes(task: Task) -> int:
+def _bytes(task: PairJob) -> int:
     pixels = 0
     for path in (task.capture.wide, task.capture.tele):
         try:
@@ -299,8 +307,8 @@ def _bytes(task: Task) -> int:
 
 
 def _shown(
-    tasks: Sequence[Task], jobs: int | None, *, engine: Engine, what: str = "Aligning"
-) -> Iterator[Outcome]:
+    tasks: Sequence[PairJob], jobs: int | None, *, engine: Engine, what: str = "Aligning"
+) -> Iterator[PairResult]:
     """Yield outcomes as they come, with a progress bar."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
 
@@ -310,15 +318,15 @@ def _shown(
         if engine == "ray":
             found = outcomes_of_cluster(tasks, workers=jobs, bytes_each=_most_bytes(tasks))
         else:
-            found = _outcomes(do_task, tasks, jobs=workers(tasks, jobs))
+            found = _outcomes(process_pair, tasks, jobs=worker_count(tasks, jobs))
         for outcome in found:
             bar.advance(shown)
             yield outcome
 
 
 def _outcomes(
-    work: Callable[[Task], Outcome], tasks: Sequence[Task], *, jobs: int
-) -> Iterator[Outcome]:
+    work: Callable[[PairJob], PairResult], tasks: Sequence[PairJob], *, jobs: int
+) -> Iterator[PairResult]:
     if jobs <= 1:
         yield from map(work, tasks)
         return

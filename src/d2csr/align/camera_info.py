@@ -8,10 +8,10 @@ from pathlib import Path
 import pyvips
 
 from d2csr.core.errors import ImageError
-from d2csr.images.decode import content_format, open_picture
-from d2csr.images.exif import Tag, TagTree, read_tags
+from d2csr.images.decode import detect_format, open_image
+from d2csr.images.exif import ExifTags, Tag, read_tags
 
-HONEST = 0.8  # of the scale: the least ratio of focal lengths that may be called it
+MIN_RATIO = 0.8  # of the scale: the least ratio of focal lengths that may be called it
 
 MAKE, MODEL, DATE = 0x010F, 0x0110, 0x0132
 EXPOSURE, F_NUMBER, ISO = 0x829A, 0x829D, 0x8827
@@ -22,7 +22,7 @@ _TIFF_MARKS = (b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
-class Facts:
+class CameraInfo:
     """What the file of a photograph tells; None or empty where it doesn't.
 
     Attributes:
@@ -58,10 +58,10 @@ class Facts:
         return self.focal_35mm or self.focal_mm
 
 
-NO_FACTS = Facts()
+NO_FACTS = CameraInfo()
 
 
-def focal_ratio(wide: Facts, tele: Facts) -> float | None:
+def focal_ratio(wide: CameraInfo, tele: CameraInfo) -> float | None:
     """Return the tele focal length by the wide one's; None where EXIF doesn't tell both alike."""
     if wide.focal_mm and tele.focal_mm and wide.model == tele.model:
         same_sensor = not (wide.focal_35mm and tele.focal_35mm) or (
@@ -74,7 +74,7 @@ def focal_ratio(wide: Facts, tele: Facts) -> float | None:
     return None
 
 
-def facts_of_file(path: Path) -> Facts:
+def facts_of_file(path: Path) -> CameraInfo:
     """Return what a photograph's file tells; nothing where it has no readable EXIF."""
     try:
         tree = _tree(path)
@@ -83,9 +83,9 @@ def facts_of_file(path: Path) -> Facts:
     return facts_of(tree)
 
 
-def facts_of(tree: TagTree) -> Facts:
+def facts_of(tree: ExifTags) -> CameraInfo:
     """Return the facts among EXIF tags."""
-    return Facts(
+    return CameraInfo(
         focal_mm=_positive(tree.exif.get(FOCAL)),
         focal_35mm=_positive(tree.exif.get(FOCAL_35)),
         taken=_time(tree),
@@ -99,7 +99,7 @@ def facts_of(tree: TagTree) -> Facts:
     )
 
 
-def _tree(path: Path) -> TagTree:
+def _tree(path: Path) -> ExifTags:
     with path.open("rb") as file:
         head = file.read(4)
     if head in _TIFF_MARKS:
@@ -109,10 +109,10 @@ def _tree(path: Path) -> TagTree:
         if tree.exif or path.stat().st_size <= _RAW_HEAD_BYTES:
             return tree
         return read_tags(path.read_bytes())  # some writers put the tags behind the pixels
-    content_format(path)
-    image = open_picture(path)
+    detect_format(path)
+    image = open_image(path)
     if not image.get_typeof("exif-data"):
-        return TagTree()
+        return ExifTags()
     return read_tags(bytes(image.get("exif-data")).removeprefix(b"Exif\0\0"))
 
 
@@ -134,7 +134,7 @@ def _text(tag: Tag | None) -> str:
     return "" if tag is None else tag.data.split(b"\0")[0].decode("ascii", "replace").strip()
 
 
-def _time(tree: TagTree) -> datetime | None:
+def _time(tree: ExifTags) -> datetime | None:
     text = _text(tree.exif.get(DATE_TAKEN)) or _text(tree.main.get(DATE))
     fraction = _text(tree.exif.get(SUBSECOND))
     try:

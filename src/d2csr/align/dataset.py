@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from d2csr.align.outcome import PICTURES, Outcome
+from d2csr.align.outcome import PICTURES, PairResult
 from d2csr.align.pair_worker import move_picture
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
@@ -23,7 +23,7 @@ FOLDERS: Mapping[Layout, Callable[[str, str, int], str]] = {
 
 
 @dataclass(frozen=True)
-class Shape:
+class DatasetLayout:
     """How a set is laid out and split.
 
     Attributes:
@@ -43,7 +43,9 @@ class Shape:
     licence: str = ""
 
 
-def write_set(outcomes: Sequence[Outcome], work: Path, *, out: Path, shape: Shape) -> Manifest:
+def write_set(
+    outcomes: Sequence[PairResult], work: Path, *, out: Path, shape: DatasetLayout
+) -> Manifest:
     """Move the accepted pairs' pictures to their places and write the manifest; return it."""
     accepted = [outcome for outcome in outcomes if outcome.verdict == "accepted"]
     splits = splits_of([outcome.scene for outcome in accepted], shape)
@@ -56,7 +58,7 @@ def write_set(outcomes: Sequence[Outcome], work: Path, *, out: Path, shape: Shap
     return manifest
 
 
-def splits_of(scenes: Sequence[str], shape: Shape) -> dict[str, str]:
+def splits_of(scenes: Sequence[str], shape: DatasetLayout) -> dict[str, str]:
     """Return each scene's split: scenes in the order of a hash with the seed, shares rounded.
 
     At least one scene goes to a split whose share is above 0, once there are three.
@@ -76,7 +78,7 @@ def _hash(seed: int, scene: str) -> str:
     return hashlib.sha256(f"{seed}:{scene}".encode()).hexdigest()
 
 
-def place(outcome: Outcome, kind: str, *, split: str, out: Path, shape: Shape) -> Path:
+def place(outcome: PairResult, kind: str, *, split: str, out: Path, shape: DatasetLayout) -> Path:
     """Return where a picture of a pair belongs."""
     if kind == "mask":
         return out / "masks" / f"{outcome.name}.png"
@@ -84,7 +86,9 @@ def place(outcome: Outcome, kind: str, *, split: str, out: Path, shape: Shape) -
     return folder / f"{outcome.name}_{kind if kind == 'HR' else f'LR{shape.scale}'}.png"
 
 
-def where(outcome: Outcome, kind: str, *, work: Path, out: Path, shape: Shape) -> Path | None:
+def locate(
+    outcome: PairResult, kind: str, *, work: Path, out: Path, shape: DatasetLayout
+) -> Path | None:
     """Return where a picture lies now: in the work folder, or any split of any layout, or None.
 
     A file of that name with other contents, of an earlier run, is not it.
@@ -94,8 +98,8 @@ def where(outcome: Outcome, kind: str, *, work: Path, out: Path, shape: Shape) -
     return next((path for path in there if path.is_file() and sha256_file(path) == known), None)
 
 
-def remove_left_over(
-    outcomes: Sequence[Outcome], manifest: Manifest, *, work: Path, shape: Shape
+def remove_stale(
+    outcomes: Sequence[PairResult], manifest: Manifest, *, work: Path, shape: DatasetLayout
 ) -> None:
     """Remove pictures of these pairs, in work or set, that the set's manifest doesn't name."""
     named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask)}
@@ -107,7 +111,7 @@ def remove_left_over(
                     path.unlink(missing_ok=True)
 
 
-def _places(outcome: Outcome, kind: str, *, out: Path, shape: Shape) -> list[Path]:
+def _places(outcome: PairResult, kind: str, *, out: Path, shape: DatasetLayout) -> list[Path]:
     """Return where a picture may lie, by split and layout."""
     shapes = [replace(shape, layout=layout) for layout in FOLDERS]
     places = [
@@ -118,13 +122,15 @@ def _places(outcome: Outcome, kind: str, *, out: Path, shape: Shape) -> list[Pat
     return list(dict.fromkeys(places))
 
 
-def _placed(outcome: Outcome, split: str, *, work: Path, out: Path, shape: Shape) -> Pair:
+def _placed(
+    outcome: PairResult, split: str, *, work: Path, out: Path, shape: DatasetLayout
+) -> Pair:
     paths = {}
     for kind in PICTURES:
         if kind not in outcome.hashes:
             continue
         now, paths[kind] = (
-            where(outcome, kind, work=work, out=out, shape=shape),
+            locate(outcome, kind, work=work, out=out, shape=shape),
             place(outcome, kind, split=split, out=out, shape=shape),
         )
         if now is None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from d2csr.align.outcome import Outcome
+from d2csr.align.outcome import PairResult
 from d2csr.align.registration.quality import LIMITS, MEANINGS
 from d2csr.core.files import write_atomically
 
@@ -19,7 +19,7 @@ PREVIEWS = {"a": "jpg", "b": "jpg", "m": "png"}
 
 
 def write_report(
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[PairResult],
     alone: Sequence[tuple[Path, str]],
     *,
     work: Path,
@@ -53,7 +53,7 @@ def write_report(
     write_atomically(path, page.encode())
 
 
-def _row(outcome: Outcome, work: Path) -> dict[str, Any]:
+def _row(outcome: PairResult, work: Path) -> dict[str, Any]:
     kept = (
         "name", "capture", "scene", "verdict", "cause", "reason", "camera", "lr_size", "hr_size",
         "scores", "arrows", "notes",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from d2csr.align.pairing import Capture
+from d2csr.align.pairing import PhotoPair
 from d2csr.align.steps import Settings
 from d2csr.core.files import sha256_file, write_atomically
 
@@ -16,7 +16,7 @@ PICTURES = ("LR", "HR", "mask")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairResult:
     """What became of two photographs.
 
     Attributes:
@@ -62,7 +62,7 @@ class Outcome:
         return asdict(self)
 
 
-def key_of(capture: Capture, settings: Settings) -> str:
+def cache_key(capture: PhotoPair, settings: Settings) -> str:
     """Return what decides an outcome, as one hash; a file that can't be read counts by its name."""
     paths = (capture.wide, capture.tele)
     files = [sha256_file(path) if path.is_file() else str(path) for path in paths]
@@ -70,22 +70,22 @@ def key_of(capture: Capture, settings: Settings) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def write_outcome(outcome: Outcome, path: Path) -> None:
+def write_outcome(outcome: PairResult, path: Path) -> None:
     """Write an outcome atomically, after its pictures."""
     write_atomically(path, f"{json.dumps(outcome.as_json(), indent=1, allow_nan=False)}\n".encode())
 
 
-def read_outcome(path: Path) -> Outcome | None:
+def read_outcome(path: Path) -> PairResult | None:
     """Return an outcome of an earlier run; None where there is none, or none that can be read."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         sizes = {name: tuple(values[name]) for name in ("lr_size", "hr_size")}
-        return Outcome(**{**values, **sizes})
+        return PairResult(**{**values, **sizes})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def outcomes_in(work: Path) -> list[Outcome]:
+def outcomes_in(work: Path) -> list[PairResult]:
     """Return all outcomes that lie in a folder, by their names."""
     found = (read_outcome(path) for path in sorted(work.glob("*.json")))
     return [outcome for outcome in found if outcome is not None]

@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.align.html_report import preview_path
-from d2csr.align.outcome import Outcome, key_of, write_outcome
-from d2csr.align.pairing import Capture
-from d2csr.align.photo import Photo, read_couple
-from d2csr.align.registration.quality import SURE_PX, refuse_untrustworthy
-from d2csr.align.steps import Aligned, Registered, Settings, lens_json, pair_of, register
-from d2csr.core.errors import D2csrError, Rejection
+from d2csr.align.outcome import PairResult, cache_key, write_outcome
+from d2csr.align.pairing import PhotoPair
+from d2csr.align.photo import Photo, read_pair
+from d2csr.align.registration.quality import SURE_PX, check_quality
+from d2csr.align.steps import AlignedPair, Registration, Settings, lens_json, make_pair, register
+from d2csr.core.errors import D2csrError, PairRejectedError
 from d2csr.core.files import sha256_file, write_atomically
-from d2csr.core.parallel import TRIES, Hands, cluster
+from d2csr.core.parallel import MAX_ATTEMPTS, ActorPool, ray_session
 from d2csr.images.reader import eight_bit
 from d2csr.images.writer import write_gray8, write_rgb8
 
@@ -30,7 +30,7 @@ MASKED_BGRA = (200, 0, 220, 110)
 
 
 @dataclass(frozen=True)
-class Task:
+class PairJob:
     """A pair to make.
 
     Attributes:
@@ -41,7 +41,7 @@ class Task:
         work: folder for its pictures and its outcome.
     """
 
-    capture: Capture
+    capture: PhotoPair
     name: str
     camera: str
     settings: Settings
@@ -53,42 +53,42 @@ class Task:
         return self.work / f"{self.name}.json"
 
 
-def do_task(task: Task) -> Outcome:
+def process_pair(task: PairJob) -> PairResult:
     """Return what became of a pair; its pictures and then its outcome are on the disk."""
     try:
-        photos = read_couple(task.capture.wide, task.capture.tele)
+        photos = read_pair(task.capture.wide, task.capture.tele)
     except D2csrError as fault:
         return _kept(task, _outcome(task, "failed", cause="file", reason=str(fault)))
     try:
         registered = register(*photos, settings=task.settings)
-    except Rejection as rejection:
+    except PairRejectedError as rejection:
         _write_previews(task, eight(photos[0].pixels), second=eight(photos[1].pixels))
         preview_path(task.work, task.name, kind="m").unlink(missing_ok=True)  # of an earlier run
         told = {"cause": rejection.cause, "reason": rejection.reason}
         return _kept(task, _outcome(task, "rejected", **told, notes=_notes(photos)))
     except D2csrError as fault:
         return _kept(task, _outcome(task, "failed", cause="lens", reason=str(fault)))
-    pair = pair_of(*photos, registered=registered, settings=task.settings)
+    pair = make_pair(*photos, registered=registered, settings=task.settings)
     about = _about(task, pair, photos=photos)
     _write_previews(task, enlarged(eight(pair.lr), task.settings.scale), second=pair.hr)
     _write_mask_preview(task, registered.mask)
     try:
-        refuse_untrustworthy(registered.scores, scale=task.settings.scale)
-    except Rejection as rejection:
+        check_quality(registered.scores, scale=task.settings.scale)
+    except PairRejectedError as rejection:
         told = {"cause": rejection.cause, "reason": rejection.reason}
         return _kept(task, _outcome(task, "rejected", **told, **about))
     return _kept(task, _outcome(task, "accepted", hashes=_write_pictures(task, pair), **about))
 
 
-def given_up(task: Task, reason: str) -> Outcome:
+def given_up(task: PairJob, reason: str) -> PairResult:
     """Return the outcome of a pair that can't be worked on, nothing kept: a later run tries it."""
     return _outcome(task, "failed", cause="worker", reason=reason)
 
 
-def _outcome(task: Task, verdict: Any, **about: Any) -> Outcome:
+def _outcome(task: PairJob, verdict: Any, **about: Any) -> PairResult:
     capture = task.capture
-    return Outcome(
-        key=key_of(capture, task.settings),
+    return PairResult(
+        key=cache_key(capture, task.settings),
         name=task.name,
         capture=capture.name,
         scene=capture.scene,
@@ -100,7 +100,7 @@ def _outcome(task: Task, verdict: Any, **about: Any) -> Outcome:
     )
 
 
-def _kept(task: Task, outcome: Outcome) -> Outcome:
+def _kept(task: PairJob, outcome: PairResult) -> PairResult:
     write_outcome(outcome, task.outcome_path)
     return outcome
 
@@ -109,7 +109,7 @@ def _notes(photos: tuple[Photo, Photo]) -> list[str]:
     return [f"{photo.path.name}: {note}" for photo in photos for note in photo.notes]
 
 
-def _about(task: Task, pair: Aligned, *, photos: tuple[Photo, Photo]) -> dict[str, Any]:
+def _about(task: PairJob, pair: AlignedPair, *, photos: tuple[Photo, Photo]) -> dict[str, Any]:
     registered = pair.registered
     return {
         "lr_size": (pair.lr.shape[1], pair.lr.shape[0]),
@@ -122,7 +122,7 @@ def _about(task: Task, pair: Aligned, *, photos: tuple[Photo, Photo]) -> dict[st
 
 
 def transform_json(
-    registered: Registered, photos: tuple[Photo, Photo], *, settings: Settings
+    registered: Registration, photos: tuple[Photo, Photo], *, settings: Settings
 ) -> dict[str, Any]:
     """Return all that maps the pair's pixels to the photographs', and what these are."""
     mapping, region = registered.mapping, registered.region
@@ -145,7 +145,7 @@ def transform_json(
     }
 
 
-def arrows(registered: Registered, scale: int) -> list[list[float]]:
+def arrows(registered: Registration, scale: int) -> list[list[float]]:
     """Return displacements that are left, in HR pixels of the pair, as many as a report shows."""
     patches = registered.patches.only(registered.patches.deviation_px < SURE_PX)
     every = max(1, -(-len(patches) // ARROWS))
@@ -155,7 +155,7 @@ def arrows(registered: Registered, scale: int) -> list[list[float]]:
     return rows.round(2).tolist()
 
 
-def _write_pictures(task: Task, pair: Aligned) -> dict[str, str]:
+def _write_pictures(task: PairJob, pair: AlignedPair) -> dict[str, str]:
     """Write LR, HR and, where anything is masked, the mask; return their hashes."""
     write_rgb8(task.work / f"{task.name}_LR.png", eight(pair.lr))
     write_rgb8(task.work / f"{task.name}_HR.png", pair.hr)
@@ -167,7 +167,7 @@ def _write_pictures(task: Task, pair: Aligned) -> dict[str, str]:
 
 
 def _write_previews(
-    task: Task, first: UInt8[np.ndarray, "h w 3"], *, second: UInt8[np.ndarray, "sh sw 3"]
+    task: PairJob, first: UInt8[np.ndarray, "h w 3"], *, second: UInt8[np.ndarray, "sh sw 3"]
 ) -> None:
     """Write small JPEGs of both pictures, for the report."""
     for kind, picture in (("a", first), ("b", second)):
@@ -175,7 +175,7 @@ def _write_previews(
         _write_preview(task, small[..., ::-1], kind=kind)
 
 
-def _write_mask_preview(task: Task, mask: UInt8[np.ndarray, "h w"]) -> None:
+def _write_mask_preview(task: PairJob, mask: UInt8[np.ndarray, "h w"]) -> None:
     """Write the masked places in a colour, the rest transparent; laid over the others."""
     coloured = np.zeros((*mask.shape, 4), np.uint8)
     coloured[mask == 0] = MASKED_BGRA
@@ -190,7 +190,7 @@ def _preview_size(picture: np.ndarray) -> tuple[int, int]:
     return width, height
 
 
-def _write_preview(task: Task, bgr: np.ndarray, *, kind: str) -> None:
+def _write_preview(task: PairJob, bgr: np.ndarray, *, kind: str) -> None:
     path = preview_path(task.work, task.name, kind=kind)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 85] if path.suffix == ".jpg" else []
     write_atomically(path, cv2.imencode(path.suffix, bgr, quality)[1].tobytes())
@@ -214,8 +214,8 @@ def move_picture(source: Path, target: Path) -> None:
 
 
 def outcomes_of_cluster(
-    tasks: Sequence[Task], *, workers: int | None, bytes_each: int
-) -> Iterator[Outcome]:
+    tasks: Sequence[PairJob], *, workers: int | None, bytes_each: int
+) -> Iterator[PairResult]:
     """Yield outcomes as they come from the cluster that RAY_ADDRESS names, or one started here.
 
     A worker that dies is replaced, and its pair done again.
@@ -227,9 +227,9 @@ def outcomes_of_cluster(
     """
     if not tasks:
         return
-    hands = Hands(AlignWorker, _died, bytes_each=bytes_each)
-    with cluster():
-        yield from hands.work([_anywhere(task) for task in tasks], workers=workers)
+    hands = ActorPool(AlignWorker, _died, bytes_each=bytes_each)
+    with ray_session():
+        yield from hands.map_unordered([_anywhere(task) for task in tasks], workers=workers)
 
 
 @final
@@ -240,17 +240,17 @@ class AlignWorker:
         """Leave the other cores to the other workers."""
         cv2.setNumThreads(1)
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: PairJob) -> PairResult:
         """Return what became of a pair; its files are written."""
-        return do_task(task)
+        return process_pair(task)
 
 
-def _anywhere(task: Task) -> Task:
+def _anywhere(task: PairJob) -> PairJob:
     """Return a task whose paths hold in any folder."""
     capture = task.capture
     ends = {"wide": capture.wide.resolve(), "tele": capture.tele.resolve()}
     return replace(task, capture=replace(capture, **ends), work=task.work.resolve())
 
 
-def _died(task: Task) -> Outcome:
-    return given_up(task, f"{TRIES} workers died of it")
+def _died(task: PairJob) -> PairResult:
+    return given_up(task, f"{MAX_ATTEMPTS} workers died of it")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from d2csr.align.camera_info import HONEST, Facts, facts_of_file, focal_ratio
+from d2csr.align.camera_info import MIN_RATIO, CameraInfo, facts_of_file, focal_ratio
 from d2csr.align.photo import is_photo_name, is_raw_name
 from d2csr.core.errors import DataError
 
@@ -24,7 +24,7 @@ _NAMED = re.compile(
 
 
 @dataclass(frozen=True)
-class Capture:
+class PhotoPair:
     """Two photographs of one scene.
 
     Attributes:
@@ -41,7 +41,7 @@ class Capture:
 
 
 @dataclass(frozen=True)
-class Captures:
+class PairingResult:
     """What a folder holds.
 
     Attributes:
@@ -50,12 +50,12 @@ class Captures:
         kept: names of pairs that earlier calls made, and that stay in the set as they are.
     """
 
-    pairs: tuple[Capture, ...]
-    alone: tuple[tuple[Path, str], ...]
+    pairs: tuple[PhotoPair, ...]
+    unpaired: tuple[tuple[Path, str], ...]
     kept: tuple[str, ...] = ()
 
 
-def captures_in(folder: Path, *, scale: int) -> Captures:
+def find_pairs(folder: Path, *, scale: int) -> PairingResult:
     """Return the pairs in a folder and all below it, in the order of their names.
 
     Names tell first: `NAME_wide.jpg` beside `NAME_tele.jpg` (or lr and hr, short and long, in front
@@ -76,7 +76,7 @@ def captures_in(folder: Path, *, scale: int) -> Captures:
         problem = f"holds no pair of photographs ({reason})"
         remedy = "Name them NAME_wide and NAME_tele, or keep their EXIF."
         raise DataError(folder, problem, remedy=remedy)
-    return Captures(pairs, tuple(alone))
+    return PairingResult(pairs, tuple(alone))
 
 
 def _is_photo(path: Path, folder: Path) -> bool:
@@ -84,7 +84,7 @@ def _is_photo(path: Path, folder: Path) -> bool:
     return is_photo_name(path) and not hidden and path.is_file()
 
 
-def _by_name(photos: Sequence[Path], folder: Path) -> tuple[list[Capture], list[Path]]:
+def _by_name(photos: Sequence[Path], folder: Path) -> tuple[list[PhotoPair], list[Path]]:
     found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: {"wide": [], "tele": []})
     rest = []
     for path in photos:
@@ -97,7 +97,7 @@ def _by_name(photos: Sequence[Path], folder: Path) -> tuple[list[Capture], list[
     for name, ends in sorted(found.items()):
         if ends["wide"] and ends["tele"]:
             wide, tele = (_preferred(ends[end]) for end in ("wide", "tele"))
-            captures.append(Capture(name, name, wide, tele))
+            captures.append(PhotoPair(name, name, wide, tele))
         else:
             rest += ends["wide"] + ends["tele"]
     return captures, sorted(rest)
@@ -140,7 +140,7 @@ def _one_of_raw_and_jpeg(photos: Iterable[Path]) -> list[Path]:
 @dataclass(frozen=True)
 class _Taken:
     path: Path
-    facts: Facts
+    facts: CameraInfo
 
     def seconds_to(self, other: "_Taken") -> float:
         if self.facts.taken is None or other.facts.taken is None:
@@ -150,7 +150,7 @@ class _Taken:
 
 def _by_time(
     photos: Sequence[Path], folder: Path, *, scale: int
-) -> tuple[list[Capture], list[tuple[Path, str]]]:
+) -> tuple[list[PhotoPair], list[tuple[Path, str]]]:
     """Return pairs whose focal lengths bear the scale, nearest in time first, each photo once."""
     taken = [_Taken(path, facts_of_file(path)) for path in photos]
     alone = [(each.path, "EXIF tells no focal length") for each in taken if not each.facts.focal]
@@ -185,26 +185,26 @@ def _by_time(
 def _fits(wide: _Taken, tele: _Taken, *, scale: int) -> bool:
     ratio = focal_ratio(wide.facts, tele.facts)
     near = wide.seconds_to(tele) <= APART_S and wide.path.parent == tele.path.parent
-    return ratio is not None and HONEST * scale <= ratio <= LONGEST_RATIO * scale and near
+    return ratio is not None and MIN_RATIO * scale <= ratio <= LONGEST_RATIO * scale and near
 
 
 def _refuse_short_zoom(photos: Iterable[Path], folder: Path, *, scale: int) -> None:
     facts = map(facts_of_file, photos)
     focal = [each.focal for each in facts if each.focal and each.taken is not None]
-    if len(focal) < 2 or max(focal) / min(focal) >= HONEST * scale:
+    if len(focal) < 2 or max(focal) / min(focal) >= MIN_RATIO * scale:
         return
     ratio = max(focal) / min(focal)
-    largest = int(ratio / HONEST)
-    problem = f"spans focal lengths of ratio {ratio:.2f}, below {HONEST:g} of scale {scale}"
+    largest = int(ratio / MIN_RATIO)
+    problem = f"spans focal lengths of ratio {ratio:.2f}, below {MIN_RATIO:g} of scale {scale}"
     remedy = f"The largest honest scale is {largest}." if largest >= 2 else "Zoom in farther."
     raise DataError(folder, problem, remedy=remedy)
 
 
 def _in_scenes(
     chosen: Sequence[tuple[Path, Path]], taken: dict[Path, _Taken], *, folder: Path
-) -> list[Capture]:
+) -> list[PhotoPair]:
     """Return pairs named by their wide photographs; those taken at once share a scene."""
-    captures: list[Capture] = []
+    captures: list[PhotoPair] = []
     order = sorted(chosen, key=lambda pair: taken[pair[0]].facts.taken or datetime.min)
     for number, (wide, tele) in enumerate(order):
         name = wide.relative_to(folder).with_suffix("").as_posix()
@@ -213,5 +213,5 @@ def _in_scenes(
             before = order[number - 1]
             gap = min(taken[a].seconds_to(taken[b]) for a in before for b in (wide, tele))
             scene = captures[-1].scene if gap < SCENE_S else name
-        captures.append(Capture(name, scene, wide, tele))
+        captures.append(PhotoPair(name, scene, wide, tele))
     return captures

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from d2csr.align.camera_info import NO_FACTS, Facts, facts_of_file
+from d2csr.align.camera_info import NO_FACTS, CameraInfo, facts_of_file
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
 from d2csr.images.formats import is_image_name
-from d2csr.images.reader import read_picture
+from d2csr.images.reader import read_image
 
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".iiq", ".kdc", ".mos", ".nef", ".nrw", ".orf", ".pef",
@@ -33,7 +33,7 @@ class Photo:
 
     path: Path
     pixels: UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
-    facts: Facts = NO_FACTS
+    facts: CameraInfo = NO_FACTS
     notes: tuple[str, ...] = ()
 
     @property
@@ -52,7 +52,7 @@ def is_raw_name(path: Path) -> bool:
     return path.suffix.lower() in RAW_SUFFIXES
 
 
-def read_couple(wide: Path, tele: Path) -> tuple[Photo, Photo]:
+def read_pair(wide: Path, tele: Path) -> tuple[Photo, Photo]:
     """Return both photographs of a pair; RAW files share the wide one's white balance.
 
     Raises:
@@ -75,7 +75,7 @@ def read_photo(path: Path, *, balance: WhiteBalance | None = None) -> Photo:
     if is_raw_name(path):
         pixels, notes = _developed(path, balance), ()
     else:
-        picture = read_picture(path)
+        picture = read_image(path)
         pixels, notes = picture.pixels, picture.warnings
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)

@@ -6,38 +6,38 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from d2csr.align.camera_info import HONEST, focal_ratio
+from d2csr.align.camera_info import MIN_RATIO, focal_ratio
 from d2csr.align.photo import Photo
-from d2csr.align.registration.blur import directional_blur, least_detail
-from d2csr.align.registration.features import Rough, register_roughly
+from d2csr.align.registration.blur import directional_blur, min_detail_ratio
+from d2csr.align.registration.features import CoarseRegistration, register_coarse
 from d2csr.align.registration.fit import matches_of
-from d2csr.align.registration.lens import UNKNOWN_LENSES, Lens, LensChoice, lenses_of
-from d2csr.align.registration.lucas_kanade import Displacements, measure
-from d2csr.align.registration.photometric import Tone
+from d2csr.align.registration.lens import UNKNOWN_LENSES, Lens, LensSpec, resolve_lenses
+from d2csr.align.registration.lucas_kanade import Displacements, measure_displacements
+from d2csr.align.registration.photometric import ColorTransfer
 from d2csr.align.registration.quality import (
     TEXTURED,
     Scores,
+    build_mask,
+    check_quality,
     grid_error_px,
-    mask_of,
     parallax_share,
-    refuse_untrustworthy,
     residual_px,
 )
 from d2csr.align.registration.refine import (
     EVERYTHING,
     ROUNDS,
+    Ablation,
     Masked,
-    Refined,
-    Switches,
+    Refinement,
     Views,
+    apply_gray_transfer,
     coarse_tone,
     refine,
     seen_patches,
-    toned,
 )
 from d2csr.align.registration.transform import Mapping, covered_region, registered_of_wide
-from d2csr.align.registration.warp import TAPS_PX, blurred, gray01, reduced, warped
-from d2csr.core.errors import Rejection
+from d2csr.align.registration.warp import TAPS_PX, blurred, downsample_to_wide, gray01, warp
+from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Region
 
 LEAST_LR_PX = 48
@@ -64,7 +64,7 @@ class Settings:
     """
 
     scale: int
-    lens: LensChoice = UNKNOWN_LENSES
+    lens: LensSpec = UNKNOWN_LENSES
     warp: Warp = "auto"
     match_colours: bool = True
     edge_px: int = 2
@@ -72,7 +72,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Registered:
+class Registration:
     """How two photographs lie, and how good that is; no picture is made yet.
 
     Attributes:
@@ -86,35 +86,35 @@ class Registered:
 
     mapping: Mapping
     region: Region
-    tone: Tone
+    tone: ColorTransfer
     scores: Scores
     patches: Displacements
     mask: UInt8[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedPair:
     """A pair: the wide picture's own pixels, and the tele picture on their grid times the scale."""
 
     lr: np.ndarray
     hr: UInt8[np.ndarray, "sh sw 3"]
-    registered: Registered
+    registered: Registration
 
 
-def align(wide: Photo, tele: Photo, *, settings: Settings) -> Aligned:
+def align(wide: Photo, tele: Photo, *, settings: Settings) -> AlignedPair:
     """Return the training pair of two photographs.
 
     Raises:
-        Rejection: they make none, with the reason.
+        PairRejectedError: they make none, with the reason.
     """
     registered = register(wide, tele, settings=settings)
-    refuse_untrustworthy(registered.scores, scale=settings.scale)
-    return pair_of(wide, tele, registered=registered, settings=settings)
+    check_quality(registered.scores, scale=settings.scale)
+    return make_pair(wide, tele, registered=registered, settings=settings)
 
 
 def register(
-    wide: Photo, tele: Photo, *, settings: Settings, switches: Switches = EVERYTHING
-) -> Registered:
+    wide: Photo, tele: Photo, *, settings: Settings, switches: Ablation = EVERYTHING
+) -> Registration:
     """Return how the photographs lie, with every score, whatever the scores are.
 
     Args:
@@ -124,13 +124,13 @@ def register(
         switches: parts that a comparison leaves out, on top of the settings.
 
     Raises:
-        Rejection: it can't be told at all, or the focal ratio is too small for the scale.
+        PairRejectedError: it can't be told at all, or the focal ratio is too small for the scale.
     """
-    lenses = lenses_of(
+    lenses = resolve_lenses(
         wide, tele, choice=settings.lens
     )  # 1. lens undistortion, undone in coordinates
     gray = gray01(wide.pixels), gray01(tele.pixels)
-    rough = register_roughly(  # 2. SIFT and RANSAC on the central area
+    rough = register_coarse(  # 2. SIFT and RANSAC on the central area
         *gray, scale=settings.scale, ratio=focal_ratio(wide.facts, tele.facts), lenses=lenses
     )
     mapping = Mapping(settings.scale, wide.size, tele.size, rough.matrix, *lenses)
@@ -142,7 +142,7 @@ def register(
     )
     refined = refine(*gray, mapping=mapping, switches=switches)  # 3. to 6., iterated
     region = final_region(refined.mapping, settings)  # 7. edge crop
-    found = judged(wide, tele, gray, refined, region, rough)
+    found = assess(wide, tele, gray, refined, region, rough)
     last = replace(switches, rounds=ROUNDS[-1:])
     for _ in range(switches.again):  # 8. again, what stands nearer having no say
         if found.scores.masked < AGAIN_ABOVE:
@@ -153,39 +153,41 @@ def register(
                 *gray, mapping=found.mapping, switches=last, masked=masked, straight=mapping
             )
             region = final_region(refined.mapping, settings)
-        except Rejection:  # too little is left to fit: the mask stands
+        except PairRejectedError:  # too little is left to fit: the mask stands
             break
-        found = judged(wide, tele, gray, refined, region, rough)
+        found = assess(wide, tele, gray, refined, region, rough)
     return found
 
 
-def pair_of(wide: Photo, tele: Photo, *, registered: Registered, settings: Settings) -> Aligned:
+def make_pair(
+    wide: Photo, tele: Photo, *, registered: Registration, settings: Settings
+) -> AlignedPair:
     """Return the pictures: LR pixels copied, HR pixels interpolated once from the source."""
     region = registered.region
     tone = registered.tone if settings.match_colours else None
-    hr = warped(tele.pixels, registered.mapping, region=region.times(settings.scale), tone=tone)
-    return Aligned(wide.pixels[region.slices], hr, registered)
+    hr = warp(tele.pixels, registered.mapping, region=region.times(settings.scale), tone=tone)
+    return AlignedPair(wide.pixels[region.slices], hr, registered)
 
 
 def refuse_small_ratio(ratio: float, *, scale: int) -> None:
     """Refuse a zoom that falls short of the scale: HR would hold no more than LR enlarged.
 
     Raises:
-        Rejection: with the largest scale that the focal lengths bear.
+        PairRejectedError: with the largest scale that the focal lengths bear.
     """
-    if ratio >= HONEST * scale:
+    if ratio >= MIN_RATIO * scale:
         return
-    largest = int(ratio / HONEST)
+    largest = int(ratio / MIN_RATIO)
     remedy = f"the largest honest scale is {largest}" if largest >= 2 else "no scale is honest"
-    reason = f"the focal ratio is {ratio:.2f}, below {HONEST:g} of scale {scale}; {remedy}"
-    raise Rejection("ratio", reason)
+    reason = f"the focal ratio is {ratio:.2f}, below {MIN_RATIO:g} of scale {scale}; {remedy}"
+    raise PairRejectedError("ratio", reason)
 
 
 def final_region(mapping: Mapping, settings: Settings) -> Region:
     """Return the part of the wide frame that the pair shows, edges cropped.
 
     Raises:
-        Rejection: nothing worth keeping is left.
+        PairRejectedError: nothing worth keeping is left.
     """
     covered = covered_region(mapping, margin_px=float(TAPS_PX))
     lost = (1 - settings.centre) / 2
@@ -194,37 +196,37 @@ def final_region(mapping: Mapping, settings: Settings) -> Region:
     )
     if min(region.width, region.height) < LEAST_LR_PX:
         problem = f"only {region.width}x{region.height} LR px would be left"
-        raise Rejection("overlap", f"{problem}; {LEAST_LR_PX} a side are needed")
+        raise PairRejectedError("overlap", f"{problem}; {LEAST_LR_PX} a side are needed")
     return region
 
 
-def judged(  # noqa: PLR0917 - all that is known of a pair
+def assess(  # noqa: PLR0917 - all that is known of a pair
     wide: Photo,
     tele: Photo,
     gray: tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "th tw"]],
-    refined: Refined,
+    refined: Refinement,
     region: Region,
-    rough: Rough,
-) -> Registered:
+    rough: CoarseRegistration,
+) -> Registration:
     """Return the registration with its scores, mask and colours, measured on the final region."""
     mapping, scale = refined.mapping, refined.mapping.scale
     views = Views(*gray, region, refined.sigma)
     fixed, moving = views.fixed, views.moving(mapping)
-    moving = toned(
+    moving = apply_gray_transfer(
         moving,
         coarse_gray_tone(fixed, moving, region=region, scale=scale),
         region=region,
         scale=scale,
     )
-    patches = measure(
+    patches = measure_displacements(
         fixed, moving, window_px=min(RESIDUAL_WINDOW_PX, min(fixed.shape) - 4), step_px=8
     )
     soft = blurred(fixed, MASK_SIGMA), blurred(moving, MASK_SIGMA)
     fine, soft_fine = (
-        measure(*views, window_px=MASK_WINDOW_PX, step_px=MASK_STEP_PX)
+        measure_displacements(*views, window_px=MASK_WINDOW_PX, step_px=MASK_STEP_PX)
         for views in ((fixed, moving), soft)
     )
-    mask = mask_of(fine, soft[0], reduced=soft[1], soft_patches=soft_fine, step_px=MASK_STEP_PX)
+    mask = build_mask(fine, soft[0], reduced=soft[1], soft_patches=soft_fine, step_px=MASK_STEP_PX)
     tone, colour_residual = _colours(
         wide, tele, mapping=mapping, region=region, sigma=refined.sigma
     )
@@ -236,7 +238,7 @@ def judged(  # noqa: PLR0917 - all that is known of a pair
     off_px = off_px[sure]
     textured = patches.contrast > TEXTURED
     blur = directional_blur(fixed, moving, sigma=refined.sigma) or (refined.sigma,) * 2
-    detail = least_detail(fixed, moving)
+    detail = min_detail_ratio(fixed, moving)
     scores = Scores(
         residual_median_px=float(np.median(off_px)) if sure.any() else np.inf,
         residual_p95_px=float(np.percentile(off_px, 95)) if sure.any() else np.inf,
@@ -261,10 +263,12 @@ def judged(  # noqa: PLR0917 - all that is known of a pair
     placed = Displacements(
         patches.places + np.array([region.left, region.top]), *list(vars(patches).values())[1:]
     )
-    return Registered(mapping, region, tone, scores, placed, mask)
+    return Registration(mapping, region, tone, scores, placed, mask)
 
 
-def coarse_gray_tone(fixed: np.ndarray, moving: np.ndarray, *, region: Region, scale: int) -> Tone:
+def coarse_gray_tone(
+    fixed: np.ndarray, moving: np.ndarray, *, region: Region, scale: int
+) -> ColorTransfer:
     """Return the tone of gray over the final region."""
     return coarse_tone(fixed[..., None], moving[..., None], region=region, scale=scale)
 
@@ -276,14 +280,14 @@ def _patches_in(shape: tuple[int, ...]) -> int:
 
 def _colours(
     wide: Photo, tele: Photo, *, mapping: Mapping, region: Region, sigma: float
-) -> tuple[Tone, float]:
+) -> tuple[ColorTransfer, float]:
     """Return the tone that gives HR the look of LR, and what it leaves: median difference 0..1."""
     top = np.iinfo(wide.pixels.dtype).max
     fixed = wide.pixels[region.slices].astype(np.float32) / top
     moving = np.empty_like(fixed)
     for channel in range(3):  # one at a time: a 50-megapixel channel is 200 MB in float32
         values = tele.pixels[..., channel].astype(np.float32) / np.iinfo(tele.pixels.dtype).max
-        moving[..., channel] = reduced(
+        moving[..., channel] = downsample_to_wide(
             blurred(values, sigma * mapping.ratio), mapping, region=region
         )
     tone = coarse_tone(fixed, moving, region=region, scale=mapping.scale)
@@ -302,7 +306,7 @@ def blurred_difference(
     return np.abs(np.stack([blurred(a[..., c] - b[..., c], 3.0) for c in range(3)], axis=-1))
 
 
-def _stops(tone: Tone) -> float:
+def _stops(tone: ColorTransfer) -> float:
     """Return the exposure difference that a gain on sRGB values stands for (exponent 2.2)."""
     return 2.2 * float(np.log2(max(tone.gains[1], 1e-3)))
 

@@ -62,7 +62,7 @@ def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) ->
     """
     try:
         config = ModelConfig.from_dict({**_sizes(shapes), **_chosen(options)})
-        expected = empty_shapes(config)  # torch has a RuntimeError for sizes beyond counting
+        expected = expected_shapes(config)  # torch has a RuntimeError for sizes beyond counting
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as fault:
         problem = f"its tensors are not those of a D2C-SR network ({fault!r})"
         raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from fault
@@ -73,7 +73,7 @@ def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) ->
     return config
 
 
-def empty_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every tensor of a network, none of them allocated."""
     with torch.device("meta"):
         network = D2CSR(config)
@@ -136,7 +136,7 @@ def _scale(shapes: Shapes, channels: int) -> int:
     return math.prod(math.isqrt(outputs // channels) for outputs in stages)
 
 
-MODEL, EMA, OPTIMIZER, STATE = (
+MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, STATE_FILE = (
     "model.safetensors",
     "ema.safetensors",
     "optimizer.safetensors",
@@ -170,11 +170,11 @@ def save_checkpoint(
     beside.mkdir(parents=True)
     for name, values in tensors.items():
         _write_tensors(beside / name, values, config=config)
-    (beside / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    (beside / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     for file in beside.iterdir():
         flush_to_disk(file)
     flush_to_disk(beside)
-    old = retired(folder)
+    old = backup_path(folder)
     if folder.exists():
         # no system renames over a full folder: between the two renames `old` counts
         shutil.rmtree(old, ignore_errors=True)
@@ -184,7 +184,7 @@ def save_checkpoint(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def retired(folder: Path) -> Path:
+def backup_path(folder: Path) -> Path:
     """Return where the former checkpoint stands while a new one takes its name."""
     return folder.with_name(f".{folder.name}.old")
 
@@ -246,9 +246,9 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
 def read_state(folder: Path) -> dict[str, Any]:
     """Return the plain values of a checkpoint folder."""
     try:
-        return json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
-        problem = f"its {STATE} is missing or damaged ({fault})"
+        problem = f"its {STATE_FILE} is missing or damaged ({fault})"
         raise CheckpointError(folder, problem, remedy="Resume from another checkpoint.") from fault
 
 
@@ -262,7 +262,7 @@ def trained_steps(folder: Path) -> int:
     place = find_weights(folder).parent
     if (place / CARD_NAME).is_file():
         return read_bundle(place).card.facts.steps or 0
-    if not (place / STATE).is_file():
+    if not (place / STATE_FILE).is_file():
         return 0
     state = read_state(place)
     return state.get("earlier_steps", 0) + state["step"]
@@ -279,11 +279,11 @@ def find_weights(folder: Path) -> Path:
     if folder.is_file():
         return folder
     best = folder / BEST  # a kill may have struck while a better one took its name
-    places = [folder, folder / BUNDLE, best, retired(best), last_checkpoint(folder)]
+    places = [folder, folder / BUNDLE, best, backup_path(best), last_checkpoint(folder)]
     for place in places:
-        for name in (EMA, MODEL):
+        for name in (EMA_FILE, MODEL_FILE):
             if place is not None and (place / name).is_file():
                 return place / name
-    problem = f"no {MODEL} in it, nor in its {BUNDLE}, {BEST} or {CHECKPOINTS}"
+    problem = f"no {MODEL_FILE} in it, nor in its {BUNDLE}, {BEST} or {CHECKPOINTS}"
     remedy = "Give a bundle, a checkpoint or a run folder."
     raise CheckpointError(folder, problem, remedy=remedy)

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from d2csr.checkpoint.io import empty_shapes
+from d2csr.checkpoint.io import expected_shapes
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, D2csrError
 from d2csr.models.d2csr import D2CSR
@@ -73,7 +73,7 @@ class PickledArray:
         return np.ascontiguousarray(shaped, dtype=np.float32).reshape(self.shape)
 
 
-def read_pickled(path: Path) -> Any:
+def load_restricted(path: Path) -> Any:
     """Return what a pickle holds: dictionaries and tuples of plain values and `PickledArray`.
 
     Raises:
@@ -275,7 +275,7 @@ _COLOUR_AXIS = {
 _REMEDY = "Give the checkpoint that the authors' trainer saved."
 
 
-def read_official(path: Path, *, scale: int | None = None) -> D2CSR:
+def load_official(path: Path, *, scale: int | None = None) -> D2CSR:
     """Return the authors' network with its trained weights, RGB in and out, ready to predict.
 
     Args:
@@ -305,7 +305,7 @@ def read_official(path: Path, *, scale: int | None = None) -> D2CSR:
 
 def _arrays(path: Path) -> dict[str, PickledArray]:
     """Return both networks' arrays in one dictionary; their names never collide."""
-    found = read_pickled(path)
+    found = load_restricted(path)
     if not isinstance(found, dict) or not set(_STATES) <= set(found) <= {*_STATES, *_IGNORED}:
         names = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
         problem = f"it holds {names or 'nothing'} where {' and '.join(_STATES)} should be"
@@ -399,7 +399,7 @@ def _check(
     faults = [f"{name} is missing" for name in names.values() if name not in arrays]
     faults += [f"{name} is not part of it" for name in arrays if name not in names.values()]
     if not faults:
-        for ours, shape in empty_shapes(config).items():
+        for ours, shape in expected_shapes(config).items():
             theirs, found = names[ours], arrays[names[ours]].shape
             expected = (1, *shape, 1, 1) if len(shape) == 1 else shape
             if found != expected:

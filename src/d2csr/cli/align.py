@@ -12,7 +12,7 @@ _Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 
 @dataclass(frozen=True)
-class Geometry:
+class RegistrationOptions:
     """How to register.
 
     Attributes:
@@ -34,7 +34,7 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Set:
+class DatasetOptions:
     """How to lay out the set.
 
     Attributes:
@@ -73,8 +73,8 @@ def align(
     out: Annotated[Path, Parameter(name=("--out", "-o"))],
     scale: Annotated[PositiveInt, Parameter(name=("--scale", "-s"))] = 4,
     means: Annotated[Means, Parameter(name="*")] = Means(),
-    geometry: Annotated[Geometry, Parameter(name="*")] = Geometry(),
-    set_: Annotated[Set, Parameter(name="*")] = Set(),
+    geometry: Annotated[RegistrationOptions, Parameter(name="*")] = RegistrationOptions(),
+    set_: Annotated[DatasetOptions, Parameter(name="*")] = DatasetOptions(),
 ) -> int:
     """Make training pairs of photographs of one scene taken wide and zoomed in.
 
@@ -90,7 +90,7 @@ def align(
         scale: HR pixels to an LR pixel; the focal lengths' ratio must reach 0.8 of it.
     """
     from d2csr.align.build import align_folder, align_pair, summary_text
-    from d2csr.align.dataset import Shape
+    from d2csr.align.dataset import DatasetLayout
     from d2csr.align.registration.lens import lens_choice
     from d2csr.align.steps import Settings
     from d2csr.core.errors import UsageError
@@ -108,7 +108,7 @@ def align(
         edge_px=geometry.edge,
         centre=geometry.centre,
     )
-    shape = Shape(scale, set_.layout, set_.seed, set_.val, set_.test, set_.licence)
+    shape = DatasetLayout(scale, set_.layout, set_.seed, set_.val, set_.test, set_.licence)
     if len(photos) == 1:
         summary = align_folder(
             photos[0], out, settings=settings, shape=shape, jobs=means.jobs, engine=means.engine

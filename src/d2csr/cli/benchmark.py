@@ -13,8 +13,8 @@ from d2csr.core.errors import UsageError
 if TYPE_CHECKING:
     from d2csr.core.bundle import Bundle
     from d2csr.core.config import ModelConfig
-    from d2csr.speed.candidates import Subject
-    from d2csr.speed.measure import Wish
+    from d2csr.speed.candidates import Candidate
+    from d2csr.speed.measure import BenchmarkOptions
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def benchmark(
             ship.
         scale: Of presets.
     """
-    from d2csr.core.files import refuse_unwritable  # `--help` pays for none of these
+    from d2csr.core.files import check_writable  # `--help` pays for none of these
     from d2csr.speed.charts import draw_speed, print_speed, refuse_without_matplotlib
     from d2csr.speed.measure import measure
     from d2csr.speed.speed_results import write_speed
 
     for path in (files.json, files.picture):
         if path is not None:
-            refuse_unwritable(path, folder=False)
+            check_writable(path, folder=False)
     if files.picture is not None:
         refuse_without_matplotlib(files.picture)
     wish = _wish(runs)
@@ -104,29 +104,29 @@ def benchmark(
 
 
 @contextmanager
-def subjects(names: tuple[str, ...], *, scale: int) -> "Iterator[list[Subject]]":
+def subjects(names: tuple[str, ...], *, scale: int) -> "Iterator[list[Candidate]]":
     """Yield the models of these names; those made for the occasion are gone afterwards."""
     import tempfile
 
     from d2csr.core.bundle import read_bundle
     from d2csr.core.config import PRESETS, preset
-    from d2csr.engine.model import resolve, shipped_names
-    from d2csr.speed.candidates import Subject
+    from d2csr.engine.model import find_bundle, shipped_names
+    from d2csr.speed.candidates import Candidate
 
     wanted = tuple(dict.fromkeys(names or tuple(shipped_names())))
-    bundles = {each: read_bundle(resolve(each)) for each in wanted if each not in PRESETS}
+    bundles = {each: read_bundle(find_bundle(each)) for each in wanted if each not in PRESETS}
     with tempfile.TemporaryDirectory() as text:
-        folder, found = Path(text), list["Subject"]()
+        folder, found = Path(text), list["Candidate"]()
         for index, each in enumerate(wanted):
             made = folder / str(index)
             if each in PRESETS:
                 random = _random_bundle(preset(each, scale), made)
-                found.append(Subject(f"{each} x{scale}", random, trained=False))
+                found.append(Candidate(f"{each} x{scale}", random, trained=False))
             elif bundles[each].card.config.tail == "collapsed" and _has_torch():
                 config = replace(bundles[each].card.config, tail="expanded")
-                found.append(Subject(each, bundles[each], twin=_random_bundle(config, made)))
+                found.append(Candidate(each, bundles[each], twin=_random_bundle(config, made)))
             else:
-                found.append(Subject(each, bundles[each]))
+                found.append(Candidate(each, bundles[each]))
         yield found
 
 
@@ -134,12 +134,12 @@ def _random_bundle(config: "ModelConfig", folder: Path) -> "Bundle":
     """Return a bundle of a network with random weights."""
     import torch
 
-    from d2csr.core.bundle import CardFacts
+    from d2csr.core.bundle import ModelMetadata
     from d2csr.export.bundle_writer import export_bundle
     from d2csr.models.d2csr import D2CSR
 
     torch.manual_seed(0)
-    facts = CardFacts(name="random", licence="none", data="none: random weights")
+    facts = ModelMetadata(name="random", licence="none", data="none: random weights")
     return export_bundle(D2CSR(config).eval(), folder, card=facts)
 
 
@@ -149,10 +149,10 @@ def _has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-def _wish(runs: Runs) -> "Wish":
+def _wish(runs: Runs) -> "BenchmarkOptions":
     """Return the checked wish."""
     from d2csr.core.console import console
-    from d2csr.speed.measure import Wish
+    from d2csr.speed.measure import BenchmarkOptions
     from d2csr.speed.worker import cores
 
     width, height = _sides(runs.size)
@@ -163,7 +163,7 @@ def _wish(runs: Runs) -> "Wish":
     if not 1 <= threads <= cores():
         remedy = f"This process may use 1 to {cores()}."
         raise UsageError("--threads", f"{threads} threads are not to be had", remedy=remedy)
-    return Wish(
+    return BenchmarkOptions(
         height=height,
         width=width,
         rounds=runs.rounds,
@@ -172,7 +172,7 @@ def _wish(runs: Runs) -> "Wish":
         backends=runs.backend,
         precisions=runs.precision,
         data=runs.data,
-        told=console().print,
+        on_progress=console().print,
     )
 
 

@@ -22,12 +22,12 @@ def official(
         out: Folder for the model; `d2csr upscale -n` takes it.
         scale: What the weights enlarge by, to make sure; the file itself tells.
     """
-    from d2csr.checkpoint.official import read_official  # `d2csr --help` needs no torch
-    from d2csr.core.bundle import CardFacts
+    from d2csr.checkpoint.official import load_official  # `d2csr --help` needs no torch
+    from d2csr.core.bundle import ModelMetadata
     from d2csr.export.bundle_writer import export_bundle
 
-    network = read_official(checkpoint, scale=scale)
-    card = CardFacts(
+    network = load_official(checkpoint, scale=scale)
+    card = ModelMetadata(
         name=out.resolve().name,
         licence="that of the checkpoint",
         data=f"unknown; converted from {checkpoint.name}",

@@ -134,14 +134,14 @@ def _pictures() -> Iterator[Finding]:
 def _models() -> Iterator[Finding]:
     """Verify the hash of every file of every model that ships."""
     from d2csr.core.bundle import read_bundle, verify_bundle
-    from d2csr.engine.backends.base import RunOptions, choose_runner
-    from d2csr.engine.model import resolve, shipped_names
+    from d2csr.engine.backends.base import DeviceOptions, resolve_backend
+    from d2csr.engine.model import find_bundle, shipped_names
 
     for name in shipped_names():
         try:
-            bundle = read_bundle(resolve(name))
+            bundle = read_bundle(find_bundle(name))
             verify_bundle(bundle)
-            auto = choose_runner(bundle, backend="auto", options=RunOptions())
+            auto = resolve_backend(bundle, backend="auto", options=DeviceOptions())
         except D2csrError as fault:  # the other models may be sound
             yield Finding("models", "broken", str(fault))
         else:

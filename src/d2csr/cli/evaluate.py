@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from d2csr.evaluate.checks import NOTHING_MORE, Extras
+from d2csr.evaluate.checks import NOTHING_MORE, EvaluationOptions
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def evaluate(
     data: Path,
     protocol: str = "y",
     scale: Annotated[int | None, Parameter(name=("--scale", "-s"))] = None,
-    extras: Annotated[Extras, Parameter(name="*")] = NOTHING_MORE,
+    extras: Annotated[EvaluationOptions, Parameter(name="*")] = NOTHING_MORE,
     files: Annotated[Files, Parameter(name="*")] = NO_FILES,
 ) -> int:
     """Score models on paired photographs, bicubic enlargement always beside them.
@@ -43,7 +43,7 @@ def evaluate(
         protocol: How to measure, one or several with commas: y, rgb, official, cdc, rgb-full.
         scale: Which pairs to take, where several scales lie there.
     """
-    from d2csr.core.files import refuse_unwritable  # `--help` pays for none of these
+    from d2csr.core.files import check_writable  # `--help` pays for none of these
     from d2csr.core.results import write_results
     from d2csr.evaluate.evaluate import evaluate_models
     from d2csr.evaluate.tables import print_results, write_csv
@@ -52,7 +52,7 @@ def evaluate(
     wanted = (files.json, extras.save and extras.save / "results.json")
     jsons = [path for path in wanted if path is not None]
     for path in (*jsons, *([files.csv] if files.csv else [])):
-        refuse_unwritable(path, folder=False)
+        check_writable(path, folder=False)
     results = evaluate_models(name, data, protocols=protocols, scale=scale, extras=extras)
     for path in jsons:
         write_results(results, path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from d2csr.core.bundle import CardFacts
+    from d2csr.core.bundle import ModelMetadata
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def export(
     """
     from d2csr.checkpoint.io import find_weights, load_weights  # torch takes seconds to load
     from d2csr.data.sources import open_pairs
-    from d2csr.engine.backends.base import keeps_promise
+    from d2csr.engine.backends.base import meets_accuracy_target
     from d2csr.export.bundle_writer import export_bundle
     from d2csr.export.verification import LIMIT
     from d2csr.images.reader import read_rgb8
@@ -73,26 +73,28 @@ def export(
     print(f"{output}: {bundle.card.name}, x{bundle.card.scale}, {parameters}")
     print(f"fp32: verified, within {LIMIT:.0e} of the largest value of its network")
     for precision, loss in bundle.card.precisions.items():
-        kept = "kept" if keeps_promise(bundle.card, precision) else "not kept: not for `auto`"
+        kept = (
+            "kept" if meets_accuracy_target(bundle.card, precision) else "not kept: not for `auto`"
+        )
         cost = "" if loss.cost_db is None else f", {loss.cost_db:.3f} dB of PSNR lost on val"
         near = f"{loss.psnr_between_db:.1f} dB from fp32{cost}"
         print(f"{precision}: {near}; promise of 0.01 dB {kept}")
     return 0
 
 
-def _known_facts(weights: Path, source: Path) -> "CardFacts":
+def _known_facts(weights: Path, source: Path) -> "ModelMetadata":
     """Return what lies beside the weights: a bundle's card, or else a run's recipe and state."""
-    from d2csr.checkpoint.io import STATE, read_state, trained_steps
-    from d2csr.core.bundle import CARD_NAME, CardFacts, read_bundle
+    from d2csr.checkpoint.io import STATE_FILE, read_state, trained_steps
+    from d2csr.core.bundle import CARD_NAME, ModelMetadata, read_bundle
     from d2csr.train.recipe import read_recipe
 
     folder = weights.resolve().parent
     if (folder / CARD_NAME).is_file():
         return read_bundle(folder).card.facts
-    facts = CardFacts(name=source.resolve().stem, licence="unstated", data="unstated")
+    facts = ModelMetadata(name=source.resolve().stem, licence="unstated", data="unstated")
     for path in _recipes(folder):
         recipe = read_recipe(path)
-        facts = CardFacts(
+        facts = ModelMetadata(
             name=recipe.name,
             licence=recipe.licence,
             data=recipe.data_note,
@@ -100,7 +102,7 @@ def _known_facts(weights: Path, source: Path) -> "CardFacts":
             preset=recipe.model.preset,
             description=recipe.description,
         )
-    if (folder / STATE).is_file():
+    if (folder / STATE_FILE).is_file():
         state = read_state(folder)
         facts = replace(facts, steps=trained_steps(folder), machine=state["machine"])
     return facts

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from d2csr.core.bundle import BundleCard
+from d2csr.core.bundle import ModelCard
 
 
 def models() -> int:
@@ -17,7 +17,7 @@ def models() -> int:
     return 0
 
 
-def _lines(card: BundleCard) -> Iterator[str]:
+def _lines(card: ModelCard) -> Iterator[str]:
     size = f"{card.parameters / 1e6:.2f}M parameters"
     yield f"{card.name}  x{card.scale}  {size}  licence {card.facts.licence}"
     yield from [f"  {card.facts.description}"] if card.facts.description else []

@@ -47,7 +47,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     from d2csr.core.errors import UsageError
     from d2csr.core.geometry import Size
     from d2csr.simulate.camera_config import Camera, read_camera
-    from d2csr.simulate.generate import Job
+    from d2csr.simulate.generate import SimulationOptions
     from d2csr.simulate.generate import simulate as run
     from d2csr.simulate.scene import Procedural, photos_in
 
@@ -60,7 +60,7 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     if not sources:
         remedy = "Give photos with -i, or a number of scenes with --procedural."
         raise UsageError("simulate", "has nothing to take", remedy=remedy)
-    job = Job(
+    job = SimulationOptions(
         scale=scale,
         camera=camera,
         seed=seed,

@@ -11,11 +11,11 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from d2csr.images.formats import DEFAULT_LIMIT_MP
-from d2csr.upscale.options import MODELS_OWN, OutputSize, Wanted
+from d2csr.upscale.options import NATIVE_SIZE, OutputOptions, OutputSize
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelOptions:
     """Which model.
 
     Attributes:
@@ -29,11 +29,11 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class _Wanted(Wanted):
-    __doc__ = Wanted.__doc__
+class _Wanted(OutputOptions):
+    __doc__ = OutputOptions.__doc__
 
     self_ensemble: Annotated[bool, Parameter(name=("--self-ensemble", "-x"))] = False
-    size: Annotated[OutputSize, Parameter(name="*")] = MODELS_OWN
+    size: Annotated[OutputSize, Parameter(name="*")] = NATIVE_SIZE
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def upscale(
         Parameter(name=("--input", "-i"), consume_multiple=True, negative=()),
     ],
     output: Annotated[str, Parameter(name=("--output", "-o"))],
-    choice: Annotated[Choice, Parameter(name="*")] = Choice(),
+    choice: Annotated[ModelOptions, Parameter(name="*")] = ModelOptions(),
     wanted: Annotated[_Wanted, Parameter(name="*", negative=())] = _Wanted(),
     means: Annotated[Means, Parameter(name="*")] = Means(),
     conduct: Annotated[Conduct, Parameter(name="*")] = Conduct(),
@@ -108,13 +108,13 @@ def upscale(
             picture also the name of a file.
     """
     from d2csr.core.errors import UsageError
-    from d2csr.upscale.options import Compute, parse_bytes
+    from d2csr.upscale.options import ComputeOptions, parse_bytes
     from d2csr.upscale.run import (
-        Manner,
-        choose_bundle,  # `upscale --help` needs no engine
+        BatchOptions,
+        select_bundle,  # `upscale --help` needs no engine
         upscale_files,
     )
-    from d2csr.upscale.storage import refuse_urls
+    from d2csr.upscale.storage import reject_urls
 
     if means.workers is not None and means.engine == "local":
         remedy = "Leave it away, or say --engine ray."
@@ -123,16 +123,16 @@ def upscale(
         remedy = "Give millions of pixels, above 0."
         raise UsageError("--limit-mp", f"can't be {means.limit_mp:g}", remedy=remedy)
     memory = None if means.memory is None else parse_bytes(means.memory)
-    compute = Compute(means.backend, means.device, means.precision, memory, means.limit_mp)
-    bundle = choose_bundle(choice.name, choice.scale)
-    manner = Manner(conduct.resume, conduct.json, means.workers)
+    compute = ComputeOptions(means.backend, means.device, means.precision, memory, means.limit_mp)
+    bundle = select_bundle(choice.name, choice.scale)
+    manner = BatchOptions(conduct.resume, conduct.json, means.workers)
     if conduct.dry_run or means.engine == "local":
-        refuse_urls((*input, output))
+        reject_urls((*input, output))
     places = [Path(each) for each in input]
     if conduct.dry_run:
-        from d2csr.upscale.dry_run import tell_forecast
+        from d2csr.upscale.dry_run import run_dry
 
-        return tell_forecast(
+        return run_dry(
             places, Path(output), bundle=bundle, wanted=wanted, compute=compute, manner=manner
         )
     if means.engine == "ray":

@@ -16,7 +16,7 @@ WEIGHTS_NAME = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Figure:
+class EvaluationScore:
     """What a model scores on one set of pairs by one protocol.
 
     Attributes:
@@ -41,7 +41,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class CardFacts:
+class ModelMetadata:
     """What only those who trained a model know of it.
 
     Attributes:
@@ -64,11 +64,11 @@ class CardFacts:
     machine: str | None = None
     preset: str | None = None
     description: str = ""
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[EvaluationScore, ...] = ()
 
 
 @dataclass(frozen=True)
-class PrecisionLoss:
+class PrecisionError:
     """How far a coarser precision is from float32, measured at export.
 
     Attributes:
@@ -83,7 +83,7 @@ class PrecisionLoss:
 
 
 @dataclass(frozen=True)
-class Reach:
+class ReceptiveField:
     """How far the graphs look, so that they may run on parts of a picture.
 
     Attributes:
@@ -104,7 +104,7 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class BundleCard:
+class ModelCard:
     """Everything `bundle.json` says.
 
     Attributes:
@@ -122,14 +122,14 @@ class BundleCard:
         precisions: precision -> how far it is from float32; empty on older cards.
     """
 
-    facts: CardFacts
+    facts: ModelMetadata
     scale: int
     parameters: int
     config: ModelConfig
-    reach: Reach
+    reach: ReceptiveField
     graphs: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
-    precisions: Mapping[str, PrecisionLoss] = field(default_factory=dict)
+    precisions: Mapping[str, PrecisionError] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -142,7 +142,7 @@ class Bundle:
     """A card and the folder it lies in."""
 
     folder: Path
-    card: BundleCard
+    card: ModelCard
 
     @property
     def weights_sha256(self) -> str:
@@ -173,7 +173,7 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(folder, card)
 
 
-def write_card(folder: Path, card: BundleCard) -> None:
+def write_card(folder: Path, card: ModelCard) -> None:
     """Write `bundle.json` atomically, its fields flat but for figures, config and reach."""
     facts = asdict(card.facts)
     rest = {
@@ -205,26 +205,26 @@ def verify_bundle(bundle: Bundle) -> None:
 _REMEDY = "Copy the bundle again, or write it anew with `d2csr export`."
 
 
-def _card(path: Path, values: Any) -> BundleCard:
+def _card(path: Path, values: Any) -> ModelCard:
     """Return the card that JSON values are; the version is looked at first."""
     version = values.get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         problem = f"has format version {version!r}; this release reads version {FORMAT_VERSION}"
         raise BundleError(path, problem, remedy="Use the d2csr release that wrote it.")
-    names = [each.name for each in fields(CardFacts)]
+    names = [each.name for each in fields(ModelMetadata)]
     try:
         facts: dict[str, Any] = {name: values[name] for name in names}
         facts["figures"] = tuple(_figure(row) for row in values["figures"])
-        card = BundleCard(
-            facts=CardFacts(**facts),
+        card = ModelCard(
+            facts=ModelMetadata(**facts),
             scale=values["scale"],
             parameters=values["parameters"],
             config=ModelConfig.from_dict(values["config"]),
-            reach=Reach(**values["reach"]),
+            reach=ReceptiveField(**values["reach"]),
             graphs=values["graphs"],
             files=values["files"],
             precisions={
-                name: PrecisionLoss(**loss) for name, loss in values.get("precisions", {}).items()
+                name: PrecisionError(**loss) for name, loss in values.get("precisions", {}).items()
             },
         )
         _check(card)
@@ -234,12 +234,12 @@ def _card(path: Path, values: Any) -> BundleCard:
     return card
 
 
-def _figure(values: dict[str, Any]) -> Figure:
+def _figure(values: dict[str, Any]) -> EvaluationScore:
     intervals = {name: tuple(values[name]) for name in values if name.endswith("interval95")}
-    return Figure(**{**values, **intervals})
+    return EvaluationScore(**{**values, **intervals})
 
 
-def _check(card: BundleCard) -> None:
+def _check(card: ModelCard) -> None:
     """Refuse what would only show later, deep inside; ValueError says what."""
     if card.scale != card.config.scale:
         raise ValueError(f"scale {card.scale}, but config.scale {card.config.scale}")

@@ -59,7 +59,7 @@ class UsageError(D2csrError):
     """Options that contradict each other."""
 
 
-class Rejection(Exception):  # noqa: N818 - a verdict on data, not a fault of the program or user
+class PairRejectedError(Exception):
     """A pair that must not be trained on: which score or step says so, and the reason."""
 
     def __init__(self, cause: str, reason: str) -> None:

@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: nothing can be written there.
     """
-    refuse_unwritable(path, folder=False)
+    check_writable(path, folder=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{_mark()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -46,7 +46,7 @@ def write_atomically(path: Path, contents: bytes) -> None:
         beside.write_bytes(contents)
 
 
-def remove_left_behind(folder: Path) -> None:
+def remove_stale_temp_files(folder: Path) -> None:
     """Remove the siblings that killed processes of this machine left in a folder and below it."""
     mark = _mark()
     for path in folder.rglob(f"{mark}*"):
@@ -76,7 +76,7 @@ def _is_alive(process_id: int) -> bool:
     return True
 
 
-def refuse_unwritable(path: Path, *, folder: bool) -> None:
+def check_writable(path: Path, *, folder: bool) -> None:
     """Refuse a place for a file or folder where nothing can be made; leave nothing behind.
 
     The system's word on permissions is not enough: /proc and read-only disks give it and refuse.
@@ -128,7 +128,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     Raises:
         UsageError: nothing can be written there.
     """
-    refuse_unwritable(folder, folder=True)
+    check_writable(folder, folder=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)

@@ -27,7 +27,7 @@ class Size(NamedTuple):
 UNKNOWN_SIZE = Size(0, 0)
 
 
-def surplus_px(used: Size, whole: Size) -> tuple[int, int]:
+def excess_px(used: Size, whole: Size) -> tuple[int, int]:
     """Return how many columns and rows of `whole` lie outside `used`; below 0: too few."""
     return whole.width - used.width, whole.height - used.height
 
@@ -35,7 +35,7 @@ def surplus_px(used: Size, whole: Size) -> tuple[int, int]:
 TURNS = 8
 
 
-def turned(image: np.ndarray, turn: int) -> np.ndarray:
+def dihedral_transform(image: np.ndarray, turn: int) -> np.ndarray:
     """Return a view of an image (h, w, ...) under one of its 8 flips and turns; 0 changes nothing.
 
     Args:

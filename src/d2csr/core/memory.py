@@ -27,7 +27,7 @@ def free_bytes() -> int:
     return max(0, min(free))
 
 
-def held_bytes() -> int:
+def rss_bytes() -> int:
     """Return what this process has in memory now; 0 where the system doesn't say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -67,11 +67,11 @@ def resident_bytes() -> int | None:
 
 
 def peak_bytes() -> int | None:
-    """Return the most that was held since the start, or since `forget_peak`."""
+    """Return the most that was held since the start, or since `reset_peak_rss`."""
     return _field("VmHWM")
 
 
-def forget_peak() -> None:
+def reset_peak_rss() -> None:
     """Begin the peak anew; without the right to, the peak since the start stays."""
     try:
         _CLEAR.write_text(_FORGET_PEAK, encoding="ascii")

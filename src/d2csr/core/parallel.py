@@ -11,14 +11,14 @@ from typing import Any, Generic, TypeVar
 
 from d2csr.core.errors import UsageError
 
-TRIES = 3  # of a task whose worker dies: it may be the task that kills it
+MAX_ATTEMPTS = 3  # of a task whose worker dies: it may be the task that kills it
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Hands(Generic[Task, Answer]):
+class ActorPool(Generic[Task, Answer]):
     """Workers of a cluster, each with one task at a time.
 
     Attributes:
@@ -31,13 +31,13 @@ class Hands(Generic[Task, Answer]):
     """
 
     worker: type
-    given_up: Callable[[Task], Answer]
-    made_with: Sequence[Any] = ()
-    named: Mapping[str, Any] = field(default_factory=dict)
-    also: Sequence[Any] = ()
+    on_failure: Callable[[Task], Answer]
+    actor_args: Sequence[Any] = ()
+    actor_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    task_args: Sequence[Any] = ()
     bytes_each: int | None = None
 
-    def work(self, tasks: Sequence[Task], *, workers: int | None) -> Iterator[Answer]:
+    def map_unordered(self, tasks: Sequence[Task], *, workers: int | None) -> Iterator[Answer]:
         """Yield answers as they come.
 
         Raises:
@@ -54,17 +54,17 @@ class Hands(Generic[Task, Answer]):
         while waiting or busy:
             while waiting and idle:
                 worker, at = idle.pop(), waiting.popleft()
-                busy[worker.run.remote(tasks[at], *self.also)] = (at, worker)
+                busy[worker.run.remote(tasks[at], *self.task_args)] = (at, worker)
             (ready, *_), _ = ray.wait(list(busy), num_returns=1)
             at, worker = busy.pop(ready)
             try:
                 yield ray.get(ready)
             except RayActorError:
                 tries[at] += 1
-                if tries[at] < TRIES:
+                if tries[at] < MAX_ATTEMPTS:
                     waiting.appendleft(at)
                 else:
-                    yield self.given_up(tasks[at])
+                    yield self.on_failure(tasks[at])
                 worker = self._new(machines, count)
             idle.append(worker)
 
@@ -84,10 +84,10 @@ class Hands(Generic[Task, Answer]):
         make = ray.remote(self.worker).options(
             num_cpus=min(share, cores), scheduling_strategy="SPREAD"
         )
-        return make.remote(*self.made_with, **self.named)
+        return make.remote(*self.actor_args, **self.actor_kwargs)
 
 
-def refuse_without(*packages: str) -> None:
+def require_packages(*packages: str) -> None:
     """Refuse `--engine ray` where a package of the extra is missing.
 
     Raises:
@@ -100,7 +100,7 @@ def refuse_without(*packages: str) -> None:
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
+def ray_session() -> Iterator[None]:
     """Connect to the cluster of RAY_ADDRESS, or start one here, and leave it in the end."""
     import ray
 

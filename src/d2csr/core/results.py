@@ -93,7 +93,7 @@ class PairedResult(_Schema):
     interval95: tuple[Number, Number]
 
 
-class ForetellerScore(_Schema):
+class PredictorScore(_Schema):
     """How well one map foretells the error of one picture, or, as a mean, of all."""
 
     name: str
@@ -124,8 +124,8 @@ class CalibrationResult(_Schema):
 
     model: str
     block_px: int
-    images: list[ForetellerScore]
-    mean: list[ForetellerScore]
+    images: list[PredictorScore]
+    mean: list[PredictorScore]
     curves: list[SparsificationCurve]
     weights_sha256: str | None = None
 

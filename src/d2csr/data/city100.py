@@ -97,9 +97,7 @@ def cameras_in(folder: Path) -> list[Camera]:
     return list(dict.fromkeys(camera for camera, _ in _camera_folders(folder)))
 
 
-def lr_of_published(
-    published: UInt8[np.ndarray, "h w 3"], scale: int
-) -> UInt8[np.ndarray, "lh lw 3"]:
+def recover_lr(published: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "lh lw 3"]:
     """Return the LR picture on the integer grid, from one interpolated to the HR size."""
     if scale == 3:
         return published[1::3, 1::3]
@@ -169,7 +167,7 @@ def _import_scene(scene: _Scene) -> Pair:
         sizes = " and ".join(str(_size(image)) for image in (hr, published))
         problem = f"the two pictures are {sizes} px, not alike or no multiple of {scale}"
         raise PairError(scene.files["L"], problem, remedy="Take the authors' files unchanged.")
-    lr = lr_of_published(published, scale)
+    lr = recover_lr(published, scale)
     lr_path, hr_path = scene.target(f"LR{scale}"), scene.target("HR")
     write_rgb8(lr_path, lr)
     write_rgb8(hr_path, hr)

@@ -17,7 +17,7 @@ from d2csr.images.reader import image_size
 
 
 @dataclass(frozen=True)
-class Found:
+class PairCandidate:
     """A pair as its names tell it; either file may be missing, and is then the one expected.
 
     Attributes:
@@ -67,9 +67,9 @@ def folder_scale(folder: Path) -> int | None:
     return int(told["scale"] or told["bare"]) if told else None
 
 
-def named_side_by_side(
+def match_suffixed(
     files: Iterable[Path], top: Path, *, scale: int | None = None
-) -> Iterator[Found]:
+) -> Iterator[PairCandidate]:
     """Yield the pairs of RealSR V3's names: `NAME_HR.png` beside `NAME_LR3.png`, at any depth.
 
     One HR file may serve several scales. A file without its partner yields a pair whose missing
@@ -94,8 +94,8 @@ def named_side_by_side(
         yield _found(name, told, top=top, lr=expected, hr=hr)
 
 
-def _found(name: str, scale: int | None, *, top: Path, lr: Path, hr: Path) -> Found:
-    return Found(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr)
+def _found(name: str, scale: int | None, *, top: Path, lr: Path, hr: Path) -> PairCandidate:
+    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -144,7 +144,7 @@ class _Side:
     cut: bool = False
 
 
-def named_in_parallel(files: Iterable[Path], top: Path) -> list[Found]:
+def match_hr_lr_folders(files: Iterable[Path], top: Path) -> list[PairCandidate]:
     """Return the pairs of an HR folder and an LR folder beside it, told by the folders' names.
 
     Pictures are called alike in both, up to marks of the scale: `baby.png` and `babyx2.png`,
@@ -169,7 +169,7 @@ def named_in_parallel(files: Iterable[Path], top: Path) -> list[Found]:
     ]
 
 
-def alike_in_parallel(files: Sequence[Path], top: Path) -> list[Found]:
+def match_equal_names(files: Sequence[Path], top: Path) -> list[PairCandidate]:
     """Return the pairs of two folders whose pictures are called alike, the smaller ones as LR.
 
     Empty unless pictures lie in exactly two folders, side by side.
@@ -223,7 +223,7 @@ def _refuse_two_kinds(sides: list[_Side]) -> None:
             raise DataError(side.folder.parent, problem, remedy="Keep one of them, or give a list.")
 
 
-def _matched(lr_side: _Side, hr_side: _Side, *, top: Path) -> Iterator[Found]:
+def _matched(lr_side: _Side, hr_side: _Side, *, top: Path) -> Iterator[PairCandidate]:
     """Yield a pair for every picture of either folder, the missing side by its expected name."""
     exact = {path.stem: path for path in hr_side.files}
     bare = {_bare(path.stem)[0]: path for path in hr_side.files}
@@ -241,9 +241,11 @@ def _matched(lr_side: _Side, hr_side: _Side, *, top: Path) -> Iterator[Found]:
         yield _found_in_parallel(lr_side, lr_side.scale, top=top, lr=lr, hr=hr)
 
 
-def _found_in_parallel(side: _Side, scale: int | None, *, top: Path, lr: Path, hr: Path) -> Found:
-    name = shared_name(lr, hr)
-    return Found(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr, side.cut)
+def _found_in_parallel(
+    side: _Side, scale: int | None, *, top: Path, lr: Path, hr: Path
+) -> PairCandidate:
+    name = pair_name(lr, hr)
+    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr, side.cut)
 
 
 def _bare(stem: str) -> tuple[str, int | None]:
@@ -260,7 +262,7 @@ def _useful(mark: int | None) -> int | None:
     return mark if mark and mark > 1 else None
 
 
-def shared_name(lr: Path, hr: Path) -> str:
+def pair_name(lr: Path, hr: Path) -> str:
     """Return the name of a pair: both files' where they agree, else the one without its mark."""
     return lr.stem if lr.stem == hr.stem else _bare(lr.stem)[0]
 
@@ -268,7 +270,7 @@ def shared_name(lr: Path, hr: Path) -> str:
 FORMAT = "Each line holds two paths, LR and HR, with a space or a tab between."
 
 
-def read_list(path: Path) -> list[Found]:
+def read_list(path: Path) -> list[PairCandidate]:
     """Return the pairs a list file names; relative paths are relative to the file.
 
     The authors' code cuts HR pictures to a multiple of the scale, and so do we.
@@ -311,7 +313,7 @@ def _pairs_only(cuts: list[list[str]]) -> list[tuple[str, str]]:
     return [(cut[0], cut[1]) for cut in cuts if len(cut) == 2 and all(part.strip() for part in cut)]
 
 
-def _found_in_lists(lr: Path, hr: Path, *, folder: Path) -> Found:
+def _found_in_lists(lr: Path, hr: Path, *, folder: Path) -> PairCandidate:
     top = folder if lr.is_relative_to(folder) else lr.parent
-    name = shared_name(lr, hr)
-    return Found(name, split_of(lr, top), camera_of(lr, top), None, lr, hr, cut=True)
+    name = pair_name(lr, hr)
+    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), None, lr, hr, cut=True)

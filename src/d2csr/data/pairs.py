@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.core.errors import PairError
-from d2csr.core.geometry import Size, surplus_px
+from d2csr.core.geometry import Size, excess_px
 from d2csr.core.manifest import Pair
 from d2csr.images.reader import read_rgb8
 
@@ -23,7 +23,7 @@ def load_pair(
         PairError: the sizes don't fit the scale.
     """
     lr, hr = read_rgb8(pair.lr), read_rgb8(pair.hr)
-    if problem := size_problem(pair, scale, lr=_size(lr), hr=_size(hr)):
+    if problem := describe_size_mismatch(pair, scale, lr=_size(lr), hr=_size(hr)):
         raise PairError(pair.hr, problem, remedy=SIZE_REMEDY)
     height, width = lr.shape[0] * scale, lr.shape[1] * scale
     return lr, hr[:height, :width]
@@ -43,7 +43,7 @@ def load_mask(pair: Pair) -> UInt8[np.ndarray, "h w"] | None:
 SIZE_REMEDY = "Cut or replace the pictures, or choose another scale."
 
 
-def size_problem(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str:
+def describe_size_mismatch(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str:
     """Return what is wrong with the sizes two files have; empty where they fit.
 
     HR may exceed `scale` times LR by less than one LR pixel where the manifest says that this part
@@ -52,7 +52,7 @@ def size_problem(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str:
     expected = lr.times(scale)
     if expected == hr:
         return ""
-    unused = surplus_px(expected, hr)
+    unused = excess_px(expected, hr)
     if pair.hr_size == expected and all(0 <= side < scale for side in unused):
         return ""
     if hr.width < lr.width and hr.height < lr.height:

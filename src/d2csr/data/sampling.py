@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from d2csr.core.errors import DataError, UsageError
-from d2csr.core.geometry import TURNS, turned
+from d2csr.core.geometry import TURNS, dihedral_transform
 from d2csr.data.pixel_cache import PairCache
 
 
@@ -125,7 +125,7 @@ def _put(
     """Copy a turned image, channel by channel: numpy takes four times as long for all at once."""
     packed = np.ascontiguousarray(image)
     for channel in range(3):
-        place[..., channel] = turned(packed[..., channel], turn)
+        place[..., channel] = dihedral_transform(packed[..., channel], turn)
 
 
 def _below(word: int, count: int) -> int:
@@ -168,7 +168,7 @@ def masked_counts(mask: UInt8[np.ndarray, "h w"], patch_px: int) -> Int[np.ndarr
 
 
 @final
-class Loader:
+class CropLoader:
     """Hands out the batches of successive steps; which ones depends on the step alone."""
 
     def __init__(
@@ -192,7 +192,7 @@ class Loader:
         self.sampler, self.workers, self.prefetch = sampler, workers, max(prefetch, 1)
         self.rank, self.world = rank, world
 
-    def starting_at(self, step: int) -> Generator[tuple[int, CropBatch], None, None]:
+    def iter_from(self, step: int) -> Generator[tuple[int, CropBatch], None, None]:
         """Yield (step, batch) from a step on, without end; closing it ends the threads."""
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="crops")
         coming: deque[tuple[int, Future[CropBatch]]] = deque()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from d2csr.core.errors import DataError, ImageError
 from d2csr.core.files import cache_folder, sha256_file
-from d2csr.core.geometry import UNKNOWN_SIZE, Size, surplus_px
+from d2csr.core.geometry import UNKNOWN_SIZE, Size, excess_px
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, read_manifest
 from d2csr.data.city100 import cameras_in, import_city100
 from d2csr.data.layouts import (
-    Found,
-    alike_in_parallel,
+    PairCandidate,
     image_files,
-    named_in_parallel,
-    named_side_by_side,
+    match_equal_names,
+    match_hr_lr_folders,
+    match_suffixed,
     read_list,
 )
 from d2csr.images.reader import image_size
@@ -77,16 +77,16 @@ def _listed(path: Path, scale: int | None) -> Manifest:
     return _manifest(found, path, scale=scale)
 
 
-def _found_in(folder: Path, scale: int | None) -> list[Found]:
+def _found_in(folder: Path, scale: int | None) -> list[PairCandidate]:
     """Return the pairs of the first layout that makes at least one whole pair.
 
     Else those of the first that any name fits, so that what is missing can be told.
     """
     files = image_files(folder)
     fitting = [
-        list(named_side_by_side(files, folder, scale=scale)),
-        named_in_parallel(files, folder),
-        alike_in_parallel(files, folder),
+        list(match_suffixed(files, folder, scale=scale)),
+        match_hr_lr_folders(files, folder),
+        match_equal_names(files, folder),
     ]
     for found in fitting:
         if any(one.complete for one in found):
@@ -97,7 +97,7 @@ def _found_in(folder: Path, scale: int | None) -> list[Found]:
     raise DataError(folder, "holds pairs in no known layout", remedy=f"Known are: {LAYOUTS}.")
 
 
-def _manifest(found: list[Found], path: Path, *, scale: int | None) -> Manifest:
+def _manifest(found: list[PairCandidate], path: Path, *, scale: int | None) -> Manifest:
     """Return the pairs of one scale, sizes read, each name once in its split."""
     told = sorted({one.scale for one in found if one.scale is not None})
     if scale is None and len(told) > 1:
@@ -113,7 +113,7 @@ def _manifest(found: list[Found], path: Path, *, scale: int | None) -> Manifest:
     return Manifest(wanted, "", tuple(_cut(kept, pairs, scale=wanted)), path.absolute())
 
 
-def _apart(found: list[Found], path: Path) -> list[Found]:
+def _apart(found: list[PairCandidate], path: Path) -> list[PairCandidate]:
     """Return the pairs with the folder joined to every name that several of one split share."""
     counts = Counter((one.split, one.name) for one in found)
     common = os.path.commonpath([one.lr.parent for one in found])
@@ -128,11 +128,11 @@ def _apart(found: list[Found], path: Path) -> list[Found]:
     return apart
 
 
-def _long_name(found: Found, common: str) -> str:
+def _long_name(found: PairCandidate, common: str) -> str:
     return "-".join([*found.lr.parent.relative_to(common).parts, found.name])
 
 
-def _pair(found: Found) -> Pair:
+def _pair(found: PairCandidate) -> Pair:
     sizes = (_size(found.lr), _size(found.hr))
     return Pair(found.name, found.split, found.lr, found.hr, *sizes, camera=found.camera)
 
@@ -157,7 +157,7 @@ def _measured_scale(pairs: list[Pair], path: Path) -> int:
     return counts.most_common(1)[0][0]
 
 
-def _cut(found: list[Found], pairs: list[Pair], *, scale: int) -> list[Pair]:
+def _cut(found: list[PairCandidate], pairs: list[Pair], *, scale: int) -> list[Pair]:
     """Return the pairs, HR sizes cut to a multiple of the scale where the set does so."""
     return [
         _cut_pair(pair, scale) if one.cut else pair for one, pair in zip(found, pairs, strict=True)
@@ -166,7 +166,7 @@ def _cut(found: list[Found], pairs: list[Pair], *, scale: int) -> list[Pair]:
 
 def _cut_pair(pair: Pair, scale: int) -> Pair:
     used = pair.lr_size.times(scale)
-    unused = surplus_px(used, pair.hr_size)
+    unused = excess_px(used, pair.hr_size)
     return replace(pair, hr_size=used) if all(0 <= side < scale for side in unused) else pair
 
 

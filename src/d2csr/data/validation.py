@@ -11,10 +11,10 @@ from d2csr.core.errors import D2csrError, ImageError, ManifestError, PairError
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import Manifest, Pair
-from d2csr.data.pairs import SIZE_REMEDY, load_mask, size_problem
+from d2csr.data.pairs import SIZE_REMEDY, describe_size_mismatch, load_mask
 from d2csr.data.sampling import allowed_positions
-from d2csr.images.formats import FORMATS, format_of_name
-from d2csr.images.reader import content_format, image_size, read_rgb8
+from d2csr.images.formats import FORMATS, format_from_suffix
+from d2csr.images.reader import detect_format, image_size, read_rgb8
 
 
 class _Limits(NamedTuple):
@@ -75,13 +75,13 @@ def _file_faults(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrEr
         yield _UnreadableError(path, problem, remedy=remedy)
         return
     try:
-        content = content_format(path)
+        content = detect_format(path)
         if decode:
             read_rgb8(path)
     except ImageError as fault:
         yield _UnreadableError(fault.where, fault.problem, remedy=fault.remedy)
         return
-    if content != format_of_name(path):
+    if content != format_from_suffix(path):
         suffix = FORMATS.get(content, (f".{content}",))[0]
         problem = f"is mislabelled: the suffix says {path.suffix}, its content is {content}"
         yield ImageError(path, problem, remedy=f"Rename it to end in {suffix}, or replace it.")
@@ -95,7 +95,7 @@ def _hash_faults(pair: Pair) -> Iterator[D2csrError]:
 
 
 def _size_faults(pair: Pair, limits: _Limits, *, lr: Size, hr: Size) -> Iterator[D2csrError]:
-    if problem := size_problem(pair, limits.scale, lr=lr, hr=hr):
+    if problem := describe_size_mismatch(pair, limits.scale, lr=lr, hr=hr):
         yield PairError(pair.hr, problem, remedy=SIZE_REMEDY)
     side = limits.patch_px
     if side is not None and min(lr) < side:

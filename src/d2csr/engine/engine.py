@@ -18,30 +18,30 @@ from typing import NamedTuple, final
 import numpy as np
 from jaxtyping import Float32
 
-from d2csr.core.bundle import Bundle, BundleCard
+from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.geometry import Size
-from d2csr.core.memory import free_bytes, free_disk_bytes, held_bytes
+from d2csr.core.memory import free_bytes, free_disk_bytes, rss_bytes
 from d2csr.engine.backends.base import (
-    AskedPrecision,
+    DeviceOptions,
     Graph,
-    MemoryShort,
-    Planes,
-    Runner,
-    RunOptions,
-    choose_runner,
+    NchwArray,
+    OutOfMemoryError,
+    PrecisionChoice,
+    ResolvedBackend,
+    resolve_backend,
 )
-from d2csr.engine.feature_store import DiskScratch, MemoryScratch, Scratch
+from d2csr.engine.feature_store import DiskScratch, FeatureStore, MemoryScratch
 from d2csr.engine.planning import (
     Band,
     Plan,
-    least_bytes,
-    needs,
+    estimate_memory,
+    min_bytes,
     plan_bands,
     plan_streamed,
     plan_whole,
     plan_windows,
 )
-from d2csr.engine.streaming import StreamedTrunk, WindowedTrunk
+from d2csr.engine.streaming import StreamedTrunk, TiledTrunk
 
 
 class EngineOutput(NamedTuple):
@@ -58,9 +58,9 @@ class EngineOutput(NamedTuple):
     weights: Float32[np.ndarray, "p sh sw"]
 
 
-def paste_frame(
-    tail: Graph, tail_frame: Graph, *, features: Planes, lr: Planes, card: BundleCard
-) -> Planes:
+def recompute_border(
+    tail: Graph, tail_frame: Graph, *, features: NchwArray, lr: NchwArray, card: ModelCard
+) -> NchwArray:
     """Return predictions right up to all four sides of the features.
 
     Run on a band, this treats the band's upper and lower side as frame too; what it writes there is
@@ -86,7 +86,7 @@ def paste_frame(
 _SHARE_OF_FREE = 0.6  # the rest is for whoever else runs, and for estimates that fall short
 
 
-class BandOutput(NamedTuple):
+class StripOutput(NamedTuple):
     """The SR rows of one band: where they begin in the SR picture, and what they are."""
 
     first_row: int
@@ -100,10 +100,10 @@ def _warn(sentence: str) -> None:
 WHOLE = 1 << 30  # band rows of backends that run a picture in one piece
 
 # Features and LR (1, c, h, w) of a band -> predictions (1, 3 p, S h, S w), weights, SR.
-_Tail = Callable[[Planes, Planes], tuple[Planes, Planes, Planes]]
+_Tail = Callable[[NchwArray, NchwArray], tuple[NchwArray, NchwArray, NchwArray]]
 _Warned = Callable[[str], object]  # told what the user should know of how a picture is computed
 # First and last row -> the features in between.
-_ReadFeatures = Callable[[int, int], Planes]
+_ReadFeatures = Callable[[int, int], NchwArray]
 
 
 @final
@@ -134,7 +134,7 @@ class Engine:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: ResolvedBackend,
         *,
         trunk: Graph,
         tail: _Tail,
@@ -145,7 +145,7 @@ class Engine:
         self.bundle, self.runner = runner.bundle, runner
         self._trunk, self._tail, self._streamed, self._limits = trunk, tail, streamed, limits
 
-    def within(self, limits: Limits) -> "Engine":
+    def with_limits(self, limits: Limits) -> "Engine":
         """Return an engine on the same compiled graphs with other limits."""
         return Engine(
             self.runner,
@@ -160,7 +160,7 @@ class Engine:
 
         One that runs pictures in one piece stays as it is.
         """
-        return self.within(replace(self._limits, band_rows=band_rows))
+        return self.with_limits(replace(self._limits, band_rows=band_rows))
 
     def plan(self, height: int, width: int) -> Plan:
         """Return what would be done with a picture of so many LR pixels.
@@ -180,16 +180,16 @@ class Engine:
             predictions=np.empty((leaves, height, width, 3), np.float32),
             weights=np.empty((leaves, height, width), np.float32),
         )
-        for first, part in self.bands(lr01):
+        for first, part in self.iter_strips(lr01):
             last = first + part.sr.shape[0]
             whole.sr[first:last] = part.sr
             whole.predictions[:, first:last] = part.predictions
             whole.weights[:, first:last] = part.weights
         return whole
 
-    def bands(
+    def iter_strips(
         self, lr01: Float32[np.ndarray, "h w 3"], *, warned: _Warned = _warn
-    ) -> Iterator[BandOutput]:
+    ) -> Iterator[StripOutput]:
         """Yield the same in bands, top to bottom, so that callers keep only what they need.
 
         An allocation that fails halves what the plan may take, and the picture goes on from the
@@ -212,7 +212,7 @@ class Engine:
                     for part in self._behind_trunk(read, lr, plan=plan, start=written):
                         yield part
                         written += part.output.sr.shape[0] // self.bundle.card.scale
-            except (MemoryError, MemoryShort):
+            except (MemoryError, OutOfMemoryError):
                 smaller = self._halved(plan, size)
                 if smaller == plan:
                     raise
@@ -222,23 +222,23 @@ class Engine:
         """Return a plan of half the memory; the smallest, where half of it is too little."""
         if self.runner.whole:
             return plan
-        need = needs(self.bundle.card, size, value_bytes=self._streamed.dtype.itemsize)
-        least = least_bytes(need, self._streamed.asks, height=size.height)
+        need = estimate_memory(self.bundle.card, size, value_bytes=self._streamed.dtype.itemsize)
+        least = min_bytes(need, self._streamed.requirements, height=size.height)
         return self._plan(size, budget=max(plan.peak_bytes // 2, least))
 
     def _behind_trunk(
-        self, read: _ReadFeatures, lr: Planes, *, plan: Plan, start: int
-    ) -> Iterator[BandOutput]:
+        self, read: _ReadFeatures, lr: NchwArray, *, plan: Plan, start: int
+    ) -> Iterator[StripOutput]:
         """Yield SR rows from the LR row `start` on."""
         scale, halo_rows = self.bundle.card.scale, self.bundle.card.reach.halo_lr_rows
         bands = plan_bands(lr.shape[2], band_rows=plan.band_rows, halo_rows=halo_rows, start=start)
         for band in bands:
             rows = np.ascontiguousarray(lr[:, :, band.top : band.bottom])
             planes = self._tail(read(band.top, band.bottom), rows)
-            yield BandOutput(scale * band.first, _band_output(planes, band, scale=scale))
+            yield StripOutput(scale * band.first, _band_output(planes, band, scale=scale))
 
     @contextmanager
-    def _features(self, lr: Planes, plan: Plan) -> Iterator[_ReadFeatures]:
+    def _features(self, lr: NchwArray, plan: Plan) -> Iterator[_ReadFeatures]:
         """Run the trunk; give what reads rows of the features."""
         if plan.trunk == "whole":
             (features,) = self._trunk([lr if self.runner.whole else np.ascontiguousarray(lr)])
@@ -246,11 +246,11 @@ class Engine:
             return
         if plan.trunk == "windows":
             reach_rows = self.bundle.card.config.trunk_reach_px
-            yield WindowedTrunk(self._trunk, lr, rows=plan.window_rows, reach_rows=reach_rows).read
+            yield TiledTrunk(self._trunk, lr, rows=plan.window_rows, reach_rows=reach_rows).read
             return
         height, width = lr.shape[2:]
         dtype = self._streamed.dtype
-        scratch: Scratch = (
+        scratch: FeatureStore = (
             MemoryScratch(height, width, dtype=dtype)
             if plan.trunk == "memory"
             else DiskScratch(height, width, dtype=dtype, folder=_scratch_folder())
@@ -264,11 +264,11 @@ class Engine:
         """Return the bytes that may be taken now, beside what is held."""
         if self._limits.memory is None:
             return int(_SHARE_OF_FREE * free_bytes())
-        return self._limits.memory - held_bytes()
+        return self._limits.memory - rss_bytes()
 
     def _plan(self, size: Size, *, budget: int) -> Plan:
         card, streamed, disk = self.bundle.card, self._streamed, self._limits.disk
-        need = needs(card, size, value_bytes=streamed.dtype.itemsize)
+        need = estimate_memory(card, size, value_bytes=streamed.dtype.itemsize)
         if self.runner.whole:
             return Plan("whole", size.height, WHOLE, need.whole)
         place = {"height": size.height, "scale": card.scale, "budget": budget}
@@ -276,7 +276,7 @@ class Engine:
             disk = free_disk_bytes(_scratch_folder())
         plan = (
             plan_whole(need, **place)
-            or plan_streamed(need, streamed.asks, **place, disk=disk)
+            or plan_streamed(need, streamed.requirements, **place, disk=disk)
             or plan_windows(
                 need,
                 **place,
@@ -293,7 +293,7 @@ def open_engine(
     *,
     backend: str = "auto",
     device: str = "auto",
-    precision: AskedPrecision = "auto",
+    precision: PrecisionChoice = "auto",
     memory: int | None = None,
 ) -> Engine:
     """Return an engine with a bundle's graphs compiled.
@@ -309,8 +309,8 @@ def open_engine(
         UsageError: no such backend, device or precision here.
         BundleError: a graph can't be read.
     """
-    options = RunOptions(device=device, precision=precision)
-    runner = choose_runner(bundle, backend=backend, options=options)
+    options = DeviceOptions(device=device, precision=precision)
+    runner = resolve_backend(bundle, backend=backend, options=options)
     return Engine(
         runner,
         trunk=_passed if runner.whole else runner.compile("trunk"),
@@ -324,44 +324,46 @@ def _scratch_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _passed(inputs: Sequence[Planes]) -> list[Planes]:
+def _passed(inputs: Sequence[NchwArray]) -> list[NchwArray]:
     """Return the picture as the features of a backend that runs everything behind the trunk."""
     return list(inputs)
 
 
-def _whole(runner: Runner) -> _Tail:
+def _whole(runner: ResolvedBackend) -> _Tail:
     """Return all graphs as one function of the whole picture."""
     whole = runner.compile("whole")
 
-    def run(_features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+    def run(_features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
         predictions, weights, sr = whole([lr])
         return predictions, weights, sr
 
     return run
 
 
-def _tail(runner: Runner) -> _Tail:
+def _tail(runner: ResolvedBackend) -> _Tail:
     """Return everything behind the trunk as one function of a band."""
     card = runner.bundle.card
     tail = runner.compile("tail")
     if "tail_frame" not in card.graphs:
 
-        def plain(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
+        def plain(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
             predictions, weights, sr = tail([features, lr])
             return predictions, weights, sr
 
         return plain
     tail_frame, fusion = runner.compile("tail_frame"), runner.compile("fusion")
 
-    def framed(features: Planes, lr: Planes) -> tuple[Planes, Planes, Planes]:
-        predictions = paste_frame(tail, tail_frame, features=features, lr=lr, card=card)
+    def framed(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
+        predictions = recompute_border(tail, tail_frame, features=features, lr=lr, card=card)
         weights, sr = fusion([predictions])
         return predictions, weights, sr
 
     return framed
 
 
-def _band_output(planes: tuple[Planes, Planes, Planes], band: Band, *, scale: int) -> EngineOutput:
+def _band_output(
+    planes: tuple[NchwArray, NchwArray, NchwArray], band: Band, *, scale: int
+) -> EngineOutput:
     """Return a band's own rows, channels last, without the halo."""
     rows = slice(scale * (band.first - band.top), scale * (band.last - band.top))
     predictions, weights, sr = (each[0, :, rows] for each in planes)

@@ -16,7 +16,7 @@ Rows = np.ndarray[Any, np.dtype[Any]]
 
 
 @runtime_checkable
-class Scratch(Protocol):
+class FeatureStore(Protocol):
     """Planes (c, h, w) by number, written and read in rows; their values are undefined at first."""
 
     def add(self, channels: int) -> int:

@@ -18,14 +18,14 @@ _LEVELS = 2.0  # of 255
 
 
 @final
-class ColourGuard:
+class FlatRegionBlend:
     """Flat places of one picture, looked for where and when rows of SR come."""
 
     def __init__(self, lr01: Float32[np.ndarray, "h w 3"], *, scale: int) -> None:
         """Keep the picture."""
         self._lr01, self._scale = lr01, scale
 
-    def guarded(
+    def blend(
         self, sr01: Float32[np.ndarray, "rows sw 3"], *, first_row: int
     ) -> Float32[np.ndarray, "rows sw 3"]:
         """Return rows of SR with flat places in LR's colour.
@@ -37,7 +37,7 @@ class ColourGuard:
         rows = np.arange(first_row, first_row + len(sr01)) // self._scale
         top = max(rows[0] - _REACH_PX, 0)
         around = self._lr01[top : rows[-1] + 1 + _REACH_PX]
-        share = networks_share(around)[rows - top]
+        share = blend_weight(around)[rows - top]
         if (share == 1).all():
             return sr01
         columns = np.arange(sr01.shape[1]) // self._scale
@@ -46,7 +46,7 @@ class ColourGuard:
         return np.where(share == 0, flat, flat + share * (sr01 - flat))
 
 
-def networks_share(lr01: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
+def blend_weight(lr01: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
     """Return how much of SR is the network's: 0 where LR is flat, 1 where it isn't."""
     spread = (_extreme(lr01, np.maximum) - _extreme(lr01, np.minimum)).max(axis=2)
     share = np.minimum(spread * np.float32(255 / _LEVELS), np.float32(1))

@@ -11,9 +11,9 @@ from jaxtyping import Float32, UInt8
 
 from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
 from d2csr.core.errors import ImageError, ModelNameError
-from d2csr.engine.backends.base import AskedPrecision
+from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, disagreement, open_engine
-from d2csr.engine.flat_regions import ColourGuard
+from d2csr.engine.flat_regions import FlatRegionBlend
 
 _WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _OF_A_RUN = "bundle"
@@ -33,7 +33,7 @@ def shipped_bundles() -> list[Bundle]:
     return [read_bundle(_WEIGHTS / name) for name in shipped_names()]
 
 
-def resolve(name: str | Path) -> Path:
+def find_bundle(name: str | Path) -> Path:
     """Return the bundle folder a name stands for.
 
     Args:
@@ -59,7 +59,7 @@ class Prediction(NamedTuple):
     """All that a model says of one picture.
 
     Attributes:
-        sr: the fused picture, 8-bit RGB; flat places in LR's own colour (`ColourGuard`).
+        sr: the fused picture, 8-bit RGB; flat places in LR's own colour (`FlatRegionBlend`).
         predictions: one 8-bit picture per leaf.
         weights: their weights, in 0..1, summing to one over the leaves.
         disagreement: standard deviation of the predictions around their plain mean, weights
@@ -100,9 +100,9 @@ class Model:
         lr = _rgb01(rgb8)
         height, width, _ = lr.shape
         sr = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
-        guard = ColourGuard(lr, scale=self.scale)
-        for first, part in self.engine.bands(lr):
-            rows = guard.guarded(part.sr, first_row=first)
+        guard = FlatRegionBlend(lr, scale=self.scale)
+        for first, part in self.engine.iter_strips(lr):
+            rows = guard.blend(part.sr, first_row=first)
             sr[first : first + len(rows)] = _rgb8(rows)
         return sr
 
@@ -115,7 +115,7 @@ class Model:
         lr = _rgb01(rgb8)
         output = self.engine.run(lr)
         return Prediction(
-            sr=_rgb8(ColourGuard(lr, scale=self.scale).guarded(output.sr, first_row=0)),
+            sr=_rgb8(FlatRegionBlend(lr, scale=self.scale).blend(output.sr, first_row=0)),
             predictions=_rgb8(output.predictions),
             weights=output.weights,
             disagreement=disagreement(output),
@@ -127,7 +127,7 @@ def load(
     *,
     backend: str = "auto",
     device: str = "auto",
-    precision: AskedPrecision = "auto",
+    precision: PrecisionChoice = "auto",
 ) -> Model:
     """Return the model of a shipped name, or of a bundle or run folder, ready to enlarge.
 
@@ -142,7 +142,7 @@ def load(
         BundleError: its bundle is incomplete or of another version.
         UsageError: there is no such backend, device or precision here.
     """
-    bundle = read_bundle(resolve(name_or_folder))
+    bundle = read_bundle(find_bundle(name_or_folder))
     engine = open_engine(bundle, backend=backend, device=device, precision=precision)
     return Model(bundle, engine)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from d2csr.core.bundle import BundleCard
+from d2csr.core.bundle import ModelCard
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.core.memory import MIB, as_text
@@ -80,7 +80,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Needs:
+class MemoryEstimate:
     """Bytes that the parts of a model take for one picture.
 
     Attributes:
@@ -108,14 +108,14 @@ class Needs:
         return (rows + self.band_halo_rows) * self.band_row + _FIXED_BYTES
 
 
-def needs(card: BundleCard, size: Size, *, value_bytes: int) -> Needs:
+def estimate_memory(card: ModelCard, size: Size, *, value_bytes: int) -> MemoryEstimate:
     """Return what a model needs for an LR picture whose maps have values of so many bytes."""
     config, pixels = card.config, size.width * size.height
     map_bytes, leaves = config.channels * value_bytes, config.leaves * config.channels * value_bytes
     # Of an SR pixel: predictions thrice (made, joined, copied), two layers of the convergence
     # network, weights and shares, SR twice.
     sr_values = 9 * config.leaves + 2 * config.convergence_channels + 5 * config.leaves + 6
-    return Needs(
+    return MemoryEstimate(
         whole=int(pixels * (_MAPS_OF_WHOLE * map_bytes + _LR_BYTES)),
         channel=pixels * value_bytes,
         leaves=pixels * leaves,
@@ -125,7 +125,7 @@ def needs(card: BundleCard, size: Size, *, value_bytes: int) -> Needs:
     )
 
 
-def plan_whole(need: Needs, *, height: int, scale: int, budget: int) -> Plan | None:
+def plan_whole(need: MemoryEstimate, *, height: int, scale: int, budget: int) -> Plan | None:
     """Return the plan that runs the trunk in one piece, or None where it takes too much."""
     rows = min(default_band_rows(scale), height)
     peak = max(need.whole + _FIXED_BYTES, need.leaves + need.band(rows))
@@ -135,7 +135,7 @@ def plan_whole(need: Needs, *, height: int, scale: int, budget: int) -> Plan | N
 
 
 @dataclass(frozen=True)
-class Streaming:
+class StreamingRequirements:
     """What a trunk run pass by pass asks for, whatever the picture.
 
     Attributes:
@@ -151,13 +151,19 @@ class Streaming:
         return min(2 * self.halo_rows + 1, height)
 
 
-def least_bytes(need: Needs, streaming: Streaming, *, height: int) -> int:
+def min_bytes(need: MemoryEstimate, streaming: StreamingRequirements, *, height: int) -> int:
     """Return the memory that a picture takes at least, its maps on disk."""
     return max(need.window(streaming.least_rows(height)), need.band(1))
 
 
 def plan_streamed(
-    need: Needs, streaming: Streaming, *, height: int, scale: int, budget: int, disk: int
+    need: MemoryEstimate,
+    streaming: StreamingRequirements,
+    *,
+    height: int,
+    scale: int,
+    budget: int,
+    disk: int,
 ) -> Plan | None:
     """Return the fastest plan that runs the trunk pass by pass; None: its maps fit nowhere.
 
@@ -184,7 +190,7 @@ def plan_streamed(
         rows = max(1, min(rows, default_band_rows(scale), height))
         peak = max(kept + need.window(window), leaves + need.band(rows))
         return Plan(trunk, window, rows, peak, maps if trunk == "disk" else 0)
-    least = least_bytes(need, streaming, height=height)
+    least = min_bytes(need, streaming, height=height)
     if least > budget:
         problem = f"leaves {as_text(max(budget, 0))} for a picture that takes {as_text(least)}"
         remedy = f"Allow {as_text(least - budget)} more."
@@ -193,7 +199,7 @@ def plan_streamed(
 
 
 def plan_windows(
-    need: Needs, *, reach_rows: int, exact: bool, height: int, scale: int, budget: int
+    need: MemoryEstimate, *, reach_rows: int, exact: bool, height: int, scale: int, budget: int
 ) -> Plan:
     """Return the plan that runs the trunk over parts of the picture, as large as memory allows.
 

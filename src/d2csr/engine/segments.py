@@ -24,7 +24,7 @@ _POOLINGS = ("ReduceMean", "AvgPool")
 
 
 @dataclass(frozen=True)
-class Pass:
+class Segment:
     """One walk over the picture.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pass:
 
 
 @final
-class CutTrunk:
+class SegmentedTrunk:
     """A trunk as passes.
 
     Attributes:
@@ -79,7 +79,7 @@ class CutTrunk:
             worst = max(worst, sum(self.channels[name] for name in live))
         return worst
 
-    def model(self, chosen: Pass, *, half: bool) -> Model:
+    def model(self, chosen: Segment, *, half: bool) -> Model:
         """Return a pass's own graph: `reads`, then `means`, in; `writes`, then row means, out.
 
         Args:
@@ -188,12 +188,12 @@ def is_mean(node: Node) -> bool:
     return node.get_type_name() == "ReduceMean"
 
 
-def _passes(graph: _Graph) -> tuple[Pass, ...]:
+def _passes(graph: _Graph) -> tuple[Segment, ...]:
     """Return the passes, one for every map to be pooled and every leaf."""
     means = {graph.parents[name][0] for name, node in graph.nodes.items() if is_mean(node)}
     never_kept = graph.early() | graph.vectors()
     kept: set[str] = set()
-    found: list[Pass] = []
+    found: list[Segment] = []
     for target in graph.depth_first():
         rows = graph.rows_needed(target, kept=kept)
         ends = [name for name in rows if name in kept or not graph.parents[name]]
@@ -206,7 +206,7 @@ def _passes(graph: _Graph) -> tuple[Pass, ...]:
         }
         writes = [name for name in graph.nodes if name in computed & (read_later | {target})]
         found.append(
-            Pass(
+            Segment(
                 reads=tuple(ends),
                 means=tuple(graph.parents[name][0] for name in rows if is_mean(graph.nodes[name])),
                 writes=tuple(writes),
@@ -219,7 +219,7 @@ def _passes(graph: _Graph) -> tuple[Pass, ...]:
     return _with_frees(found, leaves=graph.leaves())
 
 
-def _with_frees(passes: list[Pass], *, leaves: tuple[str, ...]) -> tuple[Pass, ...]:
+def _with_frees(passes: list[Segment], *, leaves: tuple[str, ...]) -> tuple[Segment, ...]:
     """Return the passes, each with the maps that no later one reads."""
     last_read = {name: index for index, each in enumerate(passes) for name in each.reads}
     written = {name for each in passes for name in each.writes} - set(leaves)

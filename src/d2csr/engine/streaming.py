@@ -16,13 +16,13 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from openvino import Core
 
-from d2csr.engine.backends.base import Graph, Planes, Precision, Runner
-from d2csr.engine.backends.openvino import compile_piece, precisions
-from d2csr.engine.feature_store import Rows, Scratch
-from d2csr.engine.planning import Streaming
-from d2csr.engine.segments import CutTrunk, Pass
+from d2csr.engine.backends.base import Graph, NchwArray, Precision, ResolvedBackend
+from d2csr.engine.backends.openvino import compile_model, precisions
+from d2csr.engine.feature_store import FeatureStore, Rows
+from d2csr.engine.planning import StreamingRequirements
+from d2csr.engine.segments import Segment, SegmentedTrunk
 
-Compile = Callable[[Pass], Graph]
+Compile = Callable[[Segment], Graph]
 
 
 class Window(NamedTuple):
@@ -57,8 +57,8 @@ def plan_windows(height: int, *, rows: int, halo_rows: int) -> list[Window]:
 class Features:
     """The leaf features of one picture, in scratch."""
 
-    def __init__(self, scratch: Scratch, planes: Sequence[int]) -> None:
-        """Keep what `run_passes` made: where the leaves are, in the order of their channels."""
+    def __init__(self, scratch: FeatureStore, planes: Sequence[int]) -> None:
+        """Keep what `run_segments` made: where the leaves are, in the order of their channels."""
         self._scratch, self._planes = scratch, planes
 
     def read(self, first: int, last: int) -> Rows:
@@ -68,8 +68,13 @@ class Features:
         )
 
 
-def run_passes(
-    trunk: CutTrunk, lr: Planes, *, scratch: Scratch, window_rows: int, compiled: Compile
+def run_segments(
+    trunk: SegmentedTrunk,
+    lr: NchwArray,
+    *,
+    scratch: FeatureStore,
+    window_rows: int,
+    compiled: Compile,
 ) -> Features:
     """Return the features of a picture (1, 3, h, w) after all passes.
 
@@ -81,7 +86,7 @@ def run_passes(
         compiled: returns a pass's graph, ready to run.
     """
     planes: dict[str, int] = {}
-    means: dict[str, Planes] = {}
+    means: dict[str, NchwArray] = {}
     spare: dict[int, list[int]] = {}  # channels -> planes that may be written over
     for each in trunk.passes:
         sources = [_Source(scratch, planes.get(name), lr=lr) for name in each.reads]
@@ -107,7 +112,7 @@ def run_passes(
 class _Source:
     """A map (the picture, where it has no planes) read window by window, every row once."""
 
-    def __init__(self, scratch: Scratch, planes: int | None, *, lr: Planes) -> None:
+    def __init__(self, scratch: FeatureStore, planes: int | None, *, lr: NchwArray) -> None:
         self._scratch, self._planes, self._lr = scratch, planes, lr
         self._top, self._rows = 0, lr[:, :, :0]
 
@@ -128,10 +133,10 @@ def _walk(
     windows: Sequence[Window],
     *,
     sources: Sequence[_Source],
-    gates: Sequence[Planes],
-    scratch: Scratch,
+    gates: Sequence[NchwArray],
+    scratch: FeatureStore,
     targets: Sequence[int],
-) -> Planes:
+) -> NchwArray:
     """Run one pass; return the mean (1, c, 1, 1) of the map that its graph averages, or zeros."""
     total = np.zeros((1, 1, 1, 1))
     for window in windows:
@@ -155,7 +160,7 @@ class StreamedTrunk:
     to be cut at.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: ResolvedBackend) -> None:
         """Keep what to run; the graph is read and cut when first asked for."""
         self._runner = runner
 
@@ -165,8 +170,8 @@ class StreamedTrunk:
         return "bf16" if rounded else "fp32"
 
     @cached_property
-    def _cut(self) -> CutTrunk:
-        return CutTrunk(Core().read_model(self._runner.bundle.graph("trunk")))
+    def _cut(self) -> SegmentedTrunk:
+        return SegmentedTrunk(Core().read_model(self._runner.bundle.graph("trunk")))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -174,21 +179,21 @@ class StreamedTrunk:
         return np.dtype(np.float32 if self._precision == "fp32" else np.uint16)
 
     @property
-    def asks(self) -> Streaming:
+    def requirements(self) -> StreamingRequirements:
         """Return what it asks for, whatever the picture."""
         halo_rows = max(each.halo_rows for each in self._cut.passes)
-        return Streaming(self._cut.live_channels, halo_rows)
+        return StreamingRequirements(self._cut.live_channels, halo_rows)
 
-    def run(self, lr: Planes, *, scratch: Scratch, window_rows: int) -> Features:
+    def run(self, lr: NchwArray, *, scratch: FeatureStore, window_rows: int) -> Features:
         """Return the features of a picture (1, 3, h, w)."""
-        return run_passes(
+        return run_segments(
             self._cut, lr, scratch=scratch, window_rows=window_rows, compiled=self._compiled
         )
 
-    def _compiled(self, chosen: Pass) -> Graph:
+    def _compiled(self, chosen: Segment) -> Graph:
         """Return a pass's graph; dropped after its pass, so that its memory goes back."""
         half = self._precision != "fp32"
-        return compile_piece(
+        return compile_model(
             self._cut.model(chosen, half=half),
             where=str(self._runner.bundle.graph("trunk")),
             device=_DEVICE,
@@ -197,10 +202,10 @@ class StreamedTrunk:
 
 
 @final
-class WindowedTrunk:
+class TiledTrunk:
     """Features of a picture, computed part by part from the top as they are read."""
 
-    def __init__(self, trunk: Graph, lr: Planes, *, rows: int, reach_rows: int) -> None:
+    def __init__(self, trunk: Graph, lr: NchwArray, *, rows: int, reach_rows: int) -> None:
         """Keep what to run.
 
         Args:
@@ -212,9 +217,9 @@ class WindowedTrunk:
         self._trunk, self._lr = trunk, lr
         self._rows, self._reach_rows = rows, reach_rows
         self._first = self._last = 0
-        self._part: Planes | None = None
+        self._part: NchwArray | None = None
 
-    def read(self, first: int, last: int) -> Planes:
+    def read(self, first: int, last: int) -> NchwArray:
         """Return the features of some rows, at most a part's, all of them from one part."""
         if self._part is None or first < self._first or last > self._last:
             self._part = None  # its memory is needed
@@ -222,7 +227,7 @@ class WindowedTrunk:
         rows = slice(first - self._first, last - self._first)
         return np.ascontiguousarray(self._part[:, :, rows])
 
-    def _computed(self, first: int, last: int) -> Planes:
+    def _computed(self, first: int, last: int) -> NchwArray:
         """Return a part's features, without those of its halo."""
         height = self._lr.shape[2]
         self._first, self._last = first, min(last, height)

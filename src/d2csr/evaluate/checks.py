@@ -16,7 +16,7 @@ from d2csr.metrics.registered_psnr import SMALLEST_SIDE_PX
 
 
 @dataclass(frozen=True)
-class Extras:
+class EvaluationOptions:
     """What an evaluation can be asked for beside scores.
 
     Attributes:
@@ -32,11 +32,11 @@ class Extras:
     calibration: bool = False
 
 
-NOTHING_MORE = Extras()
+NOTHING_MORE = EvaluationOptions()
 
 
-def checked(
-    names: tuple[str, ...], data: Path, *, scale: int | None, extras: Extras
+def load_and_check(
+    names: tuple[str, ...], data: Path, *, scale: int | None, extras: EvaluationOptions
 ) -> tuple[list[System], Manifest]:
     """Return the systems of these names, bicubic among them, and the pairs to score.
 
@@ -44,7 +44,7 @@ def checked(
         D2csrError: whatever is wrong with the names, the pairs, or both together.
     """
     systems, faults = find_systems(names, fit=extras.fit)
-    if extras.calibration and not faults and not any(system.predicts for system in systems):
+    if extras.calibration and not faults and not any(system.has_predictions for system in systems):
         problem = "no model is given whose predictions could disagree"
         faults.append(UsageError("--calibration", problem, remedy="Add one with -n."))
     try:
@@ -54,7 +54,7 @@ def checked(
     faults += check_pairs(manifest, patch_px=None)
     faults += _too_small(manifest)
     for system in systems:
-        faults += system.faults(manifest)
+        faults += system.validate(manifest)
     if faults:
         raise _together(data, faults)
     return systems, manifest

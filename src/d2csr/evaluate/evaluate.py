@@ -12,7 +12,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from d2csr import __version__
-from d2csr.core.bundle import Figure
+from d2csr.core.bundle import EvaluationScore
 from d2csr.core.console import console
 from d2csr.core.manifest import Manifest
 from d2csr.core.results import (
@@ -24,8 +24,8 @@ from d2csr.core.results import (
     SystemResult,
 )
 from d2csr.evaluate.bootstrap import interval95, mean, paired_differences
-from d2csr.evaluate.checks import NOTHING_MORE, Extras, checked
-from d2csr.evaluate.scoring import Scored, Task, score_system
+from d2csr.evaluate.checks import NOTHING_MORE, EvaluationOptions, load_and_check
+from d2csr.evaluate.scoring import ScoringOptions, SystemScores, score_system
 from d2csr.evaluate.systems import System
 from d2csr.evaluate.uncertainty import summarize
 from d2csr.metrics.protocols import PROTOCOLS, check_protocols
@@ -43,7 +43,7 @@ def evaluate_models(
     *,
     protocols: tuple[str, ...] = ("y",),
     scale: int | None = None,
-    extras: Extras = NOTHING_MORE,
+    extras: EvaluationOptions = NOTHING_MORE,
 ) -> Results:
     """Return the scores of systems on pairs, bicubic always among them.
 
@@ -59,11 +59,13 @@ def evaluate_models(
             any work is done.
     """
     check_protocols(protocols)
-    systems, manifest = checked(names, data, scale=scale, extras=extras)
+    systems, manifest = load_and_check(names, data, scale=scale, extras=extras)
     with _progress() as progress:
         work = progress.add_task("", total=len(systems) * len(manifest))
-        task = Task(protocols, extras.calibration, extras.save, lambda: progress.advance(work))
-        scored: list[tuple[System, Scored]] = []
+        task = ScoringOptions(
+            protocols, extras.calibration, extras.save, lambda: progress.advance(work)
+        )
+        scored: list[tuple[System, SystemScores]] = []
         for system in systems:
             progress.update(work, description=system.name)
             scored.append((system, score_system(system, manifest, task=task)))
@@ -85,7 +87,7 @@ def _progress() -> Progress:
 
 
 def _results(
-    scored: list[tuple[System, Scored]],
+    scored: list[tuple[System, SystemScores]],
     manifest: Manifest,
     *,
     protocols: tuple[str, ...],
@@ -155,7 +157,7 @@ def _difference(first: SystemResult, second: SystemResult) -> PairedResult:
 _BICUBIC = "bicubic"
 
 
-def card_figures(results: Results, *, model: str, data: str) -> tuple[Figure, ...]:
+def card_figures(results: Results, *, model: str, data: str) -> tuple[EvaluationScore, ...]:
     """Return what a model's card says of it: a figure per protocol, bicubic's beside.
 
     Args:
@@ -165,7 +167,7 @@ def card_figures(results: Results, *, model: str, data: str) -> tuple[Figure, ..
     """
     bicubic = {row.protocol: row.mean.psnr_db for row in results.results if row.model == _BICUBIC}
     return tuple(
-        Figure(
+        EvaluationScore(
             data=data,
             protocol=row.protocol,
             images=len(row.images),

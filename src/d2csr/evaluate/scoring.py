@@ -11,15 +11,15 @@ from jaxtyping import UInt8
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.core.results import ImageScore
 from d2csr.data.pairs import load_pair
-from d2csr.evaluate.systems import Enlarged, System
-from d2csr.evaluate.uncertainty import Calibrated, calibrate
+from d2csr.evaluate.systems import System, Upscaled
+from d2csr.evaluate.uncertainty import ImageCalibration, calibrate
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.protocols import Picture, round_to_8_bit, score
 from d2csr.metrics.registered_psnr import register, registered_psnr_db
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoringOptions:
     """What is asked of every system alike.
 
     Attributes:
@@ -35,7 +35,7 @@ class Task:
     picture_done: Callable[[], None] = lambda: None
 
 
-class Scored(NamedTuple):
+class SystemScores(NamedTuple):
     """One system's figures.
 
     Attributes:
@@ -44,16 +44,16 @@ class Scored(NamedTuple):
     """
 
     images: dict[str, list[ImageScore]]
-    calibrated: list[Calibrated]
+    calibrated: list[ImageCalibration]
 
 
-def score_system(system: System, manifest: Manifest, *, task: Task) -> Scored:
+def score_system(system: System, manifest: Manifest, *, task: ScoringOptions) -> SystemScores:
     """Return the figures of one system on every pair, under every protocol.
 
     Raises:
         D2csrError: a picture can't be read or written, or the system can't do it.
     """
-    scored = Scored({protocol: [] for protocol in task.protocols}, [])
+    scored = SystemScores({protocol: [] for protocol in task.protocols}, [])
     folder = None if task.save is None else task.save / folder_name(system.name)
     for pair, hr, enlarged in _enlarged(system, manifest):
         figures_of = _figures(enlarged.sr, hr, name=pair.name, task=task, scale=manifest.scale)
@@ -76,7 +76,7 @@ def folder_name(name: str) -> str:
 
 def _enlarged(
     system: System, manifest: Manifest
-) -> Iterator[tuple[Pair, UInt8[np.ndarray, "sh sw 3"], Enlarged]]:
+) -> Iterator[tuple[Pair, UInt8[np.ndarray, "sh sw 3"], Upscaled]]:
     """Return pair after pair with its HR and what the system made of its LR."""
     enlarge = system.open(manifest)
     for pair in manifest:
@@ -85,7 +85,7 @@ def _enlarged(
 
 
 def _figures(
-    sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, name: str, task: Task, scale: int
+    sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, name: str, task: ScoringOptions, scale: int
 ) -> Iterator[tuple[str, ImageScore]]:
     """Return one picture's figures under each protocol; the registration is the same for all."""
     registered = register(sr, hr)

@@ -32,8 +32,8 @@ from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
 from d2csr.engine import open_engine
 from d2csr.engine.engine import disagreement
-from d2csr.engine.flat_regions import ColourGuard
-from d2csr.engine.model import resolve
+from d2csr.engine.flat_regions import FlatRegionBlend
+from d2csr.engine.model import find_bundle
 from d2csr.evaluate.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
 from d2csr.images.reader import image_size, read_rgb8
@@ -41,7 +41,7 @@ from d2csr.images.resize import enlarge_bicubic
 from d2csr.metrics.protocols import Picture
 
 
-class Enlarged(NamedTuple):
+class Upscaled(NamedTuple):
     """What a system made of one LR picture.
 
     Attributes:
@@ -53,7 +53,7 @@ class Enlarged(NamedTuple):
     disagreement: Float[np.ndarray, "h w"] | None = None
 
 
-Enlarge = Callable[[Pair, UInt8[np.ndarray, "h w 3"]], Enlarged]
+Upscale = Callable[[Pair, UInt8[np.ndarray, "h w 3"]], Upscaled]
 
 
 @runtime_checkable  # the shape checks of the tests ask isinstance
@@ -76,15 +76,15 @@ class System(Protocol):
         ...
 
     @property
-    def predicts(self) -> bool:
+    def has_predictions(self) -> bool:
         """Return whether it makes several predictions, which can disagree."""
         ...
 
-    def faults(self, manifest: Manifest) -> list[D2csrError]:
+    def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return why it can't do these pairs, without doing any work."""
         ...
 
-    def open(self, manifest: Manifest) -> Enlarge:
+    def open(self, manifest: Manifest) -> Upscale:
         """Load, or fit, what it needs, and return the function that enlarges."""
         ...
 
@@ -97,15 +97,15 @@ class Bicubic:
     name: str = "bicubic"
     weights_sha256: str | None = None
     fitted_on: str | None = None
-    predicts: bool = False
+    has_predictions: bool = False
 
-    def faults(self, manifest: Manifest) -> list[D2csrError]:
+    def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return none: it enlarges everything."""
         return []
 
-    def open(self, manifest: Manifest) -> Enlarge:
+    def open(self, manifest: Manifest) -> Upscale:
         """Return the enlargement by the pairs' scale."""
-        return lambda _, lr: Enlarged(enlarge_bicubic(lr, manifest.scale))
+        return lambda _, lr: Upscaled(enlarge_bicubic(lr, manifest.scale))
 
 
 @final
@@ -116,14 +116,14 @@ class Linear:
     fit: Path | None
     name: str = "linear"
     weights_sha256: str | None = None
-    predicts: bool = False
+    has_predictions: bool = False
 
     @property
     def fitted_on(self) -> str | None:
         """Return the folder of the pairs it is fitted on."""
         return None if self.fit is None else str(self.fit)
 
-    def faults(self, manifest: Manifest) -> list[D2csrError]:
+    def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return what is wrong with the pairs it is to be fitted on."""
         if self.fit is None:
             problem = "the linear filter needs pairs to be fitted on"
@@ -133,12 +133,12 @@ class Linear:
         except D2csrError as fault:
             return [fault]
 
-    def open(self, manifest: Manifest) -> Enlarge:
+    def open(self, manifest: Manifest) -> Upscale:
         """Fit the filters and return their application."""
         if self.fit is None:
             raise ValueError("faults() was not asked")
         filters = fit_filters(_training_pairs(self.fit, scale=manifest.scale))
-        return lambda _, lr: Enlarged(apply_filters(lr, filters))
+        return lambda _, lr: Upscaled(apply_filters(lr, filters))
 
 
 def _training_pairs(path: Path, *, scale: int) -> Manifest:
@@ -156,14 +156,14 @@ class Model:
     name: str
     bundle: Bundle
     fitted_on: str | None = None
-    predicts: bool = True
+    has_predictions: bool = True
 
     @property
     def weights_sha256(self) -> str | None:
         """Return the hash of the bundle's weights file."""
         return self.bundle.weights_sha256
 
-    def faults(self, manifest: Manifest) -> list[D2csrError]:
+    def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return a fault where the bundle is damaged, or the pairs are of another scale."""
         try:
             verify_bundle(self.bundle)  # the results name its weights by the card's hash
@@ -175,15 +175,15 @@ class Model:
         problem = f"enlarges {scale} times, the pairs of {manifest.folder} are x{manifest.scale}"
         return [BundleError(self.name, problem, remedy="Choose a model or pairs of one scale.")]
 
-    def open(self, manifest: Manifest) -> Enlarge:
+    def open(self, manifest: Manifest) -> Upscale:
         """Start the engine and return its application."""
         engine = open_engine(self.bundle)
 
-        def enlarge(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Enlarged:
+        def enlarge(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Upscaled:
             lr01 = lr.astype(np.float32) / np.float32(255)
             output = engine.run(lr01)
-            guard = ColourGuard(lr01, scale=self.bundle.card.scale)
-            return Enlarged(guard.guarded(output.sr, first_row=0), disagreement(output))
+            guard = FlatRegionBlend(lr01, scale=self.bundle.card.scale)
+            return Upscaled(guard.blend(output.sr, first_row=0), disagreement(output))
 
         return enlarge
 
@@ -195,7 +195,7 @@ def named_model(name: str) -> Model:
         ModelNameError: there is none.
         BundleError: its bundle is incomplete or of another version.
     """
-    return Model(name, read_bundle(resolve(name)))
+    return Model(name, read_bundle(find_bundle(name)))
 
 
 REMEDY = "Put one picture a pair there, named NAME.png, NAME_SR.png, NAME_SRx3.png or NAME_LR3.png."
@@ -203,16 +203,16 @@ REMEDY = "Put one picture a pair there, named NAME.png, NAME_SR.png, NAME_SRx3.p
 
 @final
 @dataclass(frozen=True)
-class Pictures:
+class PrecomputedImages:
     """Finished SR pictures, found by name."""
 
     folder: Path
     name: str
     weights_sha256: str | None = None
     fitted_on: str | None = None
-    predicts: bool = False
+    has_predictions: bool = False
 
-    def faults(self, manifest: Manifest) -> list[D2csrError]:
+    def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return the missing pictures in one fault, and one each for those that can't be used."""
         files = _pictures_by_stem(self.folder)
         found = {pair.name: _candidates(pair, files, scale=manifest.scale) for pair in manifest}
@@ -222,11 +222,11 @@ class Pictures:
             faults.insert(0, DataError(self.folder, problem, remedy=REMEDY))
         return faults
 
-    def open(self, manifest: Manifest) -> Enlarge:
+    def open(self, manifest: Manifest) -> Upscale:
         """Return the function that reads a pair's picture."""
         files = _pictures_by_stem(self.folder)
         scale = manifest.scale
-        return lambda pair, _: Enlarged(read_rgb8(_candidates(pair, files, scale=scale)[0]))
+        return lambda pair, _: Upscaled(read_rgb8(_candidates(pair, files, scale=scale)[0]))
 
 
 def holds_pictures(folder: Path) -> bool:
@@ -306,7 +306,7 @@ def find_system(name: str, *, fit: Path | None) -> System:
     if name == "linear":
         return Linear(fit)
     if holds_pictures(folder := Path(name)) and not _holds_model(folder):
-        return Pictures(folder, name)
+        return PrecomputedImages(folder, name)
     try:
         return named_model(name)
     except ModelNameError as fault:

@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from d2csr.core.results import CalibrationResult, ForetellerScore, SparsificationCurve
-from d2csr.evaluate.systems import Enlarged
-from d2csr.metrics.protocols import LUMA, round_to_8_bit, weigh
+from d2csr.core.results import CalibrationResult, PredictorScore, SparsificationCurve
+from d2csr.evaluate.systems import Upscaled
+from d2csr.metrics.protocols import LUMA, round_to_8_bit, to_channels
 from d2csr.metrics.sparsification import (
     BLOCK_PX,
     REMOVED,
-    area_between,
+    ause,
     block_means,
     gradient_magnitude,
     rank_correlation,
@@ -28,16 +28,16 @@ PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 
-class Calibrated(NamedTuple):
+class ImageCalibration(NamedTuple):
     """One picture's figures for both guesses, and its curves for these and the best order."""
 
-    scores: list[ForetellerScore]
+    scores: list[PredictorScore]
     curves: dict[Order, Float[np.ndarray, " 20"]]
 
 
 def calibrate(
-    enlarged: Enlarged, hr: UInt8[np.ndarray, "h w 3"], *, name: str, border_px: int
-) -> Calibrated:
+    enlarged: Upscaled, hr: UInt8[np.ndarray, "h w 3"], *, name: str, border_px: int
+) -> ImageCalibration:
     """Return how well disagreement, and gradient magnitude, order the blocks of one picture.
 
     Raises:
@@ -50,26 +50,26 @@ def calibrate(
     error = block_means(np.mean(np.square(sr - hr), axis=2)[inside])
     guesses: dict[Order, Float[np.ndarray, " n"]] = {
         "disagreement": block_means(enlarged.disagreement.astype(np.float64)[inside]),
-        "gradient": block_means(gradient_magnitude(weigh(sr, LUMA, offset=0.0)[0])[inside]),
+        "gradient": block_means(gradient_magnitude(to_channels(sr, LUMA, offset=0.0)[0])[inside]),
         "error": error,
     }
     curves: dict[Order, Float[np.ndarray, " 20"]] = {
         order: sparsification(error, guess) for order, guess in guesses.items()
     }
     scores = [
-        ForetellerScore(
+        PredictorScore(
             name=name,
             predictor=predictor,
             spearman=rank_correlation(guesses[predictor], error),
-            ause=area_between(curves[predictor], curves["error"]),
+            ause=ause(curves[predictor], curves["error"]),
         )
         for predictor in PREDICTORS
     ]
-    return Calibrated(scores, curves)
+    return ImageCalibration(scores, curves)
 
 
 def summarize(
-    model: str, calibrated: list[Calibrated], *, weights_sha256: str | None
+    model: str, calibrated: list[ImageCalibration], *, weights_sha256: str | None
 ) -> CalibrationResult:
     """Return the pictures' figures with their means."""
     images = [score for picture in calibrated for score in picture.scores]
@@ -83,10 +83,10 @@ def summarize(
     )
 
 
-def _mean(predictor: Predictor, images: list[ForetellerScore]) -> ForetellerScore:
+def _mean(predictor: Predictor, images: list[PredictorScore]) -> PredictorScore:
     """Return the mean figures of one guess."""
     scores = [score for score in images if score.predictor == predictor]
-    return ForetellerScore(
+    return PredictorScore(
         name="mean",
         predictor=predictor,
         spearman=float(np.mean([score.spearman for score in scores])),
@@ -94,7 +94,7 @@ def _mean(predictor: Predictor, images: list[ForetellerScore]) -> ForetellerScor
     )
 
 
-def _mean_curve(order: Order, calibrated: list[Calibrated]) -> SparsificationCurve:
+def _mean_curve(order: Order, calibrated: list[ImageCalibration]) -> SparsificationCurve:
     """Return the mean curve of one order of removal."""
     curve = np.mean([picture.curves[order] for picture in calibrated], axis=0)
     return SparsificationCurve(order=order, removed=REMOVED.tolist(), rmse=curve.tolist())

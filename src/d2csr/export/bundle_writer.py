@@ -15,15 +15,15 @@ from d2csr.core.bundle import (
     CARD_NAME,
     WEIGHTS_NAME,
     Bundle,
-    BundleCard,
-    CardFacts,
-    Figure,
+    EvaluationScore,
+    ModelCard,
+    ModelMetadata,
     read_bundle,
     write_card,
 )
 from d2csr.core.config import PRESETS, ModelConfig, preset
 from d2csr.core.errors import BundleError
-from d2csr.core.files import atomic_folder, refuse_unwritable, sha256_file, write_atomically
+from d2csr.core.files import atomic_folder, check_writable, sha256_file, write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.export.graphs import (
     reach,
@@ -34,13 +34,17 @@ from d2csr.export.graphs import (
     write_trunk,
 )
 from d2csr.export.quantization import add_int8, check_quantizable, int8_cost_db
-from d2csr.export.verification import check_agreement, measure_losses, noise_picture
+from d2csr.export.verification import (
+    measure_precision_errors,
+    noise_picture,
+    verify_against_network,
+)
 from d2csr.models.d2csr import D2CSR
 
 README_NAME = "README.md"
 
 
-def readme(card: BundleCard) -> str:
+def render_readme(card: ModelCard) -> str:
     """Return the card as Markdown: what the model is for, what it was made from, what it scores."""
     lines = [f"# {card.name}", ""]
     lines += [card.facts.description, ""] if card.facts.description else []
@@ -49,7 +53,7 @@ def readme(card: BundleCard) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(card: BundleCard) -> Iterator[tuple[str, str]]:
+def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     facts, config = card.facts, card.config
     yield "scale", f"x{card.scale}"
     yield "licence of the weights", facts.licence
@@ -66,7 +70,7 @@ def _rows(card: BundleCard) -> Iterator[tuple[str, str]]:
     yield "SHA-256 of model.safetensors", card.files.get("model.safetensors", "")
 
 
-def _table(figures: tuple[Figure, ...]) -> Iterator[str]:
+def _table(figures: tuple[EvaluationScore, ...]) -> Iterator[str]:
     yield "| pairs | protocol | pictures | PSNR dB (95%) | SSIM (95%) | bicubic PSNR dB |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for each in figures:
@@ -90,7 +94,7 @@ def export_bundle(
     network: D2CSR,
     folder: Path,
     *,
-    card: CardFacts,
+    card: ModelMetadata,
     verify_on: Sequence[UInt8[np.ndarray, "_ _ 3"]] = (),
     int8_by: Manifest | None = None,
 ) -> Bundle:
@@ -118,10 +122,10 @@ def export_bundle(
         save_weights(network, beside / WEIGHTS_NAME)
         graphs = _write_graphs(collapsed, beside)
         names = [WEIGHTS_NAME, *graphs.values()]
-        filled = BundleCard(
+        filled = ModelCard(
             facts=replace(card, preset=preset_name(network.config)),
             scale=network.config.scale,
-            parameters=parameters_as_run(collapsed),
+            parameters=inference_parameter_count(collapsed),
             config=network.config,
             reach=reach(network.config),
             graphs=graphs,
@@ -129,11 +133,11 @@ def export_bundle(
         )
         _write_card(beside, filled)
         written = read_bundle(beside)
-        check_agreement(written, network, pictures=verify_on or [noise_picture()])
+        verify_against_network(written, network, pictures=verify_on or [noise_picture()])
         if int8_by is not None:
             filled = add_int8(written, pairs=int8_by)
             written = replace(written, card=filled)
-        losses = measure_losses(written, pictures=verify_on)
+        losses = measure_precision_errors(written, pictures=verify_on)
         if int8_by is not None:
             cost_db = int8_cost_db(written, pairs=int8_by)
             losses["int8"] = replace(losses["int8"], cost_db=cost_db)
@@ -141,14 +145,14 @@ def export_bundle(
     return read_bundle(folder)
 
 
-def set_figures(folder: Path, figures: Sequence[Figure]) -> Bundle:
+def update_scores(folder: Path, figures: Sequence[EvaluationScore]) -> Bundle:
     """Write what a model scores on its card and return the bundle; weights and graphs stay."""
     card = read_bundle(folder).card
     _write_card(folder, replace(card, facts=replace(card.facts, figures=tuple(figures))))
     return read_bundle(folder)
 
 
-def parameters_as_run(collapsed: D2CSR) -> int:
+def inference_parameter_count(collapsed: D2CSR) -> int:
     """Return the number of trained values that the engine multiplies with inside a picture.
 
     A framed tail counts as its one inner kernel: the frame repeats weights that are counted there.
@@ -181,14 +185,14 @@ def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
     return {**graphs, "tail_frame": "tail_frame.onnx", "fusion": "fusion.onnx"}
 
 
-def _write_card(folder: Path, card: BundleCard) -> None:
-    write_atomically(folder / README_NAME, readme(card).encode())
+def _write_card(folder: Path, card: ModelCard) -> None:
+    write_atomically(folder / README_NAME, render_readme(card).encode())
     write_card(folder, card)
 
 
 def _check_place(folder: Path) -> None:
     """Refuse to replace anything but a bundle, and a place where nothing can be written."""
-    refuse_unwritable(folder, folder=True)
+    check_writable(folder, folder=True)
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if taken and not (folder / CARD_NAME).is_file():
         problem = "exists and is no bundle"

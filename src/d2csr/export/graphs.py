@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from d2csr.core.bundle import Reach
+from d2csr.core.bundle import ReceptiveField
 from d2csr.core.config import ModelConfig
 from d2csr.export.onnx_builder import GraphBuilder
 from d2csr.models.d2csr import D2CSR, path_name, tree
@@ -142,10 +142,10 @@ def write_fusion(network: D2CSR, path: Path) -> None:
     builder.write(path, {weights: "weights", sr: "sr"})
 
 
-def reach(config: ModelConfig) -> Reach:
+def reach(config: ModelConfig) -> ReceptiveField:
     """Return how far the graphs of a configuration look."""
     framed = config.tail_border == "each"
-    return Reach(
+    return ReceptiveField(
         trunk_lr_px=None if config.pooling_px is None else config.trunk_reach_px,
         tail_lr_px=_TAIL_LR_PX,
         fusion_sr_px=_FUSION_SR_PX,

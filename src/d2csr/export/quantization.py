@@ -23,21 +23,21 @@ from jaxtyping import Float32, UInt8
 from openvino import Model, Node
 from openvino.passes import ConstantFolding, Manager
 
-from d2csr.core.bundle import Bundle, BundleCard
+from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.errors import BundleError, UsageError
 from d2csr.core.files import sha256_file
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.data.pairs import load_pair
 from d2csr.engine import open_engine
-from d2csr.engine.backends.base import Planes, Precision, graph_role
-from d2csr.engine.backends.openvino import READY, compile_role, fast_form, precisions
-from d2csr.engine.backends.openvino_rewrites import in_parts
+from d2csr.engine.backends.base import NchwArray, Precision, graph_role
+from d2csr.engine.backends.openvino import READY, compile_graph, optimize_graph, precisions
+from d2csr.engine.backends.openvino_rewrites import split_bf16
 from d2csr.metrics.protocols import score
 
 PICTURES = 24  # 60 change nothing: benchmarks/int8.py
 _CROP_PX = 128  # three times the window of local pooling
 
-Inputs = Mapping[str, Planes]
+Inputs = Mapping[str, NchwArray]
 Crop = Float32[np.ndarray, "_ _ 3"]
 
 
@@ -54,7 +54,7 @@ def calibration_crops(
         yield crop.astype(np.float32) / np.float32(255)
 
 
-def role_inputs(
+def calibration_inputs(
     bundle: Bundle, role: str, *, model: Model, crops: Sequence[Crop]
 ) -> Iterator[Inputs]:
     """Yield what a role's graph is given for each crop, by input, as float32 has it.
@@ -67,18 +67,18 @@ def role_inputs(
     """
     names = [port.get_any_name() for port in model.inputs]
     graphs = {
-        each: compile_role(bundle, each, device="CPU", precision="fp32")
+        each: compile_graph(bundle, each, device="CPU", precision="fp32")
         for each in {"trunk": (), "tail": ("trunk",)}.get(role, ("trunk", "tail"))
     }
     for crop in crops:
         lr = np.ascontiguousarray(crop.transpose(2, 0, 1)[None])
-        values: dict[str, Planes] = {"lr": lr}
+        values: dict[str, NchwArray] = {"lr": lr}
         if "trunk" in graphs:
             (values["features"],) = graphs["trunk"]([lr])
         if "tail" in graphs:
             values["predictions"] = graphs["tail"]([values["features"], lr])[0]
         if role != "trunk" and _has_parts(model):
-            values["lr"] = in_parts(lr)
+            values["lr"] = split_bf16(lr)
         yield {name: values[name] for name in names}
 
 
@@ -117,7 +117,7 @@ def check_quantizable(pairs: Manifest) -> None:
             raise UsageError("int8", f"the pairs have no {split} split", remedy=remedy)
 
 
-def add_int8(bundle: Bundle, *, pairs: Manifest) -> BundleCard:
+def add_int8(bundle: Bundle, *, pairs: Manifest) -> ModelCard:
     """Write int8 graphs into a bundle's folder; return the card that names them.
 
     Args:
@@ -132,7 +132,7 @@ def add_int8(bundle: Bundle, *, pairs: Manifest) -> BundleCard:
         if role in _AS_THEY_ARE:
             graphs[int8_role] = name
             continue
-        path = save_quantized(quantized(bundle, role, crops=crops), bundle.folder, role=role)
+        path = save_quantized(quantize_graph(bundle, role, crops=crops), bundle.folder, role=role)
         graphs[int8_role] = path.name
         files |= {each.name: sha256_file(each) for each in (path, path.with_suffix(".bin"))}
     return replace(bundle.card, graphs=graphs, files=files)
@@ -166,7 +166,7 @@ def psnr_db(bundle: Bundle, precision: Precision, *, pairs: Manifest) -> float:
     return float(np.mean(psnrs))
 
 
-def quantized(
+def quantize_graph(
     bundle: Bundle,
     role: str,
     *,
@@ -180,14 +180,14 @@ def quantized(
         bundle: has the graph in float32.
         role: one of its card.
         crops: LR to calibrate on.
-        exact: operations to leave in bfloat16 besides `exact_parts`, by name.
+        exact: operations to leave in bfloat16 besides `ignored_ops`, by name.
         options: for `nncf.quantize`, instead of its defaults.
     """
-    nncf = imported_nncf()
+    nncf = import_nncf()
 
     model = float_graph(bundle, role)
-    fed = [dict(each) for each in role_inputs(bundle, role, model=model, crops=crops)]
-    ignored = nncf.IgnoredScope(names=[*exact_parts(model, role=role), *exact])
+    fed = [dict(each) for each in calibration_inputs(bundle, role, model=model, crops=crops)]
+    ignored = nncf.IgnoredScope(names=[*ignored_ops(model, role=role), *exact])
     settings = {"subset_size": len(fed), "ignored_scope": ignored}
     return nncf.quantize(model, nncf.Dataset(fed), **(settings | dict(options)))
 
@@ -206,16 +206,16 @@ def float_graph(bundle: Bundle, role: str) -> Model:
     folding = Manager()
     folding.register_pass(ConstantFolding())
     folding.run_passes(model)
-    return fast_form(model)
+    return optimize_graph(model)
 
 
-def exact_parts(model: Model, *, role: str) -> list[str]:
+def ignored_ops(model: Model, *, role: str) -> list[str]:
     """Return the names of the operations to leave as they are."""
     nodes = model.get_ordered_ops()
     return [node.get_friendly_name() for node in nodes if _is_exact(node, role=role)]
 
 
-def imported_nncf() -> ModuleType:
+def import_nncf() -> ModuleType:
     """Return NNCF, kept from reporting its use to its makers and every operation to the user."""
     os.environ.setdefault("NNCF_CI", "1")  # read when it is imported, which takes seconds
     nncf = import_module("nncf")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
-from d2csr.core.bundle import Bundle, PrecisionLoss
+from d2csr.core.bundle import Bundle, PrecisionError
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import has_graphs, load_backend
@@ -26,7 +26,7 @@ _LEAST_ERROR = 1e-15  # of networks that both precisions compute alike, as one o
 Picture = UInt8[np.ndarray, "h w 3"]
 
 
-def check_agreement(bundle: Bundle, network: D2CSR, *, pictures: Iterable[Picture]) -> float:
+def verify_against_network(bundle: Bundle, network: D2CSR, *, pictures: Iterable[Picture]) -> float:
     """Return the largest difference between bundle and network, relative to the largest value.
 
     Args:
@@ -52,7 +52,9 @@ def check_agreement(bundle: Bundle, network: D2CSR, *, pictures: Iterable[Pictur
     return worst
 
 
-def measure_losses(bundle: Bundle, *, pictures: Sequence[Picture]) -> dict[str, PrecisionLoss]:
+def measure_precision_errors(
+    bundle: Bundle, *, pictures: Sequence[Picture]
+) -> dict[str, PrecisionError]:
     """Return how far each coarser precision is from float32, where this machine has it.
 
     Args:
@@ -63,7 +65,7 @@ def measure_losses(bundle: Bundle, *, pictures: Sequence[Picture]) -> dict[str, 
     exact = open_engine(bundle, backend=_BACKEND, precision="fp32")
     crops = [_middle(each) / np.float32(255) for each in pictures or [noise_picture()]]
     wanted = [exact.run(crop).sr for crop in crops]
-    losses: dict[str, PrecisionLoss] = {}
+    losses: dict[str, PrecisionError] = {}
     for precision in backend.precisions("CPU"):
         if precision == "fp32" or not has_graphs(bundle.card, precision):
             continue
@@ -73,7 +75,7 @@ def measure_losses(bundle: Bundle, *, pictures: Sequence[Picture]) -> dict[str, 
             for crop, sr in zip(crops, wanted, strict=True)
         ]
         between_db = -10 * math.log10(max(float(np.mean(errors)), _LEAST_ERROR))
-        losses[precision] = PrecisionLoss(round(between_db, 2), len(pictures))
+        losses[precision] = PrecisionError(round(between_db, 2), len(pictures))
     return losses
 
 

@@ -14,21 +14,21 @@ import pyvips
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
 from d2csr.images.exif import Tags, read_file_tags
-from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, format_of_bytes
+from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_format
 
 REPLACE = "Replace the file, or take it out."
 _UNKNOWN = "is no picture in a format known here"
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
-def content_format(path: Path) -> str:
+def detect_format(path: Path) -> str:
     """Return the format a file's content has, a key of `FORMATS`, whatever its suffix says.
 
     Raises:
         ImageError: the file is missing, empty, unreadable, or no picture in a known format.
     """
     head = _first_bytes(path)
-    content = format_of_bytes(head)
+    content = sniff_format(head)
     if content in FORMATS:
         return content
     known = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -37,7 +37,7 @@ def content_format(path: Path) -> str:
     raise ImageError(path, problem, remedy=f"{cure} Known are {known}.")
 
 
-def open_picture(path: Path, *, sequential: bool = False) -> Any:
+def open_image(path: Path, *, sequential: bool = False) -> Any:
     """Return a libvips image whose pixels are not read yet, of the file's first or main page.
 
     By its descriptor: libvips would remember a file by its name and show old pixels after a change,
@@ -49,16 +49,16 @@ def open_picture(path: Path, *, sequential: bool = False) -> Any:
         sequential: read rows once, top to bottom, in little memory.
 
     Raises:
-        ImageError: as `content_format`; or the header is damaged.
+        ImageError: as `detect_format`; or the header is damaged.
     """
-    content = content_format(path)
+    content = detect_format(path)
     try:
         image = _loaded(path, content, sequential=sequential)
         if image.get_typeof("heif-primary") and int(image.get("heif-primary")):
             page = int(image.get("heif-primary"))
             image = _loaded(path, content, sequential=sequential, page=page)
     except pyvips.Error as error:
-        raise damaged(path, error) from error
+        raise decode_error(path, error) from error
     return image
 
 
@@ -75,7 +75,7 @@ def upright_size(image: Any) -> Size:
     return Size(image.width, image.height)
 
 
-def damaged(path: Path, error: pyvips.Error) -> ImageError:
+def decode_error(path: Path, error: pyvips.Error) -> ImageError:
     """Return the fault of a file that libvips gave up on, in plain words where its are known."""
     detail = " ".join(str(error).split())
     if "decoder plugin" in detail:
@@ -136,7 +136,7 @@ _CIELAB, _FLOAT = 8, 3
 _BITS_READ: Final = (1, 2, 4, 8, 16, 32)  # 32 only to be told apart further
 
 
-def refuse_tiff_kind(path: Path) -> None:
+def check_tiff_supported(path: Path) -> None:
     """Refuse a TIFF file that libvips can't read or reads wrongly, in plainer words than its own.
 
     Raises:
@@ -160,7 +160,7 @@ def refuse_tiff_kind(path: Path) -> None:
         raise ImageError(path, problem, remedy="Convert it to RGB, or to CIELAB of 16 bit.")
 
 
-def in_rgb(path: Path, image: Any) -> tuple[Any, list[str]]:
+def to_rgb(path: Path, image: Any) -> tuple[Any, list[str]]:
     """Return the image in gray or RGB, and a sentence where it had to be converted.
 
     Raises:
@@ -183,7 +183,7 @@ def in_rgb(path: Path, image: Any) -> tuple[Any, list[str]]:
     return image, []
 
 
-def colours_of(path: Path, image: Any) -> int:
+def color_channels(path: Path, image: Any) -> int:
     """Return the number of colour channels, 1 or 3.
 
     Raises:
@@ -208,7 +208,7 @@ _OF_LIBVIPS: Final = "vips-loader"  # the fields from this one on are the file's
 _FAULTS: Final = (OSError, ValueError, RuntimeError, EOFError, SyntaxError, IndexError)
 
 
-def with_hevc_pixels(path: Path, image: Any) -> Any:
+def decode_hevc(path: Path, image: Any) -> Any:
     """Return an opened picture with pixels: itself, or, of HEVC, decoded by pillow-heif.
 
     Without pillow-heif (the extra `heif`) libvips is left to try. Turns and cuts that the file asks
@@ -216,7 +216,7 @@ def with_hevc_pixels(path: Path, image: Any) -> Any:
 
     Args:
         path: the file.
-        image: of `open_picture`; its size must have been agreed to.
+        image: of `open_image`; its size must have been agreed to.
 
     Raises:
         ImageError: the pixels are damaged or cut short.

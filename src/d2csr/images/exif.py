@@ -78,7 +78,7 @@ Tags = Mapping[int, Tag]
 
 
 @dataclass(frozen=True)
-class TagTree:
+class ExifTags:
     """Tags of a picture, and the lists hung below them."""
 
     main: Tags = field(default_factory=dict)
@@ -91,7 +91,7 @@ class TagTree:
         return any((self.main, self.exif, self.gps))
 
 
-def read_tags(data: Buffer) -> TagTree:
+def read_tags(data: Buffer) -> ExifTags:
     """Return the tags of an EXIF blob (without its `Exif00`) or a whole TIFF file.
 
     Damaged values are left out; the thumbnail's list is never read.
@@ -108,10 +108,10 @@ def read_tags(data: Buffer) -> TagTree:
         interop = _below(data, exif, number=_INTEROP, order=order, big=big)
     except (struct.error, OverflowError) as error:
         raise ValueError("a list of tags is out of bounds") from error
-    return TagTree(_plain(main), _plain(exif), _plain(gps), _plain(interop))
+    return ExifTags(_plain(main), _plain(exif), _plain(gps), _plain(interop))
 
 
-def read_file_tags(path: Path) -> TagTree:
+def read_file_tags(path: Path) -> ExifTags:
     """Return the tags of a TIFF file, of any size, reading no more of it than they take.
 
     Raises:
@@ -125,14 +125,14 @@ def read_file_tags(path: Path) -> TagTree:
         return read_tags(view)
 
 
-def as_exif(tree: TagTree) -> bytes:
+def to_bytes(tree: ExifTags) -> bytes:
     """Return tags as an EXIF blob, without its `Exif00`."""
     main = {number: tag for number, tag in tree.main.items() if number not in _LAYOUT}
     blocks, at = _blocks(replace(tree, main=main), {}, at=8, big=False)
     return b"II*\0" + struct.pack("<I", at) + blocks
 
 
-def add_to_tiff(path: Path, tree: TagTree) -> None:
+def add_to_tiff(path: Path, tree: ExifTags) -> None:
     """Add what describes the photo, and the lists below it, to a TIFF file, in place.
 
     Raises:
@@ -159,7 +159,7 @@ def add_to_tiff(path: Path, tree: TagTree) -> None:
         file.write(struct.pack(place, at))
 
 
-def dpi_of(tree: TagTree) -> tuple[float, float] | None:
+def get_dpi(tree: ExifTags) -> tuple[float, float] | None:
     """Return pixels per inch across and down, as stored; None where tags don't say."""
     across, down = (tree.main.get(number) for number in (X_DPI, Y_DPI))
     unit = tree.main[DPI_UNIT].number if DPI_UNIT in tree.main else _INCH
@@ -170,7 +170,7 @@ def dpi_of(tree: TagTree) -> tuple[float, float] | None:
     return (a / b * factor, c / d * factor) if b and d else None
 
 
-def of_size(tree: TagTree, size: Size, *, dpi: tuple[float, float] | None) -> TagTree:
+def with_size(tree: ExifTags, size: Size, *, dpi: tuple[float, float] | None) -> ExifTags:
     """Return the tags of a photo that is upright, of another size, and printed at `dpi`."""
     sides = {WIDTH: size.width, HEIGHT: size.height, PIXEL_X: size.width, PIXEL_Y: size.height}
     main, exif = (
@@ -184,7 +184,7 @@ def of_size(tree: TagTree, size: Size, *, dpi: tuple[float, float] | None) -> Ta
     return replace(tree, main=main, exif=exif)
 
 
-def without(tree: TagTree, number: int) -> TagTree:
+def without_tag(tree: ExifTags, number: int) -> ExifTags:
     """Return the tags less one of the photo's own."""
     return replace(tree, exif={n: tag for n, tag in tree.exif.items() if n != number})
 
@@ -242,7 +242,7 @@ def _little(data: bytes, kind: int, *, order: str) -> bytes:
     return np.frombuffer(data, f">u{unit}").astype(f"<u{unit}").tobytes()
 
 
-def _blocks(tree: TagTree, ready: Mapping[int, bytes], *, at: int, big: bool) -> tuple[bytes, int]:
+def _blocks(tree: ExifTags, ready: Mapping[int, bytes], *, at: int, big: bool) -> tuple[bytes, int]:
     """Return all lists laid out from a place on, and where the main one stands."""
     out = b""
     pointers: dict[int, Tag] = {}

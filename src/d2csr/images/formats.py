@@ -62,13 +62,13 @@ def is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def format_of_name(path: Path) -> str:
+def format_from_suffix(path: Path) -> str:
     """Return the format a file's suffix promises; empty for a suffix that is none of these."""
     suffix = path.suffix.lower()
     return next((name for name, suffixes in FORMATS.items() if suffix in suffixes), "")
 
 
-def format_of_bytes(head: bytes) -> str:
+def sniff_format(head: bytes) -> str:
     """Return the format a file's first bytes show: a key of `FORMATS`, other words, or nothing."""
     brands = {head[at : at + 4] for at in (8, *range(16, HEAD_BYTES, 4))}
     if head[4:8] == b"ftyp" and brands & {*_AVIF_BRANDS}:
@@ -86,7 +86,7 @@ WRITABLE_SUFFIXES: Final = tuple(FORMATS[name][0] for name in WRITABLE_FORMATS)
 
 
 @dataclass(frozen=True)
-class Layout:
+class PixelFormat:
     """How pixels are stored.
 
     Attributes:
@@ -115,7 +115,7 @@ class Layout:
         return (1 << self.bits) - 1
 
 
-def losses_of(layout: Layout, path: Path, *, size: Size) -> tuple[str, ...]:
+def format_limitations(layout: PixelFormat, path: Path, *, size: Size) -> tuple[str, ...]:
     """Return what of a picture the format a path names can't carry, a sentence each.
 
     Args:
@@ -136,17 +136,17 @@ def losses_of(layout: Layout, path: Path, *, size: Size) -> tuple[str, ...]:
     if layout.alpha and content == "jpeg":
         losses.append("JPEG has no alpha: see-through pixels were laid on white")
     if layout.bits == 16 and content in _EIGHT_BIT:
-        losses.append(f"{content_name(content)} has 8 bit: 16 were rounded to them")
+        losses.append(f"{display_name(content)} has 8 bit: 16 were rounded to them")
     if layout.bits == 16 and content == "avif":
         losses.append("AVIF has 12 bit: 16 were cut to them")
     return tuple(losses)
 
 
-def layout_in(layout: Layout, path: Path) -> Layout:
+def supported_pixel_format(layout: PixelFormat, path: Path) -> PixelFormat:
     """Return the layout a picture has in the file it is written to."""
     content = writable_format(path)
     bits = 8 if content in _EIGHT_BIT else layout.bits
-    return Layout(layout.colours, layout.alpha and content != "jpeg", bits)
+    return PixelFormat(layout.colours, layout.alpha and content != "jpeg", bits)
 
 
 def writable_format(path: Path) -> str:
@@ -155,7 +155,7 @@ def writable_format(path: Path) -> str:
     Raises:
         ImageError: it can't be written here.
     """
-    content = format_of_name(path)
+    content = format_from_suffix(path)
     if content in WRITABLE_FORMATS:
         return content
     named = "names no format that can be written"
@@ -165,6 +165,6 @@ def writable_format(path: Path) -> str:
     raise ImageError(path, problem, remedy=f"Choose one of {', '.join(WRITABLE_SUFFIXES)}.")
 
 
-def content_name(content: str) -> str:
+def display_name(content: str) -> str:
     """Return a format's name as people write it."""
     return {"webp": "WebP"}.get(content, content.upper())

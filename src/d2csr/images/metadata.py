@@ -19,13 +19,13 @@ from d2csr.images.decode import SIDEWAYS, orientation
 from d2csr.images.exif import (
     DESCRIBING,
     MAKER_NOTE,
-    TagTree,
-    as_exif,
-    dpi_of,
-    of_size,
+    ExifTags,
+    get_dpi,
     read_file_tags,
     read_tags,
-    without,
+    to_bytes,
+    with_size,
+    without_tag,
 )
 
 HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}  # Rec. ITU-T H.273, table 3
@@ -39,7 +39,7 @@ _XMP_KEY: Final = "XML:com.adobe.xmp"
 
 
 @dataclass(frozen=True)
-class Signals:
+class ContainerInfo:
     """What a file says by numbers.
 
     Attributes:
@@ -61,16 +61,16 @@ class Signals:
     texts: tuple[tuple[str, str], ...] = ()
 
 
-def signals_of(path: Path, content: str) -> Signals:
+def read_container_info(path: Path, content: str) -> ContainerInfo:
     """Return the signals of a file with this content; the plain ones for other formats."""
     if content == "png":
         return _of_png(path)
     if content == "jpeg":
         return _of_jpeg(path)
-    return _of_heif(path) if content in ("avif", "heif") else Signals()
+    return _of_heif(path) if content in ("avif", "heif") else ContainerInfo()
 
 
-def _of_png(path: Path) -> Signals:
+def _of_png(path: Path) -> ContainerInfo:
     """Walk the chunks before the pixels (PNG, third edition, 5.3)."""
     found: dict[bytes, bytes] = {}
     texts: list[tuple[str, str]] = []
@@ -82,7 +82,7 @@ def _of_png(path: Path) -> Signals:
     frames = found.get(b"acTL", b"")
     gamma = found.get(b"gAMA", b"")
     told = {b"iCCP", b"sRGB", b"cICP"} & set(found)
-    return Signals(
+    return ContainerInfo(
         primaries=coded[0] if len(coded) == 4 else 2,
         transfer=coded[1] if len(coded) == 4 else 2,
         frames=int.from_bytes(frames[:4], "big") if len(frames) == 8 else 1,
@@ -134,18 +134,18 @@ def _text(name: bytes, body: bytes) -> tuple[str, str] | None:
     return (key, text) if "\0" not in text else None
 
 
-def _of_jpeg(path: Path) -> Signals:
+def _of_jpeg(path: Path) -> ContainerInfo:
     """Read the density behind the first marker (JFIF 1.02, page 5)."""
     with path.open("rb") as file:
         head = file.read(18)
     if len(head) < 18 or head[2:4] != b"\xff\xe0" or head[6:11] != b"JFIF\0":
-        return Signals()
+        return ContainerInfo()
     factor = {1: 1.0, 2: 2.54}.get(head[13])  # per inch, per centimetre; otherwise a mere ratio
     across, down = struct.unpack(">HH", head[14:18])
-    return Signals(dpi=(across * factor, down * factor) if factor else None)
+    return ContainerInfo(dpi=(across * factor, down * factor) if factor else None)
 
 
-def _of_heif(path: Path) -> Signals:
+def _of_heif(path: Path) -> ContainerInfo:
     """Look for the boxes `colr`, `av1C`, `stsz` (ISO/IEC 23008-12; AV1-ISOBMFF, 2.3)."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
         head = whole[:_HEAD_BYTES]
@@ -160,7 +160,7 @@ def _of_heif(path: Path) -> Signals:
         at = head.find(b"av1C", at + 4)
     at = head.find(b"stsz")  # sizes of a sequence's samples: version, size of all, number
     frames = int.from_bytes(head[at + 12 : at + 16], "big") if at >= 0 else 1
-    return Signals(primaries, transfer, gray=bool(planes) and all(planes), frames=frames)
+    return ContainerInfo(primaries, transfer, gray=bool(planes) and all(planes), frames=frames)
 
 
 _INCH_MM: Final = 25.4
@@ -176,7 +176,7 @@ _XMP_NUMBER: Final = rb"((?:%s)(?:\s*=\s*[\"']|>))\s*\d+"
 
 
 @dataclass(frozen=True)
-class Kept:
+class ImageMetadata:
     """What must survive in the file made of a picture; all of it upright.
 
     Attributes:
@@ -189,17 +189,19 @@ class Kept:
     """
 
     icc: bytes | None = None
-    exif: TagTree = field(default_factory=TagTree)
+    exif: ExifTags = field(default_factory=ExifTags)
     xmp: bytes | None = None
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
     texts: tuple[tuple[str, str], ...] = ()
 
 
-NOTHING_KEPT: Final = Kept()
+NOTHING_KEPT: Final = ImageMetadata()
 
 
-def kept_of(image: Any, path: Path, *, bands: int, signals: Signals) -> tuple[Kept, list[str]]:
+def read_metadata(
+    image: Any, path: Path, *, bands: int, signals: ContainerInfo
+) -> tuple[ImageMetadata, list[str]]:
     """Return what a file says besides its pixels, and what of it had to be left out.
 
     Args:
@@ -223,16 +225,18 @@ def kept_of(image: Any, path: Path, *, bands: int, signals: Signals) -> tuple[Ke
     texts = tuple(pair for pair in signals.texts if "".join(pair).isascii())
     if len(texts) < len(signals.texts):
         warnings.append("a text outside ASCII was left out, as libvips would write it wrongly")
-    dpi = _upright_dpi(image, dpi_of(exif) or signals.dpi)
+    dpi = _upright_dpi(image, get_dpi(exif) or signals.dpi)
     if _is_tiff(image):
         exif = replace(exif, main={n: tag for n, tag in exif.main.items() if n in DESCRIBING})
-    if len(as_exif(without(exif, MAKER_NOTE))) > _EXIF_LIMIT:
-        exif = TagTree()
+    if len(to_bytes(without_tag(exif, MAKER_NOTE))) > _EXIF_LIMIT:
+        exif = ExifTags()
         warnings.append("its EXIF is too long to be written everywhere, and was left out")
-    return Kept(icc, exif, xmp, _blob(image, "iptc-data"), dpi, texts), warnings
+    return ImageMetadata(icc, exif, xmp, _blob(image, "iptc-data"), dpi, texts), warnings
 
 
-def dressed(image: Any, kept: Kept, *, size: Size, scale: float, exif_for_dpi: bool = False) -> Any:
+def apply_metadata(
+    image: Any, kept: ImageMetadata, *, size: Size, scale: float, exif_for_dpi: bool = False
+) -> Any:
     """Return a libvips image with all that is kept, corrected for its size and print size.
 
     Args:
@@ -248,10 +252,10 @@ def dressed(image: Any, kept: Kept, *, size: Size, scale: float, exif_for_dpi: b
     blobs = {"icc-profile-data": kept.icc, "iptc-data": kept.iptc}
     blobs["xmp-data"] = _mended_xmp(kept.xmp, size) if kept.xmp else None
     if kept.exif or (exif_for_dpi and dpi is not None):
-        tree = of_size(kept.exif, size, dpi=dpi)
-        exif = as_exif(tree)
+        tree = with_size(kept.exif, size, dpi=dpi)
+        exif = to_bytes(tree)
         if len(exif) > _EXIF_LIMIT:
-            exif = as_exif(without(tree, MAKER_NOTE))
+            exif = to_bytes(without_tag(tree, MAKER_NOTE))
         blobs["exif-data"] = b"Exif\0\0" + exif
     for name, blob in blobs.items():
         if blob is not None:
@@ -263,21 +267,21 @@ def dressed(image: Any, kept: Kept, *, size: Size, scale: float, exif_for_dpi: b
     return result
 
 
-def scaled_dpi(kept: Kept, scale: float) -> tuple[float, float] | None:
+def scaled_dpi(kept: ImageMetadata, scale: float) -> tuple[float, float] | None:
     """Return the resolution at which an enlarged picture prints as large as the one read."""
     return None if kept.dpi is None else (kept.dpi[0] * scale, kept.dpi[1] * scale)
 
 
-def _tags(image: Any, path: Path, *, warnings: list[str]) -> TagTree:
+def _tags(image: Any, path: Path, *, warnings: list[str]) -> ExifTags:
     """Return EXIF; of a TIFF file its own tags, which libvips doesn't pass on."""
     try:
         if _is_tiff(image):
             return read_file_tags(path)
         exif = _blob(image, "exif-data")
-        return TagTree() if exif is None else read_tags(exif.removeprefix(b"Exif\0\0"))
+        return ExifTags() if exif is None else read_tags(exif.removeprefix(b"Exif\0\0"))
     except ValueError:
         warnings.append("its EXIF is damaged and was left out")
-        return TagTree()
+        return ExifTags()
 
 
 def _is_tiff(image: Any) -> bool:

@@ -14,40 +14,40 @@ from jaxtyping import UInt8, UInt16
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
 from d2csr.images.decode import (
-    colours_of,
-    content_format,
-    damaged,
-    in_rgb,
-    open_picture,
+    check_tiff_supported,
+    color_channels,
+    decode_error,
+    decode_hevc,
+    detect_format,
+    open_image,
     orientation,
-    refuse_tiff_kind,
+    to_rgb,
     upright_size,
-    with_hevc_pixels,
 )
 from d2csr.images.formats import (
     DEFAULT_LIMIT_MP,
     FORMATS,
     IMAGE_SUFFIXES,
-    Layout,
-    content_name,
-    format_of_name,
+    PixelFormat,
+    display_name,
+    format_from_suffix,
     is_image_name,
 )
 from d2csr.images.metadata import (
     HDR_TRANSFERS,
     P3_PRIMARIES,
     SRGB_PRIMARIES,
-    Kept,
-    Signals,
-    kept_of,
-    signals_of,
+    ContainerInfo,
+    ImageMetadata,
+    read_container_info,
+    read_metadata,
 )
 
 _GAMMA_OF_SRGB: Final = (0.43, 0.48)
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """A picture file's pixels, upright, and what must survive in the file made of it.
 
     Attributes:
@@ -60,13 +60,13 @@ class Picture:
 
     pixels: np.ndarray
     alpha: np.ndarray | None
-    kept: Kept
+    kept: ImageMetadata
     warnings: tuple[str, ...] = ()
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> PixelFormat:
         """Return how the pixels are stored."""
-        return Layout(
+        return PixelFormat(
             1 if self.pixels.shape[2] == 1 else 3,
             self.alpha is not None,
             8 if self.pixels.dtype == np.uint8 else 16,
@@ -78,7 +78,7 @@ class Picture:
         return Size(self.pixels.shape[1], self.pixels.shape[0])
 
 
-def read_picture(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Picture:
+def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImage:
     """Return a picture file's pixels, upright, in its own depth, and what it says besides.
 
     Args:
@@ -88,30 +88,32 @@ def read_picture(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Picture:
     Raises:
         ImageError: missing, empty, damaged, cut short, too large, or of a kind not handled.
     """
-    content = content_format(path)
-    signals = signals_of(path, content)
+    content = detect_format(path)
+    signals = read_container_info(path, content)
     if content == "tiff":
-        refuse_tiff_kind(path)
-    image = open_picture(path, sequential=True)
+        check_tiff_supported(path)
+    image = open_image(path, sequential=True)
     _refuse_large(path, image, limit_mp=limit_mp)
     turn = orientation(image)
-    image = with_hevc_pixels(path, image)
+    image = decode_hevc(path, image)
     try:
-        image, warnings = in_rgb(path, image)
-        colours = colours_of(path, image)
-        kept, left_out = kept_of(image, path, bands=1 if signals.gray else colours, signals=signals)
+        image, warnings = to_rgb(path, image)
+        colours = color_channels(path, image)
+        kept, left_out = read_metadata(
+            image, path, bands=1 if signals.gray else colours, signals=signals
+        )
         warnings += left_out + _notes(path, content, image=image, signals=signals)
         kept = _told_by_signals(path, kept, signals=signals, warnings=warnings)
         pixels = image.numpy()
     except pyvips.Error as error:
-        raise damaged(path, error) from error
+        raise decode_error(path, error) from error
     pixels = _upright(pixels.reshape(*pixels.shape[:2], -1), turn)
     if content in ("avif", "heif") and pixels.dtype == np.uint16:
         pixels = _full_range(pixels, bits=int(image.get("bits-per-sample")))
     alpha = pixels[..., colours] if pixels.shape[2] > colours else None
     if alpha is not None and content == "gif" and (alpha == 255).all():
         alpha = None  # libvips gives every animation one
-    return Picture(
+    return DecodedImage(
         np.ascontiguousarray(pixels[..., : 1 if signals.gray else colours]),
         None if alpha is None else np.ascontiguousarray(alpha),
         kept,
@@ -119,13 +121,13 @@ def read_picture(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Picture:
     )
 
 
-def picture_size(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Size:
+def read_size(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Size:
     """Return width and height of the upright picture, from the file's header alone.
 
     Raises:
-        ImageError: as `read_picture`, but damage behind the header goes unseen.
+        ImageError: as `read_image`, but damage behind the header goes unseen.
     """
-    image = open_picture(path, sequential=True)
+    image = open_image(path, sequential=True)
     _refuse_large(path, image, limit_mp=limit_mp)
     return upright_size(image)
 
@@ -137,12 +139,15 @@ def _refuse_large(path: Path, image: Any, *, limit_mp: float) -> None:
         raise ImageError(path, problem, remedy="If you trust the file, allow more with --limit-mp.")
 
 
-def _notes(path: Path, content: str, *, image: Any, signals: Signals) -> list[str]:
+def _notes(path: Path, content: str, *, image: Any, signals: ContainerInfo) -> list[str]:
     """Return what the user should know of the file."""
     notes = []
-    if content != format_of_name(path) and {content, format_of_name(path)} != {"avif", "heif"}:
+    if content != format_from_suffix(path) and {content, format_from_suffix(path)} != {
+        "avif",
+        "heif",
+    }:
         suffix = path.suffix or "no suffix"
-        name = content_name(content)
+        name = display_name(content)
         notes.append(f"mislabelled: {suffix}, but its content is {name} ({FORMATS[content][0]})")
     told = int(image.get("n-pages")) if image.get_typeof("n-pages") else 1
     pages = max(told, signals.frames)
@@ -154,7 +159,9 @@ def _notes(path: Path, content: str, *, image: Any, signals: Signals) -> list[st
     return notes
 
 
-def _told_by_signals(path: Path, kept: Kept, *, signals: Signals, warnings: list[str]) -> Kept:
+def _told_by_signals(
+    path: Path, kept: ImageMetadata, *, signals: ContainerInfo, warnings: list[str]
+) -> ImageMetadata:
     """Return what is kept, with the profile that the file names by number only.
 
     Raises:
@@ -191,7 +198,7 @@ def _full_range(pixels: np.ndarray, *, bits: int) -> np.ndarray:
     return ((values * 65535 + white // 2) // white).astype(np.uint16)
 
 
-__all__ = ["IMAGE_SUFFIXES", "content_format", "image_size", "is_image_name", "read_rgb8"]
+__all__ = ["IMAGE_SUFFIXES", "detect_format", "image_size", "is_image_name", "read_rgb8"]
 
 
 def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -204,11 +211,11 @@ def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         ImageError: the file is missing, empty, damaged, cut short, or no picture.
     """
-    image = with_hevc_pixels(path, open_picture(path))
+    image = decode_hevc(path, open_image(path))
     try:
         pixels = _upright_rgb(image).numpy()
     except pyvips.Error as error:
-        raise damaged(path, error) from error
+        raise decode_error(path, error) from error
     return _rgb8(path, pixels)
 
 
@@ -218,7 +225,7 @@ def image_size(path: Path) -> Size:
     Raises:
         ImageError: as `read_rgb8`, but damage behind the header goes unseen.
     """
-    return upright_size(open_picture(path))
+    return upright_size(open_image(path))
 
 
 def eight_bit(pixels: UInt16[np.ndarray, "*n"]) -> UInt8[np.ndarray, "*n"]:

@@ -50,7 +50,7 @@ def cubic(distance: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     return np.where(x <= 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def cubic_taps(
+def cubic_weights(
     length: int, out_length: int, *, factor: float
 ) -> tuple[Int[np.ndarray, "out taps"], Float[np.ndarray, "out taps"]]:
     """Return, for each output place, the input places it draws on and their weights.
@@ -82,7 +82,7 @@ def _resized(
     length: int,
     factor: float,
 ) -> Float[np.ndarray, "oh ow 3"]:
-    places, weights = cubic_taps(image.shape[axis], length, factor=factor)
+    places, weights = cubic_weights(image.shape[axis], length, factor=factor)
     total: Doubles = np.zeros(1)
     for tap in np.flatnonzero(weights.any(axis=0)):
         rows = np.take(image, places[:, tap], axis=axis)

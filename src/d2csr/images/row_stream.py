@@ -13,7 +13,7 @@ import numpy as np
 import pyvips
 
 from d2csr.core.geometry import Size
-from d2csr.images.formats import Layout
+from d2csr.images.formats import PixelFormat
 
 _STRIP_ROWS: Final = 16  # what libtiff decodes at once
 _WAITING_BYTES: Final = 8 << 20  # rows made and not yet read; more is waited for
@@ -21,14 +21,14 @@ _SHORT, _LONG, _LONG8 = 3, 4, 16
 _HEAD_BYTES: Final = 16
 
 
-class Carrier:
+class RowStream:
     """A pipe of rows from the thread that makes them to the one that encodes them.
 
-    `put`, `finish` and `break_off` belong to the maker, `image` to the encoder; `break_off` may be
+    `put`, `finish` and `abort` belong to the maker, `image` to the encoder; `abort` may be
     called by both, and lets go whoever waits.
     """
 
-    def __init__(self, size: Size, layout: Layout) -> None:
+    def __init__(self, size: Size, layout: PixelFormat) -> None:
         """Say what the rows will be; nothing is read or held yet."""
         self._header = _header(size, layout)
         self._length = len(self._header) + size.height * size.width * _pixel_bytes(layout)
@@ -76,7 +76,7 @@ class Carrier:
                 self._changed.notify_all()
             return True
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """End the stream early, so that the encoder fails, and let go of all rows."""
         with self._changed:
             self._broken = True
@@ -117,11 +117,11 @@ class Carrier:
         return self._place
 
 
-def _pixel_bytes(layout: Layout) -> int:
+def _pixel_bytes(layout: PixelFormat) -> int:
     return layout.channels * layout.dtype.itemsize
 
 
-def _header(size: Size, layout: Layout) -> bytes:
+def _header(size: Size, layout: PixelFormat) -> bytes:
     """Return everything before the rows (TIFF 6.0, section 2, with BigTIFF's 8-byte places)."""
     strips = -(-size.height // _STRIP_ROWS)
     strip = _STRIP_ROWS * size.width * _pixel_bytes(layout)

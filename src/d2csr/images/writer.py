@@ -19,11 +19,17 @@ from jaxtyping import UInt8
 from d2csr.core.errors import ImageError
 from d2csr.core.files import atomic_path
 from d2csr.core.geometry import Size
-from d2csr.images.exif import add_to_tiff, of_size
-from d2csr.images.formats import DPI_IN_EXIF, Layout, layout_in, losses_of, writable_format
-from d2csr.images.metadata import NOTHING_KEPT, Kept, dressed, scaled_dpi
+from d2csr.images.exif import add_to_tiff, with_size
+from d2csr.images.formats import (
+    DPI_IN_EXIF,
+    PixelFormat,
+    format_limitations,
+    supported_pixel_format,
+    writable_format,
+)
+from d2csr.images.metadata import NOTHING_KEPT, ImageMetadata, apply_metadata, scaled_dpi
 from d2csr.images.reader import eight_bit
-from d2csr.images.row_stream import Carrier
+from d2csr.images.row_stream import RowStream
 
 # PNG: 0.14 s and 3.9 MB; level 6 with every filter tried saves 4% in twice the time.
 # TIFF: 0.2 s and 3.8 MB. WebP: effort 0 takes 0.7 s, effort 2 saves 4% in 2.6 s.
@@ -70,7 +76,7 @@ def encode(image: Any, path: Path) -> None:
         getattr(image, saver)(target, **options)
 
 
-class StripWriter:
+class ImageWriter:
     """Writes one picture, rows top to bottom, whole or not at all.
 
     The encoder runs in a thread beside; PNG, JPEG and TIFF hold a few strips of the picture, WebP
@@ -83,8 +89,8 @@ class StripWriter:
         path: Path,
         *,
         size: Size,
-        layout: Layout,
-        kept: Kept = NOTHING_KEPT,
+        layout: PixelFormat,
+        kept: ImageMetadata = NOTHING_KEPT,
         scale: float = 1.0,
     ) -> None:
         """Settle what will be written; nothing is touched yet.
@@ -93,28 +99,28 @@ class StripWriter:
             path: the file; its suffix says the format.
             size: of the picture.
             layout: of the rows that `write` will be given; what the format can't carry of it
-                (`losses_of`) is taken out here.
+                (`format_limitations`) is taken out here.
             kept: what the picture read said besides its pixels.
             scale: how many times larger this one is; its print size stays.
 
         Raises:
             ImageError: no format written here has this suffix, or the picture is too large for it.
         """
-        losses_of(layout, path, size=size)
+        format_limitations(layout, path, size=size)
         self.path = path
         self.size = size
         self.layout = layout
         self._kept = kept
         self._scale = scale
-        self._stored = layout_in(layout, path)
-        self._carrier = Carrier(size, self._stored)
+        self._stored = supported_pixel_format(layout, path)
+        self._carrier = RowStream(size, self._stored)
         self._undone = ExitStack()
         self._rows = 0
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._encode, name="encoder", daemon=True)
         self._beside = path
 
-    def __enter__(self) -> "StripWriter":
+    def __enter__(self) -> "ImageWriter":
         """Start the encoder.
 
         Raises:
@@ -155,7 +161,7 @@ class StripWriter:
             ValueError: rows are missing.
         """
         if error is not None or self._rows < self.size.height:
-            self._carrier.break_off()
+            self._carrier.abort()
         self._thread.join()
         if error is not None:
             self._undone.__exit__(kind, error, trace)  # removes what is half-written
@@ -170,7 +176,7 @@ class StripWriter:
         """Read rows and write the file beside the real one, in the encoder's thread."""
         try:
             content = writable_format(self.path)
-            image: Any = dressed(
+            image: Any = apply_metadata(
                 self._carrier.image(),
                 self._kept,
                 size=self.size,
@@ -180,11 +186,11 @@ class StripWriter:
             encode(image, self._beside)
             if content == "tiff" and self._kept.exif:
                 dpi = scaled_dpi(self._kept, self._scale)
-                add_to_tiff(self._beside, of_size(self._kept.exif, self.size, dpi=dpi))
+                add_to_tiff(self._beside, with_size(self._kept.exif, self.size, dpi=dpi))
         except BaseException as fault:  # noqa: BLE001 - told by the thread that writes
             self._fault = fault
         finally:
-            self._carrier.break_off()
+            self._carrier.abort()
 
     def _told(self) -> BaseException:
         """Return the encoder's fault in plain words."""
@@ -198,7 +204,7 @@ class StripWriter:
         return self._fault or ValueError("rows after the end")
 
 
-def _stored(rows: np.ndarray, layout: Layout, *, stored: Layout) -> np.ndarray:
+def _stored(rows: np.ndarray, layout: PixelFormat, *, stored: PixelFormat) -> np.ndarray:
     """Return a copy of rows as the format stores them: without alpha, in 8 bit."""
     if layout.alpha and not stored.alpha:
         colours, alpha = rows[..., :-1].astype(np.uint32), rows[..., -1:].astype(np.uint32)
@@ -216,7 +222,7 @@ def write_rgb8(path: Path, rgb8: UInt8[np.ndarray, "h w 3"]) -> None:
         ImageError: the suffix names no format, or the disk refuses.
         UsageError: a folder is in the way, or its folder can't be written to.
     """
-    _write(path, rgb8, layout=Layout(3), interpretation="srgb")
+    _write(path, rgb8, layout=PixelFormat(3), interpretation="srgb")
 
 
 def write_gray8(path: Path, gray8: UInt8[np.ndarray, "h w"]) -> None:
@@ -226,11 +232,11 @@ def write_gray8(path: Path, gray8: UInt8[np.ndarray, "h w"]) -> None:
         ImageError: the suffix names no format, or the disk refuses.
         UsageError: a folder is in the way, or its folder can't be written to.
     """
-    _write(path, gray8, layout=Layout(1), interpretation="b-w")
+    _write(path, gray8, layout=PixelFormat(1), interpretation="b-w")
 
 
-def _write(path: Path, pixels: np.ndarray, *, layout: Layout, interpretation: str) -> None:
-    losses_of(layout, path, size=Size(pixels.shape[1], pixels.shape[0]))
+def _write(path: Path, pixels: np.ndarray, *, layout: PixelFormat, interpretation: str) -> None:
+    format_limitations(layout, path, size=Size(pixels.shape[1], pixels.shape[0]))
     image: Any = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
     try:
         with atomic_path(path) as beside:

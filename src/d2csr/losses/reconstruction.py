@@ -43,7 +43,7 @@ def sr_loss(
 
 
 @dataclass(frozen=True)
-class Term:
+class LossTerm:
     """One addend of a loss."""
 
     name: str
@@ -51,7 +51,7 @@ class Term:
     value: Float[Tensor, ""]
 
 
-def total(terms: list[Term]) -> Float[Tensor, ""]:
+def weighted_sum(terms: list[LossTerm]) -> Float[Tensor, ""]:
     """Return the weighted sum of the terms; terms of weight 0 are left out.
 
     Raises:

@@ -24,7 +24,7 @@ _LUMA = {"y": (0.299, 0.587, 0.114), "mean": (1 / 3, 1 / 3, 1 / 3)}
 
 
 @dataclass(frozen=True)
-class TripletSettings:
+class TripletConfig:
     """Choices of the triplet term; docs/method.md has the paper's and the authors' code's.
 
     Attributes:
@@ -69,7 +69,7 @@ class Tree:
         return level
 
 
-def standardized(
+def standardize(
     image: Float[Tensor, "b p 3 h w"], *, luma: Luma, statistics: Statistics
 ) -> Float[Tensor, "b p h w"]:
     """Return luma with mean 0 and deviation 1 (Eq. 2), per image or over the batch.
@@ -89,11 +89,11 @@ def error_maps(
     predictions: Float[Tensor, "b p 3 h w"],
     hr: Float[Tensor, "b 3 h w"],
     *,
-    settings: TripletSettings,
+    settings: TripletConfig,
 ) -> Float[Tensor, "b p h w"]:
     """Return where each prediction errs in texture, colour and exposure set aside (Eq. 3)."""
     ours, theirs = (
-        standardized(images, luma=settings.luma, statistics=settings.statistics)
+        standardize(images, luma=settings.luma, statistics=settings.statistics)
         for images in (predictions, hr.unsqueeze(1))
     )
     difference = ours - theirs
@@ -105,7 +105,7 @@ def triplet_term(
     hr: Float[Tensor, "b 3 h w"],
     *,
     tree: Tree,
-    settings: TripletSettings,
+    settings: TripletConfig,
 ) -> Float[Tensor, ""]:
     """Return T_D of Eq. 5: how far the predictions fall short of erring apart, unitless, >= 0.
 
@@ -136,7 +136,7 @@ def triplet_term(
     return (beta * (hinges[0] + hinges[1])).sum() / ordered_pairs
 
 
-def _margin(settings: TripletSettings, level: int) -> float:
+def _margin(settings: TripletConfig, level: int) -> float:
     """Return the margin of pairs whose common parent lies at `level`, 1 being the root."""
     return settings.margins[min(level, len(settings.margins)) - 1]
 

@@ -21,10 +21,10 @@ def psnr_db(
     first: Float[np.ndarray, "..."], second: Float[np.ndarray, "..."], *, peak: float
 ) -> float:
     """Return 10 log10(peak^2 / mean squared error) in dB; inf where the two agree exactly."""
-    return decibels(float(np.mean(np.square(first - second))), peak=peak)
+    return mse_to_psnr(float(np.mean(np.square(first - second))), peak=peak)
 
 
-def decibels(mean_squared_error: float, *, peak: float) -> float:
+def mse_to_psnr(mean_squared_error: float, *, peak: float) -> float:
     """Return a mean squared error as PSNR in dB; inf for no error at all."""
     if mean_squared_error == 0:
         return math.inf
@@ -149,7 +149,7 @@ def smallest_side_px(scale: int) -> int:
     return 2 * scale + WINDOW_PX
 
 
-def levels(picture: Picture, *, rules: Protocol) -> Float[np.ndarray, "h w 3"]:
+def to_levels(picture: Picture, *, rules: Protocol) -> Float[np.ndarray, "h w 3"]:
     """Return a picture in float64 from 0 to the protocol's peak, rounded if it says so."""
     if picture.dtype == np.uint8:
         return picture.astype(np.float64) * (rules.peak / 255)
@@ -165,7 +165,7 @@ def round_to_8_bit(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
     return np.rint(np.clip(picture, 0, 1) * np.float64(255)).astype(np.uint8)
 
 
-def weigh(
+def to_channels(
     picture: Float[np.ndarray, "h w 3"], colour: Weights, *, offset: float
 ) -> Float[np.ndarray, "c h w"]:
     """Return what a protocol measures of a picture: its luma, or its three channels."""
@@ -174,19 +174,21 @@ def weigh(
 
 def _psnr_db(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
     """Return the PSNR in dB of the protocol's colour, all its channels together."""
-    first, second = levels(sr, rules=rules), levels(hr, rules=rules)
+    first, second = to_levels(sr, rules=rules), to_levels(hr, rules=rules)
     if rules.psnr_clipped:
         first = np.clip(first, 0, rules.peak)
     first, second = (_cut(picture, scale if rules.psnr_cut else 0) for picture in (first, second))
-    measured = (weigh(each, rules.psnr_colour, offset=rules.offset) for each in (first, second))
+    measured = (
+        to_channels(each, rules.psnr_colour, offset=rules.offset) for each in (first, second)
+    )
     return psnr_db(*measured, peak=rules.peak)
 
 
 def _ssim(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
     """Return the SSIM, the mean over the channels of the protocol's colour."""
     cut_px = scale if rules.ssim_cut else 0
-    pictures = (_cut(levels(picture, rules=rules), cut_px) for picture in (sr, hr))
-    first, second = (weigh(each, rules.ssim_colour, offset=rules.offset) for each in pictures)
+    pictures = (_cut(to_levels(picture, rules=rules), cut_px) for picture in (sr, hr))
+    first, second = (to_channels(each, rules.ssim_colour, offset=rules.offset) for each in pictures)
     each_channel = [
         ssim(one, other, peak=rules.peak, border=rules.ssim_border)
         for one, other in zip(first, second, strict=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, UInt8
 
-from d2csr.metrics.protocols import PROTOCOLS, Picture, decibels, round_to_8_bit, weigh
+from d2csr.metrics.protocols import PROTOCOLS, Picture, mse_to_psnr, round_to_8_bit, to_channels
 
 LIMIT_PX = 2.0
 STEP_PX = 0.05
@@ -68,9 +68,9 @@ def psnr_registered_db(sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, protocol:
 def registered_psnr_db(registered: Registered, *, protocol: str) -> float:
     """Return the PSNR in dB of a registered SR in a protocol's colour; inf below 1e-18."""
     colour = PROTOCOLS[protocol].psnr_colour
-    difference = weigh(registered.sr - registered.hr, colour, offset=0.0)
+    difference = to_channels(registered.sr - registered.hr, colour, offset=0.0)
     error = float(np.mean(np.square(difference)))
-    return decibels(error if error > NOISE_FLOOR else 0.0, peak=1.0)
+    return mse_to_psnr(error if error > NOISE_FLOOR else 0.0, peak=1.0)
 
 
 def register(sr: Picture, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:

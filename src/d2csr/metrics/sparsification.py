@@ -57,7 +57,7 @@ def sparsification(
     return np.sqrt(np.maximum(total_left[removed], 0) / (len(order) - removed))
 
 
-def area_between(curve: Float[np.ndarray, " 20"], best: Float[np.ndarray, " 20"]) -> float:
+def ause(curve: Float[np.ndarray, " 20"], best: Float[np.ndarray, " 20"]) -> float:
     """Return the mean height of a curve over the best one, as a share of the error of all (AUSE).
 
     0 is a perfect order; without error there is nothing to order, and it is 0 too.

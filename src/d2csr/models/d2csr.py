@@ -48,9 +48,9 @@ class DivergenceNet(nn.Module):
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b p 3 sh sw"]:
         """Return every prediction, children of one parent side by side, in the units of `lr`."""
         features = self.features(lr)
-        rest = self.rest(lr)
+        rest = self.base_image(lr)
         predictions = [
-            self.finish(tail(leaf), rest) for tail, leaf in zip(self.tails, features, strict=True)
+            self.add_base(tail(leaf), rest) for tail, leaf in zip(self.tails, features, strict=True)
         ]
         return torch.stack(predictions, dim=1)
 
@@ -62,11 +62,11 @@ class DivergenceNet(nn.Module):
         leaves = product(range(self.config.children), repeat=self.config.depth)
         return [self._deep_residual(nodes, path, leaf=leaf) for leaf, path in enumerate(leaves)]
 
-    def rest(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"] | None:
+    def base_image(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"] | None:
         """Return what every prediction is added to, or None where the base is `none`."""
         return None if self.base is None else self.base(lr)
 
-    def finish(
+    def add_base(
         self, raw: Float[Tensor, "b 3 sh sw"], rest: Float[Tensor, "b 3 sh sw"] | None
     ) -> Float[Tensor, "b 3 sh sw"]:
         """Return a tail's picture with the base, or else the mean, added.
@@ -132,7 +132,7 @@ class ConvergenceNet(nn.Module):
         return (F.relu(logits) if self.last_relu else logits).softmax(dim=1)
 
 
-class Output(NamedTuple):
+class D2CSROutput(NamedTuple):
     """What the network says of one batch, RGB in the units of the input, nothing clipped.
 
     Attributes:
@@ -156,11 +156,11 @@ class D2CSR(nn.Module):
         self.divergence = DivergenceNet(config)
         self.convergence = ConvergenceNet(config)
 
-    def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Output:
+    def forward(self, lr: Float[Tensor, "b 3 h w"]) -> D2CSROutput:
         """Return SR, predictions and weights for RGB pictures in 0..1."""
         predictions = self.divergence(lr)
         weights = self.convergence(predictions)
-        return Output(fuse(predictions, weights), predictions, weights)
+        return D2CSROutput(fuse(predictions, weights), predictions, weights)
 
     def collapse(self) -> "D2CSR":
         """Return a copy whose tails are single convolutions, the same pictures to rounding."""

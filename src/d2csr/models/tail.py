@@ -64,7 +64,7 @@ class CollapsedTail(nn.Module):
         return F.pixel_shuffle(self.conv(features), self.scale)
 
 
-class FramedTail(nn.Module):
+class BorderAwareTail(nn.Module):
     """The collapsed tail with the authors' border: nine kernels, one per edge, corner and centre.
 
     Below 3x3 LR pixels opposite edges meet, so such pictures run the expanded tail kept inside.
@@ -102,15 +102,15 @@ def _window(part: int) -> slice:
     return (slice(0, 5), slice(1, -1), slice(-5, None))[part]
 
 
-def make_tail(config: ModelConfig) -> ExpandedTail | CollapsedTail | FramedTail:
+def make_tail(config: ModelConfig) -> ExpandedTail | CollapsedTail | BorderAwareTail:
     """Return the tail that the configuration names."""
     if config.tail == "expanded":
         return ExpandedTail(config)
-    return CollapsedTail(config) if config.tail_border == "features" else FramedTail(config)
+    return CollapsedTail(config) if config.tail_border == "features" else BorderAwareTail(config)
 
 
 @torch.no_grad()
-def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | FramedTail:
+def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | BorderAwareTail:
     """Return the tail as one 5x5 convolution (nine with the authors' border), exact to rounding.
 
     Read off a 5x5 LR picture in float64, on the processor: the tail is affine, so its answers to
@@ -123,7 +123,7 @@ def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | Fr
         collapsed.conv.load_state_dict({"weight": kernel, "bias": bias})
         return collapsed
     kernels, biases = _jacobian_kernels(exact, config)
-    framed = FramedTail(config)
+    framed = BorderAwareTail(config)
     framed.weight.copy_(kernels)
     framed.bias.copy_(biases)
     framed.expanded.load_state_dict(tail.state_dict())

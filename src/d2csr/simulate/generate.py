@@ -13,18 +13,18 @@ import numpy as np
 
 from d2csr.core.console import console
 from d2csr.core.errors import D2csrError, DataError, UsageError
-from d2csr.core.files import atomic_folder, refuse_unwritable
+from d2csr.core.files import atomic_folder, check_writable
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
 from d2csr.images.reader import image_size
 from d2csr.simulate.camera_config import Camera
-from d2csr.simulate.ground_truth import TRUTH_NAME, Truth, write_truth
-from d2csr.simulate.outputs import Order, make_capture, make_pair
+from d2csr.simulate.ground_truth import TRUTH_NAME, GroundTruth, write_truth
+from d2csr.simulate.outputs import SceneJob, make_capture, make_pair
 from d2csr.simulate.photographs import LEAST_PX
 from d2csr.simulate.scene import Photo, Source
 
 
 @dataclass(frozen=True)
-class Job:
+class SimulationOptions:
     """What is to be made of every scene.
 
     Attributes:
@@ -50,7 +50,7 @@ class Job:
     jobs: int = 1
 
 
-def simulate(sources: Sequence[Source], out: Path, *, job: Job) -> int:
+def simulate(sources: Sequence[Source], out: Path, *, job: SimulationOptions) -> int:
     """Take every scene and write the pictures into a new folder; return how many couples.
 
     Raises:
@@ -61,7 +61,9 @@ def simulate(sources: Sequence[Source], out: Path, *, job: Job) -> int:
     orders = _orders(sources, job)
     with atomic_folder(out) as folder:
         if job.captures:
-            truths: list[Truth] = _done(partial(make_capture, folder=folder), orders, jobs=job.jobs)
+            truths: list[GroundTruth] = _done(
+                partial(make_capture, folder=folder), orders, jobs=job.jobs
+            )
             write_truth(tuple(truths), folder / TRUTH_NAME)
         else:
             pairs: list[Pair] = _done(partial(make_pair, folder=folder), orders, jobs=job.jobs)
@@ -70,13 +72,13 @@ def simulate(sources: Sequence[Source], out: Path, *, job: Job) -> int:
     return len(orders)
 
 
-def _orders(sources: Sequence[Source], job: Job) -> list[Order]:
+def _orders(sources: Sequence[Source], job: SimulationOptions) -> list[SceneJob]:
     splits = splits_of(len(sources), val=job.val, test=job.test, seed=job.seed)
     numbers = range(len(sources) * job.shots)
     digits = max(3, len(str(len(numbers))))
     model = "" if job.captures else f"{job.camera.exif.model}_"
     return [
-        Order(
+        SceneJob(
             source=sources[number // job.shots],
             name=f"{model}{number + 1:0{digits}}",
             split=splits[number // job.shots],
@@ -100,7 +102,7 @@ def splits_of(scenes: int, *, val: float, test: float, seed: int) -> list[str]:
     return splits
 
 
-def _refuse(sources: Sequence[Source], out: Path, *, job: Job) -> None:
+def _refuse(sources: Sequence[Source], out: Path, *, job: SimulationOptions) -> None:
     """Tell all that stands against the work before it begins."""
     if job.scale < 2:
         raise UsageError("scale", f"{job.scale} enlarges nothing", remedy="Choose 2 or more.")
@@ -110,7 +112,7 @@ def _refuse(sources: Sequence[Source], out: Path, *, job: Job) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         problem = "exists already, and would be replaced"
         raise UsageError(out, problem, remedy="Choose a new folder, or remove this one.")
-    refuse_unwritable(out, folder=True)
+    check_writable(out, folder=True)
     faults = [str(fault) for source in sources for fault in _source_faults(source, job)]
     if faults:
         problem = "\n  ".join([f"{len(faults)} can't be used, nothing was written", *faults])
@@ -118,7 +120,7 @@ def _refuse(sources: Sequence[Source], out: Path, *, job: Job) -> None:
         raise DataError("photos", problem.removesuffix("."), remedy=remedy)
 
 
-def _source_faults(source: Source, job: Job) -> Iterator[D2csrError]:
+def _source_faults(source: Source, job: SimulationOptions) -> Iterator[D2csrError]:
     """Yield what a photo's header tells against it."""
     try:
         size = image_size(source.path) if isinstance(source, Photo) else source.size
@@ -134,7 +136,7 @@ def _source_faults(source: Source, job: Job) -> Iterator[D2csrError]:
         yield DataError(source.name, problem, remedy=remedy)
 
 
-def _done(task: Callable[[Order], Any], orders: Sequence[Order], *, jobs: int) -> list[Any]:
+def _done(task: Callable[[SceneJob], Any], orders: Sequence[SceneJob], *, jobs: int) -> list[Any]:
     """Return what the task makes of every order, in their sequence, with a progress bar."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
 
@@ -149,7 +151,7 @@ def _done(task: Callable[[Order], Any], orders: Sequence[Order], *, jobs: int) -
 
 
 def _results(
-    task: Callable[[Order], Any], orders: Sequence[Order], *, jobs: int
+    task: Callable[[SceneJob], Any], orders: Sequence[SceneJob], *, jobs: int
 ) -> Iterator[tuple[int, Any]]:
     if jobs <= 1 or len(orders) == 1:
         for number, order in enumerate(orders):
@@ -177,7 +179,7 @@ class _Fault:
     remedy: str
 
 
-def _told(task: Callable[[Order], Any], order: Order) -> Any:
+def _told(task: Callable[[SceneJob], Any], order: SceneJob) -> Any:
     try:
         return task(order)
     except D2csrError as fault:

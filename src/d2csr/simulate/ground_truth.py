@@ -18,7 +18,7 @@ from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Size
 from d2csr.simulate.geometry import View, plane_homography
-from d2csr.simulate.photographs import Couple, Photograph
+from d2csr.simulate.photographs import Photograph, SimulatedPair
 from d2csr.simulate.scene import Plane
 
 TRUTH_NAME = "truth.json"
@@ -29,7 +29,7 @@ Points = Float64[np.ndarray, "*grid 2"]
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """What is known about one pair of frames.
 
     Attributes:
@@ -85,13 +85,13 @@ class Truth:
         return self.tele.pixels(seen, distance_m)
 
 
-def truth_of(couple: Couple, name: str, *, suffix: str) -> Truth:
+def truth_of(couple: SimulatedPair, name: str, *, suffix: str) -> GroundTruth:
     """Return the truth about a couple whose frames are named by `name` and `suffix`."""
     wide, tele = couple.wide, couple.tele
     stops = tele.exposure.stops - wide.exposure.stops
     gains = zip(tele.development.gains, wide.development.gains, strict=True)
     red, green, blue = (2**stops * of_tele / of_wide for of_tele, of_wide in gains)
-    return Truth(
+    return GroundTruth(
         name,
         couple.scale,
         f"{name}_wide{suffix}",
@@ -102,11 +102,11 @@ def truth_of(couple: Couple, name: str, *, suffix: str) -> Truth:
         f"{MASKS_NAME}/{name}_planes.png",
         f"{MASKS_NAME}/{name}_parallax.png",
         (red, green, blue),
-        {"wide": drawn(wide), "tele": drawn(tele)},
+        {"wide": sampled_parameters(wide), "tele": sampled_parameters(tele)},
     )
 
 
-def drawn(photograph: Photograph) -> dict[str, Any]:
+def sampled_parameters(photograph: Photograph) -> dict[str, Any]:
     """Return what was drawn for a photograph, geometry aside, as JSON values."""
     lens = asdict(photograph.shot.lens)
     return {
@@ -117,7 +117,7 @@ def drawn(photograph: Photograph) -> dict[str, Any]:
     }
 
 
-def planes_seen(couple: Couple) -> UInt8[np.ndarray, "h w"]:
+def planes_seen(couple: SimulatedPair) -> UInt8[np.ndarray, "h w"]:
     """Return the number of the plane that each pixel of the wide frame sees."""
     view = couple.wide.shot.view
     seen = np.zeros((view.size.height, view.size.width), np.uint8)
@@ -127,7 +127,9 @@ def planes_seen(couple: Couple) -> UInt8[np.ndarray, "h w"]:
     return seen
 
 
-def parallax_mask(couple: Couple, seen: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+def parallax_mask(
+    couple: SimulatedPair, seen: UInt8[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w"]:
     """Return 255 where both frames see the backdrop, 0 elsewhere, on the wide grid."""
     wide, tele = couple.wide.shot.view, couple.tele.shot.view
     distance_m = couple.scene.distance_m
@@ -152,14 +154,14 @@ def _covered(plane: Plane, points_m: Float64[np.ndarray, "h w 2"]) -> np.ndarray
     return cv2.remap(cover, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) > 127
 
 
-def write_truth(truths: tuple[Truth, ...], path: Path) -> None:
+def write_truth(truths: tuple[GroundTruth, ...], path: Path) -> None:
     """Write the truth about all captures atomically."""
     rows = [_row(truth) for truth in truths]
     text = json.dumps({"version": VERSION, "captures": rows}, indent=1)
     write_atomically(path, f"{text}\n".encode())
 
 
-def read_truth(path: Path) -> tuple[Truth, ...]:
+def read_truth(path: Path) -> tuple[GroundTruth, ...]:
     """Return the truth about the captures in a folder, or in its `truth.json`.
 
     Raises:
@@ -176,7 +178,7 @@ def read_truth(path: Path) -> tuple[Truth, ...]:
     return tuple(_truth(row) for row in values["captures"])
 
 
-def _row(truth: Truth) -> dict[str, Any]:
+def _row(truth: GroundTruth) -> dict[str, Any]:
     views = {"wide": truth.wide, "tele": truth.tele}
     plain = {name: value for name, value in vars(truth).items() if name not in views}
     return {
@@ -188,12 +190,12 @@ def _row(truth: Truth) -> dict[str, Any]:
     }
 
 
-def _truth(row: dict[str, Any]) -> Truth:
+def _truth(row: dict[str, Any]) -> GroundTruth:
     derived = ("registered_size", "matrix", "opencv")
     values = {name: value for name, value in row.items() if name not in derived}
     lists = {name: tuple(values[name]) for name in ("planes_m", "light_ratio")}
     views = {name: View.from_json(values[name]) for name in ("wide", "tele")}
-    return Truth(**{**values, **lists, **views})
+    return GroundTruth(**{**values, **lists, **views})
 
 
 def _opencv(view: View) -> dict[str, Any]:

@@ -57,14 +57,14 @@ _BETWEEN = ((1, 2, 1), (2, 4, 2), (1, 2, 1))  # every second row and column, lin
 
 
 @dataclass(frozen=True)
-class Development:
+class IspSettings:
     """How one photograph was developed: the camera's settings, and its own colour gains."""
 
     settings: DevelopmentPart
     gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
-def develop(raw: Float32[np.ndarray, "h w c"], way: Development) -> UInt8[np.ndarray, "h w 3"]:
+def develop(raw: Float32[np.ndarray, "h w c"], way: IspSettings) -> UInt8[np.ndarray, "h w 3"]:
     """Return the picture of what a sensor measured, of one channel of a mosaic or three."""
     height, width = raw.shape[:2]
     picture = np.empty((height, width, 3), np.uint8)
@@ -78,7 +78,7 @@ def develop(raw: Float32[np.ndarray, "h w c"], way: Development) -> UInt8[np.nda
     return picture
 
 
-def _developed(raw: np.ndarray, way: Development) -> UInt8[np.ndarray, "h w 3"]:
+def _developed(raw: np.ndarray, way: IspSettings) -> UInt8[np.ndarray, "h w 3"]:
     rgb = raw if raw.shape[2] == 3 else demosaic(raw[..., 0])
     settings = way.settings
     toned = srgb_of_linear(rgb * np.asarray(way.gains, np.float32))

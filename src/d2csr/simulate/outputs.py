@@ -21,16 +21,22 @@ from d2csr.core.manifest import Pair
 from d2csr.images.exif_simulated import Facts, jpeg_with_exif, png_with_exif, tiff_with_exif
 from d2csr.images.writer import write_gray8, write_rgb8
 from d2csr.simulate.camera_config import Camera
-from d2csr.simulate.ground_truth import Truth, drawn, parallax_mask, planes_seen, truth_of
+from d2csr.simulate.ground_truth import (
+    GroundTruth,
+    parallax_mask,
+    planes_seen,
+    sampled_parameters,
+    truth_of,
+)
 from d2csr.simulate.isp import jpeg_bytes, through_jpeg
-from d2csr.simulate.photographs import Photograph, couple
+from d2csr.simulate.photographs import Photograph, plan_pair
 from d2csr.simulate.scene import Source
 
 BLOCK_PX = 8  # of the LR grid; their means hardly depend on sharpness
 CLIPPED = (5.0, 245.0)  # means beyond say nothing of the line
 
 
-def matched(
+def match_color(
     hr: UInt8[np.ndarray, "sh sw 3"], lr: UInt8[np.ndarray, "h w 3"]
 ) -> UInt8[np.ndarray, "sh sw 3"]:
     """Return HR, each channel along the straight line that brings its blocks nearest to LR's.
@@ -66,7 +72,7 @@ def _line(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> tuple[f
 
 
 @dataclass(frozen=True)
-class Order:
+class SceneJob:
     """One scene to take: of what, what with, and every draw decided.
 
     Attributes:
@@ -88,14 +94,14 @@ class Order:
     number: int
 
 
-def make_pair(order: Order, folder: Path) -> Pair:
+def make_pair(order: SceneJob, folder: Path) -> Pair:
     """Write `SPLIT/NAME_HR.png` and `SPLIT/NAME_LRs.png`; return the manifest's entry."""
-    both = couple(
+    both = plan_pair(
         order.source.picture(), order.camera, scale=order.scale, fields=1.0, seed=order.seed
     )
     settings = order.camera.development
     lr = through_jpeg(both.wide.take(both.scene), settings)
-    hr = through_jpeg(matched(both.registered.take(both.scene), lr), settings)
+    hr = through_jpeg(match_color(both.registered.take(both.scene), lr), settings)
     lr_path = folder / order.split / f"{order.name}_LR{order.scale}.png"
     hr_path = folder / order.split / f"{order.name}_HR.png"
     write_rgb8(lr_path, lr)
@@ -111,8 +117,8 @@ def make_pair(order: Order, folder: Path) -> Pair:
             "simulated_from": order.source.name,
             "view": both.wide.shot.view.to_json(),
             "planes_m": [plane.distance_m for plane in both.scene.planes],
-            "wide": drawn(both.wide),
-            "tele": drawn(both.tele),
+            "wide": sampled_parameters(both.wide),
+            "tele": sampled_parameters(both.tele),
         },
         camera=order.camera.exif.model,
     )
@@ -122,10 +128,10 @@ SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 _CLOCK = "%Y:%m:%d %H:%M:%S"
 
 
-def make_capture(order: Order, folder: Path) -> Truth:
+def make_capture(order: SceneJob, folder: Path) -> GroundTruth:
     """Write both frames and the masks; return the truth about them."""
     fields = min(order.camera.scene.wide_fields, order.scale)
-    both = couple(
+    both = plan_pair(
         order.source.picture(), order.camera, scale=order.scale, fields=fields, seed=order.seed
     )
     suffix = SUFFIXES[order.camera.development.format]
@@ -146,7 +152,7 @@ def make_capture(order: Order, folder: Path) -> Truth:
     return truth
 
 
-def _encoded(rgb8: UInt8[np.ndarray, "h w 3"], facts: Facts, *, order: Order) -> bytes:
+def _encoded(rgb8: UInt8[np.ndarray, "h w 3"], facts: Facts, *, order: SceneJob) -> bytes:
     settings = order.camera.development
     if settings.format == "png":
         return png_with_exif(rgb8, facts)
@@ -155,7 +161,7 @@ def _encoded(rgb8: UInt8[np.ndarray, "h w 3"], facts: Facts, *, order: Order) ->
     return jpeg_with_exif(jpeg_bytes(rgb8, settings), facts)
 
 
-def _facts(order: Order, wide: Photograph, *, photograph: Photograph, seconds: int) -> Facts:
+def _facts(order: SceneJob, wide: Photograph, *, photograph: Photograph, seconds: int) -> Facts:
     """Return what the camera would write; the time follows from aperture, ISO and exposure."""
     exif = order.camera.exif
     lens = photograph.shot.lens

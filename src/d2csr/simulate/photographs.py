@@ -9,7 +9,7 @@ from jaxtyping import Float64, UInt8
 from d2csr.core.geometry import Size
 from d2csr.simulate.camera_config import Camera, CameraError, LensPart
 from d2csr.simulate.geometry import Distortion, View
-from d2csr.simulate.isp import Development, develop
+from d2csr.simulate.isp import IspSettings, develop
 from d2csr.simulate.rendering import Lens, Shot
 from d2csr.simulate.scene import Plane, Scene, layered_scene
 from d2csr.simulate.sensor import Exposure, expose, read_out
@@ -24,7 +24,7 @@ class Photograph:
 
     shot: Shot
     exposure: Exposure
-    development: Development
+    development: IspSettings
     seed: tuple[int, ...]
 
     def take(self, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
@@ -36,7 +36,7 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class Couple:
+class SimulatedPair:
     """A scene and its two photographs."""
 
     scene: Scene
@@ -67,14 +67,14 @@ class Couple:
         return Photograph(shot, exposure, self.wide.development, self.tele.seed)
 
 
-def couple(
+def plan_pair(
     photo: UInt8[np.ndarray, "h w 3"],
     camera: Camera,
     *,
     scale: int,
     fields: float,
     seed: Sequence[int],
-) -> Couple:
+) -> SimulatedPair:
     """Return a scene made of a photo and the two photographs of it, frames as large as fit.
 
     Args:
@@ -121,14 +121,14 @@ def couple(
                 scene_px * scale / longer,
             ),
             _exposure(camera, rng),
-            Development(camera.development, _gains(camera, rng)),
+            IspSettings(camera.development, _gains(camera, rng)),
             (*seed, 3 + number),
         )
         for number, (view, (end, longer), rng) in enumerate(
             zip(chosen, ends, of_shots, strict=True)
         )
     ]
-    return Couple(scene, scale, *photographs)
+    return SimulatedPair(scene, scale, *photographs)
 
 
 def _settled(camera: Camera, rng: np.random.Generator) -> Camera:

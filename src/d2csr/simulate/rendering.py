@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Float64
 
 from d2csr.simulate.camera_config import SensorPart
 from d2csr.simulate.geometry import View
-from d2csr.simulate.scene import Plane, Scene, light_where_crossing
+from d2csr.simulate.scene import Plane, Scene, sample_plane
 
 Frequencies = Float64[np.ndarray, "*grid"]
 
@@ -51,7 +51,9 @@ class Lens:
         share = np.asarray(radius_px, np.float64) / self.corner_px
         return self.blur_um**2 + (self.corner_blur_um * share) ** 2
 
-    def light(self, radius_px: Float[np.ndarray, "*grid"]) -> Float64[np.ndarray, "*grid"]:
+    def relative_illumination(
+        self, radius_px: Float[np.ndarray, "*grid"]
+    ) -> Float64[np.ndarray, "*grid"]:
         """Return the share of light that reaches distances from the centre."""
         share = np.asarray(radius_px, np.float64) / self.corner_px
         return 2.0 ** (-self.vignetting_stops * share**2)
@@ -63,7 +65,9 @@ class Lens:
         return abs(focused + self.defocus_um - image) * (focal / self.f_number) / image
 
 
-def diffraction(frequency_um: Frequencies, *, wavelength_nm: float, f_number: float) -> Frequencies:
+def diffraction_mtf(
+    frequency_um: Frequencies, *, wavelength_nm: float, f_number: float
+) -> Frequencies:
     """Return the transfer of a perfect lens with a round aperture, 1 at 0 cycles/um.
 
     Source: Goodman, Introduction to Fourier Optics, 3rd ed., eq. 6-31.
@@ -72,7 +76,7 @@ def diffraction(frequency_um: Frequencies, *, wavelength_nm: float, f_number: fl
     return 2 / np.pi * (np.arccos(share) - share * np.sqrt(1 - share * share))
 
 
-def disc(frequency_um: Frequencies, *, diameter_um: float) -> Frequencies:
+def defocus_mtf(frequency_um: Frequencies, *, diameter_um: float) -> Frequencies:
     """Return the transfer of a uniform disc, the blur of rays out of focus.
 
     2 J1(x) / x, summed over chords of the disc by Gauss-Chebyshev (second kind), whose 64 nodes
@@ -90,7 +94,7 @@ def disc(frequency_um: Frequencies, *, diameter_um: float) -> Frequencies:
     )
 
 
-def pixel(
+def pixel_mtf(
     x_um: Float64[np.ndarray, "#h #w"],
     y_um: Float64[np.ndarray, "#h #w"],
     *,
@@ -156,9 +160,7 @@ class Tile:
         return np.hypot(rows[:, None] - y, columns - x)
 
 
-def light_on_sensor(
-    scene: Scene, shot: Shot
-) -> Iterator[tuple[Tile, Float32[np.ndarray, "h w 3"]]]:
+def render_tiles(scene: Scene, shot: Shot) -> Iterator[tuple[Tile, Float32[np.ndarray, "h w 3"]]]:
     """Yield every tile and its linear RGB; white is 1 where the lens loses nothing."""
     size, side = shot.view.size, shot.tile_px
     for top in range(0, size.height, side):
@@ -177,7 +179,7 @@ def _light(scene: Scene, shot: Shot, *, tile: Tile) -> Float32[np.ndarray, "h w 
         seen = _blurred(plane, shot, tile=tile, focus_m=scene.distance_m)
         if seen is not None:
             light = seen[..., :3] + (light * (1 - seen[..., 3:]) if seen.shape[2] == 4 else 0)
-    return (light * shot.lens.light(radius)[..., None]).astype(np.float32)
+    return (light * shot.lens.relative_illumination(radius)[..., None]).astype(np.float32)
 
 
 def _blurred(
@@ -194,7 +196,7 @@ def _blurred(
     x, y = (
         part.start - halo + np.arange(side) / per for part in (tile.columns, tile.rows)
     )  # to the optimal size: more than the halo on the far sides
-    samples = light_where_crossing(plane, shot.view, x=x, y=y)
+    samples = sample_plane(plane, shot.view, x=x, y=y)
     if samples is None:
         return None
     variance = shot.lens.variance_um2(tile.radius_px(shot.view))
@@ -233,9 +235,9 @@ def _transfer(
     x, y = _frequencies(shot, side)
     radius = np.hypot(x, y)
     table = np.linspace(0, float(radius.max()), 8192)
-    lens = diffraction(
+    lens = diffraction_mtf(
         table, wavelength_nm=shot.lens.wavelengths_nm[colour], f_number=shot.lens.f_number
-    ) * disc(table, diameter_um=confusion_um)
+    ) * defocus_mtf(table, diameter_um=confusion_um)
     sensor = shot.sensor
-    square = pixel(x, y, pixel_um=sensor.pixel_um, olpf_um=sensor.olpf_um[0])
+    square = pixel_mtf(x, y, pixel_um=sensor.pixel_um, olpf_um=sensor.olpf_um[0])
     return (np.interp(radius, table, lens) * square).astype(np.float32)

@@ -187,7 +187,7 @@ FINER = 4  # the texture is enlarged by this, by Lanczos, and read linearly in b
 NODE_STEP_PX = 8  # between positions computed in full; cubic polynomials between them
 
 
-def light_where_crossing(
+def sample_plane(
     plane: Plane, view: View, *, x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " m"]
 ) -> Float32[np.ndarray, "m n c"] | None:
     """Return the plane's linear RGB where x and y cross, beyond the picture its mirror image.

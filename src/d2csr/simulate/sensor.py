@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from d2csr.simulate.camera_config import SensorPart
-from d2csr.simulate.rendering import Shot, light_on_sensor
+from d2csr.simulate.rendering import Shot, render_tiles
 from d2csr.simulate.scene import Scene
 
 RGGB = ((0, 1), (1, 2))  # channel at row and column, both modulo 2
@@ -37,7 +37,7 @@ def expose(scene: Scene, shot: Shot, *, exposure: Exposure) -> Float32[np.ndarra
     size = shot.view.size
     channels = 3 if shot.sensor.mosaic == "none" else 1
     light = np.empty((size.height, size.width, channels), np.float32)
-    for tile, rgb in light_on_sensor(scene, shot):
+    for tile, rgb in render_tiles(scene, shot):
         top, left = tile.rows.start, tile.columns.start
         light[tile.rows, tile.columns] = rgb if channels == 3 else _mosaic(rgb, top=top, left=left)
     light *= np.float32(2.0**exposure.stops)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Float32
 
-from d2csr.core.bundle import BundleCard
+from d2csr.core.bundle import ModelCard
 from d2csr.core.config import SCALES
 from d2csr.core.errors import D2csrError
 from d2csr.core.manifest import Manifest
@@ -22,7 +22,7 @@ _SUPPOSED_DB = 34.0  # reached by a model of which nothing is known; real pairs 
 _PROTOCOL = "y"
 
 
-class Cost(NamedTuple):
+class AccuracyCost(NamedTuple):
     """What another way to run a model costs.
 
     Attributes:
@@ -50,7 +50,7 @@ class Pictures:
     pairs: Manifest | None = None
 
 
-def pictures_for(card: BundleCard, data: Path | None, *, trained: bool) -> Pictures:
+def pictures_for(card: ModelCard, data: Path | None, *, trained: bool) -> Pictures:
     """Return what to compare a model on: pairs of its scale, else LR pictures, else the example.
 
     Raises:
@@ -73,18 +73,18 @@ def enlarged(
     found = []
     for path in pictures.paths:
         saved = folder / "sr.raw"
-        answer = worker.ask({"ask": "enlarge", "picture": str(path), "save": str(saved)})
+        answer = worker.request({"ask": "enlarge", "picture": str(path), "save": str(saved)})
         found.append(np.fromfile(saved, np.float32).reshape(answer["shape"]))
     return found
 
 
 def cost(
-    card: BundleCard,
+    card: ModelCard,
     pictures: Pictures,
     *,
     sr: list[Float32[np.ndarray, "_ _ 3"]],
     reference: list[Float32[np.ndarray, "_ _ 3"]],
-) -> Cost | None:
+) -> AccuracyCost | None:
     """Return what SR costs against the reference's; None without pictures."""
     if not reference:
         return None
@@ -93,10 +93,10 @@ def cost(
     between_db = -10 * math.log10(max(between, 1e-20))
     if pictures.pairs is not None:
         means = [_mean_psnr_db(each, pictures.pairs) for each in (sr, reference)]
-        return Cost(means[0] - means[1], "pairs", between_db)
+        return AccuracyCost(means[0] - means[1], "pairs", between_db)
     reached_db = max((each.psnr_db for each in card.facts.figures), default=_SUPPOSED_DB)
     change_db = -10 * math.log10(1 + between / 10 ** (-reached_db / 10))
-    return Cost(change_db, "estimate", between_db)
+    return AccuracyCost(change_db, "estimate", between_db)
 
 
 def _mean_psnr_db(pictures: list[Float32[np.ndarray, "_ _ 3"]], pairs: Manifest) -> float:

@@ -19,7 +19,7 @@ REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """One model.
 
     Attributes:
@@ -36,7 +36,7 @@ class Subject:
     twin: Bundle | None = None
 
 
-class Case(NamedTuple):
+class BenchmarkCase(NamedTuple):
     """One way to run one subject."""
 
     bundle: Bundle
@@ -47,19 +47,19 @@ class Case(NamedTuple):
 
 
 def cases(
-    subject: Subject, backends: tuple[str, ...], *, wanted: tuple[Precision, ...] = PRECISIONS
-) -> list[Case]:
+    subject: Candidate, backends: tuple[str, ...], *, wanted: tuple[Precision, ...] = PRECISIONS
+) -> list[BenchmarkCase]:
     """Return the ways to run a subject: `reference` first, its twin's, then those wanted."""
     own = subject.bundle
-    found: list[Case] = []
+    found: list[BenchmarkCase] = []
     if is_installed(REFERENCE):
-        found.append(Case(own, REFERENCE, "fp32", own.card.config.tail))
+        found.append(BenchmarkCase(own, REFERENCE, "fp32", own.card.config.tail))
         if subject.twin is not None:
-            found.append(Case(subject.twin, REFERENCE, "fp32", "expanded", twin=True))
+            found.append(BenchmarkCase(subject.twin, REFERENCE, "fp32", "expanded", twin=True))
     for name in backends:
         able = load_backend(name).precisions(load_backend(name).find_device("cpu"))
         found += [
-            Case(own, name, precision, "collapsed")
+            BenchmarkCase(own, name, precision, "collapsed")
             for precision in wanted
             if precision in able and has_graphs(own.card, precision)
         ]

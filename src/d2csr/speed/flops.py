@@ -45,7 +45,7 @@ class Convolution(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work:
+class NetworkCost:
     """What a network is made of, part by part; the softmax and the sums count as nothing."""
 
     trunk: tuple[Convolution, ...]
@@ -68,12 +68,12 @@ def gflop_per_lr_mp(convolutions: tuple[Convolution, ...]) -> float:
     return sum(each.flop_per_lr_px for each in convolutions) / 1e3
 
 
-def work(config: ModelConfig, *, collapsed: bool) -> Work:
+def network_cost(config: ModelConfig, *, collapsed: bool) -> NetworkCost:
     """Return the work of a configuration, its tails expanded or collapsed.
 
     A frame of other kernels (`tail_border: each`) is left out: it is no part of a large picture.
     """
-    return Work(
+    return NetworkCost(
         trunk=tuple(_trunk(config)),
         tails=tuple(_collapsed_tails(config) if collapsed else _expanded_tails(config)),
         convergence=tuple(_convergence(config)),

@@ -20,9 +20,9 @@ from d2csr import __version__
 from d2csr.core.config import ModelConfig
 from d2csr.engine.backends.base import PRECISIONS, Precision
 from d2csr.speed import peak_flops
-from d2csr.speed.accuracy import Cost, Pictures, cost, enlarged, pictures_for
-from d2csr.speed.candidates import REFERENCE, Case, Subject, cases, chosen_backends
-from d2csr.speed.flops import work
+from d2csr.speed.accuracy import AccuracyCost, Pictures, cost, enlarged, pictures_for
+from d2csr.speed.candidates import REFERENCE, BenchmarkCase, Candidate, cases, chosen_backends
+from d2csr.speed.flops import network_cost
 from d2csr.speed.speed_results import (
     BackendResult,
     CeilingResult,
@@ -64,7 +64,7 @@ _PACKAGES = ("openvino", "onnxruntime", "torch", "ncnn", "numpy")
 
 @final
 @dataclass(frozen=True)
-class Wish:
+class BenchmarkOptions:
     """What to measure, and how.
 
     Attributes:
@@ -87,7 +87,7 @@ class Wish:
     backends: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = PRECISIONS
     data: Path | None = None
-    told: Callable[[str], None] = lambda _line: None
+    on_progress: Callable[[str], None] = lambda _line: None
 
     def is_reference_round(self, index: int) -> bool:
         """Return whether `reference` runs in a round."""
@@ -96,7 +96,10 @@ class Wish:
 
 
 def measure(
-    subjects: Sequence[Subject], wish: Wish, *, ceilings: list[CeilingResult] | None = None
+    subjects: Sequence[Candidate],
+    wish: BenchmarkOptions,
+    *,
+    ceilings: list[CeilingResult] | None = None,
 ) -> SpeedResults:
     """Return the speed of models on this machine.
 
@@ -136,15 +139,15 @@ def measure(
     )
 
 
-def measure_ceilings(channels: set[int], wish: Wish) -> list[CeilingResult]:
+def measure_ceilings(channels: set[int], wish: BenchmarkOptions) -> list[CeilingResult]:
     """Return what every installed library reaches, precision by precision."""
-    found: dict[tuple[peak_flops.Shape, str, str], float] = {}
+    found: dict[tuple[peak_flops.KernelShape, str, str], float] = {}
     for library in peak_flops.libraries():
-        wish.told(f"ceilings of {library}")
+        wish.on_progress(f"ceilings of {library}")
         with Worker({"job": "ceiling", "library": library}, threads=wish.threads) as worker:
             for shape in peak_flops.shapes(channels):
                 for precision in PRECISIONS:
-                    answer = worker.ask({**vars(shape), "precision": precision})
+                    answer = worker.request({**vars(shape), "precision": precision})
                     if answer["gflops_per_s"] is not None:
                         found[shape, precision, library] = answer["gflops_per_s"]
     best = {
@@ -171,7 +174,7 @@ def machine(threads: int) -> Machine:
 def run_alternately(
     workers: Sequence[Worker],
     *,
-    wish: Wish,
+    wish: BenchmarkOptions,
     in_round: Callable[[int, int], bool] = lambda _worker, _round: True,
 ) -> list[list[float]]:
     """Return the seconds of every run of every worker; each round asks one after the other."""
@@ -180,7 +183,7 @@ def run_alternately(
         for place, worker in enumerate(workers):
             if in_round(place, index):
                 request = {"ask": "run", "height": wish.height, "width": wish.width}
-                seconds[place].append(worker.ask(request)["seconds"])
+                seconds[place].append(worker.request(request)["seconds"])
     return seconds
 
 
@@ -189,24 +192,26 @@ def run_alternately(
 class _Measured:
     """One case with what its worker said."""
 
-    case: Case
+    case: BenchmarkCase
     seconds: list[float]
     bytes: int | None
-    cost: Cost | None
+    cost: AccuracyCost | None
 
 
 def _model(
-    subject: Subject,
-    found: list[Case],
+    subject: Candidate,
+    found: list[BenchmarkCase],
     *,
-    wish: Wish,
+    wish: BenchmarkOptions,
     pictures: Pictures,
     ceilings: list[CeilingResult],
 ) -> ModelResult:
     """Return one model's measurements."""
     measured = _measured(subject, found, wish=wish, pictures=pictures)
     card, config = subject.bundle.card, subject.bundle.card.config
-    own, collapsed = (work(config, collapsed=form) for form in (config.tail == "collapsed", True))
+    own, collapsed = (
+        network_cost(config, collapsed=form) for form in (config.tail == "collapsed", True)
+    )
     return ModelResult(
         name=subject.name,
         scale=card.scale,
@@ -216,7 +221,7 @@ def _model(
         reference_form=config.tail,
         parameters=own.parameters,
         parameters_collapsed=collapsed.parameters,
-        gflop_per_lr_mp=work(config, collapsed=False).gflop_per_lr_mp,
+        gflop_per_lr_mp=network_cost(config, collapsed=False).gflop_per_lr_mp,
         gflop_per_lr_mp_collapsed=collapsed.gflop_per_lr_mp,
         backends=[
             _result(each, measured, wish=wish, config=config, ceilings=ceilings)
@@ -226,13 +231,13 @@ def _model(
 
 
 def _measured(
-    subject: Subject, found: list[Case], *, wish: Wish, pictures: Pictures
+    subject: Candidate, found: list[BenchmarkCase], *, wish: BenchmarkOptions, pictures: Pictures
 ) -> list[_Measured]:
     """Return the runs of all cases, in turns, every one in its own process."""
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         workers = []
         for case in found:
-            wish.told(f"{subject.name}: {case.backend} {case.precision}")
+            wish.on_progress(f"{subject.name}: {case.backend} {case.precision}")
             job = {"job": "engine", "bundle": str(case.bundle.folder)}
             job |= {"backend": case.backend, "precision": case.precision}
             workers.append(stack.enter_context(Worker(job, threads=wish.threads)))
@@ -242,7 +247,7 @@ def _measured(
                 min(_WARM_UP_PX, side) if small else side for side in (wish.height, wish.width)
             )
             worker.ask({"ask": "run", **dict(zip(("height", "width"), sides, strict=True))})
-        wish.told(f"{subject.name}: {wish.rounds} rounds")
+        wish.on_progress(f"{subject.name}: {wish.rounds} rounds")
         seconds = run_alternately(
             workers,
             wish=wish,
@@ -251,19 +256,19 @@ def _measured(
             ),
         )
         held = [worker.ask({"ask": "memory"})["bytes"] for worker in workers]
-        wish.told(f"{subject.name}: accuracy")
+        wish.on_progress(f"{subject.name}: accuracy")
         costs = _costs(subject, found, workers=workers, pictures=pictures, folder=Path(folder))
     return [_Measured(*row) for row in zip(found, seconds, held, costs, strict=True)]
 
 
 def _costs(
-    subject: Subject,
-    found: list[Case],
+    subject: Candidate,
+    found: list[BenchmarkCase],
     *,
     workers: list[Worker],
     pictures: Pictures,
     folder: Path,
-) -> list[Cost | None]:
+) -> list[AccuracyCost | None]:
     """Return what each case costs against the model's own `reference`."""
     own = [case.backend == REFERENCE and not case.twin for case in found]
     if not any(own):
@@ -282,7 +287,7 @@ def _result(
     each: _Measured,
     measured: list[_Measured],
     *,
-    wish: Wish,
+    wish: BenchmarkOptions,
     config: ModelConfig,
     ceilings: list[CeilingResult],
 ) -> BackendResult:
@@ -303,7 +308,7 @@ def _result(
         None,
     )
     median_s = statistics.median(each.seconds)
-    gflop = work(config, collapsed=each.case.form == "collapsed").gflop_per_lr_mp
+    gflop = network_cost(config, collapsed=each.case.form == "collapsed").gflop_per_lr_mp
     gflops_per_s = gflop * wish.height * wish.width / 1e6 / median_s
     return BackendResult(
         backend=each.case.backend,

@@ -41,7 +41,7 @@ LIBRARIES = {
 
 @final
 @dataclass(frozen=True)
-class Shape:
+class KernelShape:
     """One operation, repeated as a chain: every output is the next input.
 
     Attributes:
@@ -84,7 +84,7 @@ class Shape:
 class ChainMaker(Protocol):
     """What every module of the table offers."""
 
-    def make(self, shape: Shape, precision: Precision) -> Chain | None:
+    def make(self, shape: KernelShape, precision: Precision) -> Chain | None:
         """Return a chain ready to run; None where the library has no such one here."""
         ...
 
@@ -96,18 +96,18 @@ def libraries() -> list[str]:
     ]
 
 
-def shapes(channels: set[int]) -> list[Shape]:
+def shapes(channels: set[int]) -> list[KernelShape]:
     """Return what to measure: the matrix product, and convolutions of all those widths."""
     widths = sorted({STANDARD_CHANNELS, *channels}, reverse=True)
-    pictures = [Shape("convolution", PICTURE_SIDE, width) for width in widths]
-    return [Shape("matmul", MATRIX_SIDE), *pictures]
+    pictures = [KernelShape("convolution", PICTURE_SIDE, width) for width in widths]
+    return [KernelShape("matmul", MATRIX_SIDE), *pictures]
 
 
 def measure(
     library: str, *, operation: Operation, side: int, channels: int, precision: Precision
 ) -> float | None:
     """Return the median GFLOP/s of a chain; None where the library has no such one."""
-    shape = Shape(operation, side, channels)
+    shape = KernelShape(operation, side, channels)
     maker = cast("ChainMaker", import_module(LIBRARIES[library].module))
     chain = maker.make(shape, precision)
     if chain is None:

@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import Any
 
 from d2csr.engine.backends.base import Precision
-from d2csr.speed.peak_flops import Chain, Shape
+from d2csr.speed.peak_flops import Chain, KernelShape
 from d2csr.speed.worker import cores
 
 
-def make(shape: Shape, precision: Precision) -> Chain | None:
+def make(shape: KernelShape, precision: Precision) -> Chain | None:
     """Return a chain; None for other precisions than float32."""
     if precision != "fp32":
         return None
@@ -20,7 +20,7 @@ def make(shape: Shape, precision: Precision) -> Chain | None:
     return lambda: session.run(None, feed)
 
 
-def _graph(shape: Shape) -> bytes:
+def _graph(shape: KernelShape) -> bytes:
     """Return the chain as an ONNX file's contents."""
     onnx: Any = import_module("onnx")
     size = list(shape.start().shape)

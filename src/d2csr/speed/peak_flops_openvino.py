@@ -5,13 +5,13 @@ import openvino
 from openvino import Model, Node, opset13
 
 from d2csr.engine.backends.base import Precision
-from d2csr.speed.peak_flops import Chain, Shape
+from d2csr.speed.peak_flops import Chain, KernelShape
 
 _HINTS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "int8": openvino.Type.bf16}
 _LIMIT = 4.0  # of quantised values; those of the chain are mostly below
 
 
-def make(shape: Shape, precision: Precision) -> Chain | None:
+def make(shape: KernelShape, precision: Precision) -> Chain | None:
     """Return a compiled chain; None where this processor lacks the precision."""
     core = openvino.Core()
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -30,7 +30,7 @@ def make(shape: Shape, precision: Precision) -> Chain | None:
     return lambda: request.infer([tensor], share_inputs=True, share_outputs=True)
 
 
-def _link(node: Node, shape: Shape, *, quantised: bool) -> Node:
+def _link(node: Node, shape: KernelShape, *, quantised: bool) -> Node:
     weights: Node = opset13.constant(shape.weights())
     if quantised:
         node, weights = _quantised(node, levels=256), _quantised(weights, levels=255)

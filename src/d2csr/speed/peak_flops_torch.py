@@ -5,15 +5,17 @@ from importlib import import_module
 from typing import Any
 
 from d2csr.engine.backends.base import Precision
-from d2csr.speed.peak_flops import Chain, Shape
+from d2csr.speed.peak_flops import Chain, KernelShape
 
 
-def make(shape: Shape, precision: Precision) -> Chain | None:
+def make(shape: KernelShape, precision: Precision) -> Chain | None:
     """Return a chain; None for int8, which eager PyTorch lacks."""
     return chain(shape, precision, prepare=lambda module: module)
 
 
-def chain(shape: Shape, precision: Precision, *, prepare: Callable[[Any], Any]) -> Chain | None:
+def chain(
+    shape: KernelShape, precision: Precision, *, prepare: Callable[[Any], Any]
+) -> Chain | None:
     """Return a chain that `prepare`, given it as a module, makes ready."""
     if precision == "int8":
         return None

@@ -7,10 +7,10 @@ from typing import Any
 
 from d2csr.engine.backends.base import Precision
 from d2csr.speed import peak_flops_torch
-from d2csr.speed.peak_flops import Chain, Shape
+from d2csr.speed.peak_flops import Chain, KernelShape
 
 
-def make(shape: Shape, precision: Precision) -> Chain | None:
+def make(shape: KernelShape, precision: Precision) -> Chain | None:
     """Return a chain; None for int8, for products (nothing there to fuse), or no C++ compiler."""
     if shape.operation == "matmul" or shutil.which(os.environ.get("CXX", "g++")) is None:
         return None

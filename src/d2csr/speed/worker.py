@@ -15,7 +15,7 @@ from typing import Any, final
 from d2csr.core.errors import D2csrError, UsageError
 
 Values = dict[str, Any]
-Answer = Callable[[Values], Values]
+Handler = Callable[[Values], Values]
 
 _OWN_COMMAND = (sys.executable, "-m", "d2csr.speed.worker_main")
 
@@ -34,12 +34,12 @@ class Worker:
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         try:
-            self.opened = self.ask({"threads": threads, **job})
+            self.opened = self.request({"threads": threads, **job})
         except BaseException:
             self.close()
             raise
 
-    def ask(self, request: Values) -> Values:
+    def request(self, request: Values) -> Values:
         """Return the answer to a request.
 
         Raises:
@@ -83,7 +83,7 @@ class Worker:
         self.close()
 
 
-def serve(prepare: Callable[[Values], Answer]) -> None:
+def serve(prepare: Callable[[Values], Handler]) -> None:
     """Prepare the job of the first line, answer all others; to be run by the worker's process.
 
     Args:
@@ -91,12 +91,12 @@ def serve(prepare: Callable[[Values], Answer]) -> None:
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print there, too
-    answer: Answer | None = None
+    answer: Handler | None = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if answer is None:
-                keep_to_threads(request.pop("threads"))
+                limit_threads(request.pop("threads"))
                 answer, values = prepare(request), {}
             else:
                 values = answer(request)
@@ -105,7 +105,7 @@ def serve(prepare: Callable[[Values], Answer]) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
 
-def keep_to_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
     """Hold this process to so many cores, for all libraries loaded later."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if hasattr(os, "sched_setaffinity"):

@@ -6,31 +6,31 @@ from pathlib import Path
 import numpy as np
 
 from d2csr.core.bundle import read_bundle
-from d2csr.core.memory import forget_peak, peak_bytes, resident_bytes
+from d2csr.core.memory import peak_bytes, reset_peak_rss, resident_bytes
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import Precision
 from d2csr.images.reader import read_rgb8
 from d2csr.speed import peak_flops
-from d2csr.speed.worker import Answer, Values, serve
+from d2csr.speed.worker import Handler, Values, serve
 
 
-def prepare(job: Values) -> Answer:
+def prepare(job: Values) -> Handler:
     """Return what answers requests on a job; its field `job` says which."""
     return {"engine": _engine, "ceiling": _ceiling}[job.pop("job")](**job)
 
 
-def _engine(*, bundle: str, backend: str, precision: Precision) -> Answer:
+def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
     """Return the answers of a model: seconds of a run, memory, and SR of a picture."""
     engine = open_engine(
         read_bundle(Path(bundle)), backend=backend, device="cpu", precision=precision
     )
-    forget_peak()
+    reset_peak_rss()
     idle = resident_bytes()
 
     def run(*, height: int, width: int) -> Values:
         lr01 = np.random.default_rng(0).random((height, width, 3), np.float32)
         begun = time.perf_counter()
-        for _band in engine.bands(lr01):
+        for _band in engine.iter_strips(lr01):
             pass  # what a writer would take from here
         return {"seconds": time.perf_counter() - begun}
 
@@ -43,7 +43,7 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Answer:
         lr01 = read_rgb8(Path(picture)).astype(np.float32) / np.float32(255)
         height = 0
         with Path(save).open("wb") as file:
-            for band in engine.bands(lr01):
+            for band in engine.iter_strips(lr01):
                 file.write(np.ascontiguousarray(band.output.sr).data)
                 height += band.output.sr.shape[0]
         scale = engine.bundle.card.scale
@@ -53,7 +53,7 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Answer:
     return lambda request: asked[request.pop("ask")](**request)
 
 
-def _ceiling(*, library: str) -> Answer:
+def _ceiling(*, library: str) -> Handler:
     """Return the answers of a library: GFLOP/s of a shape in a precision, or None."""
     return lambda request: {"gflops_per_s": peak_flops.measure(library, **request)}
 

@@ -29,7 +29,7 @@ Precision = Literal["auto", "bf16", "fp32", "fp64"]
 
 
 @dataclass(frozen=True)
-class Devices:
+class DistributedContext:
     """This process's device and its place among the processes of the run."""
 
     device: torch.device
@@ -37,11 +37,11 @@ class Devices:
     world: int = 1
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Return whether this process writes files and talks."""
         return self.rank == 0
 
-    def share_gradients(self, parameters: list[nn.Parameter]) -> None:
+    def all_reduce_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Average the gradients over all processes, in one message."""
         if self.world == 1:
             return
@@ -66,7 +66,7 @@ class Devices:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def gathered(self, value: Told) -> list[Told]:
+    def all_gather(self, value: Told) -> list[Told]:
         """Return what every process says, the first one's word first."""
         if self.world == 1:
             return [value]
@@ -84,7 +84,7 @@ def device_at(index: int) -> torch.device:
     return device
 
 
-def resolved_precision(precision: Precision, device: torch.device) -> Precision:
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Return `auto` as what the processor has: bf16 where it multiplies it, or else fp32."""
     if precision != "auto":
         return precision
@@ -106,7 +106,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
 
 @contextmanager
-def asked_to_stop(*, tell: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
+def graceful_shutdown(*, tell: Callable[[], None] = lambda: None) -> Iterator[list[int]]:
     """Yield a list that SIGTERM or SIGINT fills; `tell` passes each on to whoever does the work."""
     asked: list[int] = []
 
@@ -125,7 +125,7 @@ def asked_to_stop(*, tell: Callable[[], None] = lambda: None) -> Iterator[list[i
 _PATIENCE_S = 10  # for processes that a fault in another leaves waiting at a message
 
 
-class Order(NamedTuple):
+class ProcessTask(NamedTuple):
     """What every process of a run is to do."""
 
     work: Callable[..., None]
@@ -137,13 +137,13 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def processes(devices: int) -> int:
+def world_size(devices: int) -> int:
     """Return how many processes train: torchrun's, where it started us, or one a device."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else devices
 
 
-def run_on_devices(order: Order, devices: int) -> None:
-    """Run `work(Devices, *arguments)` here, in several processes, or as torchrun placed us.
+def launch(order: ProcessTask, devices: int) -> None:
+    """Run `work(DistributedContext, *arguments)` here, in several processes, or as torchrun placed us.
 
     Raises:
         UsageError: more devices than there are, or `--devices` beside torchrun.
@@ -155,7 +155,7 @@ def run_on_devices(order: Order, devices: int) -> None:
             raise UsageError("--devices", problem, remedy="Leave it out.")
         _run_in_group(order)
     elif devices == 1:
-        order.work(Devices(device_at(0)), *order.arguments)
+        order.work(DistributedContext(device_at(0)), *order.arguments)
     elif torch.cuda.is_available() and devices > torch.cuda.device_count():
         problem = f"{devices} asked for, {torch.cuda.device_count()} there"
         raise UsageError("--devices", problem, remedy="Ask for fewer.")
@@ -163,7 +163,7 @@ def run_on_devices(order: Order, devices: int) -> None:
         _run_here(order, devices)
 
 
-def _run_here(order: Order, devices: int) -> None:
+def _run_here(order: ProcessTask, devices: int) -> None:
     """Start one process a device, pass on to them a wish to stop, and end as they do."""
     place = {
         "MASTER_ADDR": "127.0.0.1",
@@ -178,7 +178,7 @@ def _run_here(order: Order, devices: int) -> None:
             if process.is_alive():
                 process.terminate()
 
-    with asked_to_stop(tell=tell) as asked:
+    with graceful_shutdown(tell=tell) as asked:
         context: ProcessContext = spawn(  # pyright: ignore[reportAssignmentType] - joined: None
             _spawned, args=(order, place, faults), nprocs=devices, join=False
         )
@@ -222,17 +222,17 @@ def _spawned(rank: int, *told: Any) -> None:
             faults.put((type(fault), fault.where, fault.problem, fault.remedy))
             raise
 
-    _run_in_group(Order(work, order.arguments))
+    _run_in_group(ProcessTask(work, order.arguments))
 
 
-def _run_in_group(order: Order) -> None:
+def _run_in_group(order: ProcessTask) -> None:
     """Join the process group that the environment describes, and work."""
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     device = device_at(int(os.environ["LOCAL_RANK"]))
     backend = "nccl" if device.type == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, rank=rank, world_size=world)
     try:
-        order.work(Devices(device, rank, world), *order.arguments)
+        order.work(DistributedContext(device, rank, world), *order.arguments)
     finally:
         torch.distributed.destroy_process_group()
 

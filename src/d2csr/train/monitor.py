@@ -21,8 +21,8 @@ from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocols import score
-from d2csr.models.d2csr import D2CSR, Output
-from d2csr.train.trainer import Average, Run
+from d2csr.models.d2csr import D2CSR, D2CSROutput
+from d2csr.train.trainer import EMA, Trainer
 
 PROTOCOL = "y"
 
@@ -37,14 +37,14 @@ class Validator:
         self.device = device
         self.network = D2CSR(config).to(device).eval()
 
-    def psnr_db(self, average: Average) -> tuple[float, list[float]]:
+    def psnr_db(self, average: EMA) -> tuple[float, list[float]]:
         """Return the mean PSNR of the fused pictures, and of each leaf's predictions."""
         self.network.load_state_dict(average.tensors)
         rows = [self._scores(lr, hr) for lr, hr in self.pairs]
         sr, *leaves = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
         return sr, leaves
 
-    def output(self, lr: np.ndarray) -> Output:
+    def output(self, lr: np.ndarray) -> D2CSROutput:
         """Return what the network says of one 8-bit RGB picture."""
         image = torch.tensor(lr, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
         with torch.inference_mode():
@@ -60,10 +60,10 @@ class Validator:
 LOG = "log.jsonl"
 
 
-class Watch:
+class TrainingMonitor:
     """Follows a run; on every process but the first it stays silent."""
 
-    def __init__(self, run: Run, validator: Validator | None, *, console: Console) -> None:
+    def __init__(self, run: Trainer, validator: Validator | None, *, console: Console) -> None:
         """Open the log, cut back to what the run's checkpoint knows, and TensorBoard."""
         self.run, self.validator, self.console = run, validator, console
         self._log = _reopened(run.folder / LOG, run.step)
@@ -81,7 +81,7 @@ class Watch:
             run.stage.kind, total=run.recipe.steps, completed=run.step, rate=""
         )
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "TrainingMonitor":
         """Show the progress bar."""
         self._progress.start()
         return self
@@ -94,7 +94,7 @@ class Watch:
 
     def after_step(self, row: Mapping[str, float]) -> None:
         """Note a step that is done; `row` holds its losses and rate."""
-        step, pace = self.run.step, self.run.recipe.pace
+        step, pace = self.run.step, self.run.recipe.intervals
         self._progress.update(self._task, completed=step, description=self.run.stage.kind)
         if step % pace.log == 0:
             self._note_speed(row)

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from d2csr.core.errors import CheckpointError
-from d2csr.train.recipe import OptimizerPart, StagePart
+from d2csr.train.recipe import OptimizerConfig, StageConfig
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 Named = list[tuple[str, nn.Parameter]]
 
 
-def make_optimizer(named: Named, settings: OptimizerPart) -> torch.optim.Adam:
+def make_optimizer(named: Named, settings: OptimizerConfig) -> torch.optim.Adam:
     """Return Adam over the parameters a stage trains; its rate is set at every step."""
     return torch.optim.Adam(
         [parameter for _, parameter in named],
@@ -25,7 +25,7 @@ def make_optimizer(named: Named, settings: OptimizerPart) -> torch.optim.Adam:
     )
 
 
-def learning_rate(stage: StagePart, step: int) -> float:
+def learning_rate(stage: StageConfig, step: int) -> float:
     """Return the rate at a step of the stage, counted from 0."""
     warmup = min(1.0, (step + 1) / stage.warmup) if stage.warmup else 1.0
     if stage.schedule == "cosine":

@@ -14,18 +14,18 @@ from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeErro
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pixel_cache import is_cached, open_cache
-from d2csr.data.sampling import CropSampler, Loader
+from d2csr.data.sampling import CropLoader, CropSampler
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.distributed import Devices, processes, resolved_precision
+from d2csr.train.distributed import DistributedContext, resolve_precision, world_size
 from d2csr.train.recipe import Recipe, read_recipe
-from d2csr.train.trainer import Run
+from d2csr.train.trainer import Trainer
 
 RECIPE = "recipe.yaml"
 
 
-def check_place(recipe: Recipe, folder: Path, *, resume: bool) -> None:
+def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
     """Refuse a folder that another run holds, or a resume with another recipe.
 
     Raises:
@@ -45,7 +45,7 @@ def check_place(recipe: Recipe, folder: Path, *, resume: bool) -> None:
         raise RecipeError(folder, problem, remedy="Resume with the same, or begin a new run.")
 
 
-def keep_recipe(recipe: Recipe, folder: Path) -> None:
+def save_recipe(recipe: Recipe, folder: Path) -> None:
     """Write the recipe, defaults and all, into the run's folder.
 
     Raises:
@@ -60,7 +60,7 @@ def keep_recipe(recipe: Recipe, folder: Path) -> None:
         ) from fault
 
 
-def checked_pairs(
+def load_valid_pairs(
     place: str, *, scale: int, split: str, patch_px: int | None = None, mask_limit: float = 0.0
 ) -> Manifest:
     """Return the pairs at a place, of a split where the place has splits, all of them sound.
@@ -68,7 +68,7 @@ def checked_pairs(
     Raises:
         DataError: nothing there, several splits but not this one, or faults; all are named.
     """
-    path = expanded(place)
+    path = expand_path(place)
     manifest = open_pairs(path, scale=scale)
     splits = {pair.split for pair in manifest.pairs}
     if split not in splits and len(splits) > 1:
@@ -91,7 +91,7 @@ def _faults(manifest: Manifest, *, patch_px: int | None, mask_limit: float) -> l
     return check_pairs(manifest, patch_px=patch_px, mask_limit=mask_limit, decode=decode)
 
 
-def expanded(place: str) -> Path:
+def expand_path(place: str) -> Path:
     """Return a recipe's path with `$NAME` and `~` filled in.
 
     Raises:
@@ -104,7 +104,7 @@ def expanded(place: str) -> Path:
     return Path(path).expanduser()
 
 
-def make_loader(recipe: Recipe, pairs: Manifest, *, devices: Devices) -> Loader:
+def make_loader(recipe: Recipe, pairs: Manifest, *, devices: DistributedContext) -> CropLoader:
     """Return the crops that this process trains on."""
     sampler = CropSampler(
         open_cache(pairs, cache_folder()),
@@ -114,25 +114,25 @@ def make_loader(recipe: Recipe, pairs: Manifest, *, devices: Devices) -> Loader:
         seed=recipe.seed,
         mask_limit=recipe.data.mask_limit,
     )
-    return Loader(sampler, rank=devices.rank, world=devices.world)
+    return CropLoader(sampler, rank=devices.rank, world=devices.world)
 
 
-def make_run(recipe: Recipe, folder: Path, *, devices: Devices) -> Run:
+def make_run(recipe: Recipe, folder: Path, *, devices: DistributedContext) -> Trainer:
     """Return the run, where it stands: at its newest checkpoint, or at the start.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or of another precision.
         UsageError: not all processes find the same checkpoint.
     """
-    precision = resolved_precision(recipe.precision, devices.device)
+    precision = resolve_precision(recipe.precision, devices.device)
     network = initial_network(recipe).to(devices.device)
     network.to(torch.float64 if precision == "fp64" else torch.float32)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
-    run = Run(recipe, folder, network=network, devices=devices, precision=precision)
+    run = Trainer(recipe, folder, network=network, devices=devices, precision=precision)
     if recipe.initial is not None:
-        run.earlier_steps = trained_steps(expanded(recipe.initial))
+        run.earlier_steps = trained_steps(expand_path(recipe.initial))
     run.resume()
-    steps = devices.gathered(run.step)
+    steps = devices.all_gather(run.step)
     if len(set(steps)) > 1:
         problem = f"the processes stand at different steps: {', '.join(map(str, steps))}"
         remedy = "--out must be a folder that all machines share."
@@ -151,7 +151,7 @@ def initial_network(recipe: Recipe) -> D2CSR:
     torch.manual_seed(recipe.seed)
     if recipe.initial is None:
         return D2CSR(config).train()
-    path = expanded(recipe.initial)
+    path = expand_path(recipe.initial)
     given = load_network(path)
     # the window holds no weights, and a finished model has the one it is used with
     there = replace(given.config, pooling_px=config.pooling_px)
@@ -177,7 +177,7 @@ def check_devices(recipe: Recipe, devices: int) -> None:
     """
     if devices < 1:
         raise UsageError("--devices", f"is {devices}", remedy="Give 1 or more.")
-    world = processes(devices)
+    world = world_size(devices)
     if world == 1:
         return
     if recipe.loss.triplet.statistics == "batch":

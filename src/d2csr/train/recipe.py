@@ -13,20 +13,20 @@ from d2csr.core.config import Base, ModelConfig, TailBorder, preset
 from d2csr.core.errors import D2csrError, RecipeError
 from d2csr.core.yaml_config import read_settings
 from d2csr.losses.reconstruction import ReconstructionName
-from d2csr.losses.triplet import AlphaSchedule, Luma, Statistics, TripletSettings
+from d2csr.losses.triplet import AlphaSchedule, Luma, Statistics, TripletConfig
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 StageKind = Literal["divergence", "convergence", "joint", "together"]
 
 
-class Part(BaseModel):
+class ConfigBase(BaseModel):
     """A part of the recipe: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelPart(Part):
+class ModelPart(ConfigBase):
     """The network: a preset, and what differs from it; see `core.config.ModelConfig`."""
 
     scale: Literal[2, 3, 4, 8]
@@ -59,7 +59,7 @@ class ModelPart(Part):
         return ModelConfig.from_dict({**preset(self.preset, self.scale).to_dict(), **chosen})
 
 
-class DataPart(Part):
+class DataConfig(ConfigBase):
     """Where the pairs lie, and how crops are cut from them.
 
     Attributes:
@@ -77,8 +77,8 @@ class DataPart(Part):
     mask_limit: Share = 0.0
 
 
-class TripletPart(Part):
-    """The triplet term; see `losses.triplet.TripletSettings`."""
+class TripletPart(ConfigBase):
+    """The triplet term; see `losses.triplet.TripletConfig`."""
 
     margins: tuple[float, ...] = (5e-5, 2e-5)
     theta: float = 0.8
@@ -86,12 +86,12 @@ class TripletPart(Part):
     statistics: Statistics = "image"
     absolute: bool = True
 
-    def settings(self) -> TripletSettings:
+    def settings(self) -> TripletConfig:
         """Return the settings that the loss takes."""
-        return TripletSettings(**self.model_dump())
+        return TripletConfig(**self.model_dump())
 
 
-class AlphaPart(Part):
+class AlphaConfig(ConfigBase):
     """The weight of the triplet term over the steps; see `losses.triplet.AlphaSchedule`."""
 
     alpha: float = 0.0
@@ -105,7 +105,7 @@ class AlphaPart(Part):
         return AlphaSchedule(**self.model_dump())
 
 
-class LossPart(Part):
+class LossConfig(ConfigBase):
     """What is minimised.
 
     Attributes:
@@ -117,11 +117,11 @@ class LossPart(Part):
 
     reconstruction: ReconstructionName = "mse"
     triplet: TripletPart = TripletPart()
-    alpha: AlphaPart = AlphaPart()
+    alpha: AlphaConfig = AlphaConfig()
     branch_weight: float = Field(default=1.0, ge=0)
 
 
-class StagePart(Part):
+class StageConfig(ConfigBase):
     """One stage: which network is trained, for how long, at which rate.
 
     Attributes:
@@ -145,13 +145,13 @@ class StagePart(Part):
     warmup: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _halving_has_a_length(self) -> "StagePart":
+    def _halving_has_a_length(self) -> "StageConfig":
         if (self.schedule == "halving") != (self.halve_every is not None):
             raise ValueError("halve_every belongs to schedule: halving, and is needed there")
         return self
 
 
-class OptimizerPart(Part):
+class OptimizerConfig(ConfigBase):
     """Adam's settings.
 
     Attributes:
@@ -169,7 +169,7 @@ class OptimizerPart(Part):
     average: float = Field(default=0.999, ge=0, lt=1)
 
 
-class PacePart(Part):
+class IntervalsConfig(ConfigBase):
     """How often things happen, in steps.
 
     Attributes:
@@ -187,7 +187,7 @@ class PacePart(Part):
     keep: Count = 2
 
 
-class Recipe(Part):
+class Recipe(ConfigBase):
     """A whole run.
 
     Attributes:
@@ -206,11 +206,11 @@ class Recipe(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
     model: ModelPart
-    data: DataPart
-    loss: LossPart = LossPart()
-    stages: tuple[StagePart, ...]
-    optimizer: OptimizerPart = OptimizerPart()
-    pace: PacePart = PacePart()
+    data: DataConfig
+    loss: LossConfig = LossConfig()
+    stages: tuple[StageConfig, ...]
+    optimizer: OptimizerConfig = OptimizerConfig()
+    intervals: IntervalsConfig = IntervalsConfig()
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
     compile: bool = False
     test_pooling_px: Count | None = None

@@ -9,36 +9,36 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from d2csr.checkpoint.io import BEST, BUNDLE, MODEL, read_file
-from d2csr.core.bundle import CardFacts
+from d2csr.checkpoint.io import BEST, BUNDLE, MODEL_FILE, read_file
+from d2csr.core.bundle import ModelMetadata
 from d2csr.core.manifest import Manifest
 from d2csr.core.results import write_results
 from d2csr.data.pairs import load_pair
-from d2csr.evaluate.checks import Extras
+from d2csr.evaluate.checks import EvaluationOptions
 from d2csr.evaluate.evaluate import card_figures, evaluate_models
 from d2csr.evaluate.tables import print_results
-from d2csr.export.bundle_writer import export_bundle, set_figures
+from d2csr.export.bundle_writer import export_bundle, update_scores
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.distributed import Devices, Order, is_first_process, run_on_devices
+from d2csr.train.distributed import DistributedContext, ProcessTask, is_first_process, launch
 from d2csr.train.loop import compile_network, fit
-from d2csr.train.monitor import PROTOCOL, Validator, Watch
+from d2csr.train.monitor import PROTOCOL, TrainingMonitor, Validator
 from d2csr.train.preflight import (
     check_devices,
-    check_place,
-    checked_pairs,
-    expanded,
-    keep_recipe,
+    check_run_folder,
+    expand_path,
+    load_valid_pairs,
     make_loader,
     make_run,
+    save_recipe,
 )
 from d2csr.train.recipe import Recipe, read_recipe
-from d2csr.train.trainer import Run, machine
+from d2csr.train.trainer import Trainer, machine
 
 RESULTS = "results.json"
 _COMPARED = 2  # pictures that bundle and network are compared on
 
 
-def finish(run: Run, pairs: Manifest, *, validation: Manifest | None) -> None:
+def finish(run: Trainer, pairs: Manifest, *, validation: Manifest | None) -> None:
     """Export the run's bundle and, where there are validation pairs, print and keep its scores."""
     pictures = (validation or pairs).pairs[:_COMPARED]
     folder = run.folder / BUNDLE
@@ -50,30 +50,32 @@ def finish(run: Run, pairs: Manifest, *, validation: Manifest | None) -> None:
     )
     if validation is None or run.recipe.data.validate_on is None:
         return
-    place = expanded(run.recipe.data.validate_on)
+    place = expand_path(run.recipe.data.validate_on)
     splits = {pair.split for pair in validation.pairs}
-    extras = Extras(split=splits.pop() or None) if len(splits) == 1 else Extras()
+    extras = (
+        EvaluationOptions(split=splits.pop() or None) if len(splits) == 1 else EvaluationOptions()
+    )
     results = evaluate_models(
         (str(folder),), place, protocols=(PROTOCOL,), scale=pairs.scale, extras=extras
     )
     write_results(results, run.folder / RESULTS)
-    set_figures(folder, card_figures(results, model=str(folder), data="validation pairs"))
+    update_scores(folder, card_figures(results, model=str(folder), data="validation pairs"))
     print_results(results)
 
 
-def best_network(run: Run) -> D2CSR:
+def best_network(run: Trainer) -> D2CSR:
     """Return the network with the run's best weights; without validation, the averaged ones."""
-    path = run.folder / BEST / MODEL
+    path = run.folder / BEST / MODEL_FILE
     tensors = read_file(path)[0] if path.is_file() else run.average.tensors
     network = D2CSR(run.recipe.finished_config())
     network.load_state_dict(tensors)
     return network.to("cpu", torch.float32).eval()
 
 
-def card_facts(run: Run) -> CardFacts:
+def card_facts(run: Trainer) -> ModelMetadata:
     """Return what the run knows of its model."""
     recipe = run.recipe
-    return CardFacts(
+    return ModelMetadata(
         name=recipe.name,
         licence=recipe.licence,
         data=recipe.data_note,
@@ -86,7 +88,7 @@ def card_facts(run: Run) -> CardFacts:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """What every process of a run is told."""
 
     recipe: Recipe
@@ -121,9 +123,9 @@ def train(
     recipe = _placed(read_recipe(recipe_path), data=data, validate_on=validate_on)
     check_devices(recipe, devices)
     if is_first_process():
-        check_place(recipe, out, resume=resume)
+        check_run_folder(recipe, out, resume=resume)
     scale, validation = recipe.model.scale, None
-    pairs = checked_pairs(
+    pairs = load_valid_pairs(
         recipe.data.train,
         scale=scale,
         split="train",
@@ -132,16 +134,16 @@ def train(
     )
     if recipe.data.validate_on is not None:
         place = recipe.data.validate_on
-        validation = checked_pairs(place, scale=scale, split="val")
+        validation = load_valid_pairs(place, scale=scale, split="val")
     if is_first_process():
-        keep_recipe(recipe, out)
-    job = Job(recipe, out, pairs, validation, resume)
-    run_on_devices(Order(train_here, (job,)), devices)
+        save_recipe(recipe, out)
+    job = TrainJob(recipe, out, pairs, validation, resume)
+    launch(ProcessTask(run_process, (job,)), devices)
 
 
-def train_here(devices: Devices, job: Job) -> None:
+def run_process(devices: DistributedContext, job: TrainJob) -> None:
     """Do one process's part of a run; the first one writes, talks and finishes."""
-    console = Console(stderr=True, quiet=not devices.is_first)
+    console = Console(stderr=True, quiet=not devices.is_main_process)
     run = make_run(job.recipe, job.folder, devices=devices)
     if run.step:
         console.print(f"going on at step {run.step} of {job.recipe.steps}")
@@ -151,13 +153,13 @@ def train_here(devices: Devices, job: Job) -> None:
     loader = make_loader(job.recipe, job.train, devices=devices)
     if job.recipe.compile:
         compile_network(run.network, device=devices.device, console=console)
-    if not devices.is_first:
+    if not devices.is_main_process:
         fit(run, loader, watch=None)
         return
     validator = None
     if job.validation is not None:
         validator = Validator(job.validation, job.recipe.finished_config(), device=devices.device)
-    with Watch(run, validator, console=console) as watch:
+    with TrainingMonitor(run, validator, console=console) as watch:
         whole = fit(run, loader, watch=watch)
     if whole:
         finish(run, job.train, validation=job.validation)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from d2csr.checkpoint.io import (
     BEST,
     CHECKPOINTS,
-    EMA,
-    MODEL,
-    OPTIMIZER,
+    EMA_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
     last_checkpoint,
     read_file,
     read_state,
@@ -27,13 +27,13 @@ from d2csr.checkpoint.io import (
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError
 from d2csr.models.d2csr import D2CSR
-from d2csr.train.distributed import Devices, Precision
+from d2csr.train.distributed import DistributedContext, Precision
 from d2csr.train.optim import make_optimizer, optimizer_tensors, restore_optimizer
-from d2csr.train.recipe import Recipe, StagePart
+from d2csr.train.recipe import Recipe, StageConfig
 from d2csr.train.stages import trained_parameters
 
 
-class Average:
+class EMA:
     """The averaged weights of a network."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -62,7 +62,7 @@ class Best:
     psnr_db: float = float("-inf")
 
 
-class Run:
+class Trainer:
     """Everything that changes while training, and the recipe that doesn't."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Run:
         folder: Path,
         *,
         network: D2CSR,
-        devices: Devices,
+        devices: DistributedContext,
         precision: Precision,
     ) -> None:
         """Stand before step 0 with the network's weights."""
@@ -79,14 +79,14 @@ class Run:
         self.devices = devices
         self.precision: Precision = precision
         self.network = network
-        self.average = Average(network, recipe.optimizer.average)
+        self.average = EMA(network, recipe.optimizer.average)
         self.best = Best()
         self.step = 0
         self.earlier_steps = 0  # behind the weights it began with
         self._enter_stage()
 
     @property
-    def stage(self) -> StagePart:
+    def stage(self) -> StageConfig:
         """Return the stage that the next step belongs to."""
         return self.recipe.stages[self._stage]
 
@@ -113,12 +113,12 @@ class Run:
         """Write a checkpoint of the current place, and drop the oldest beyond those kept."""
         folder = self.folder / CHECKPOINTS / f"step-{self.step:08d}"
         tensors = {
-            MODEL: self.network.state_dict(),
-            EMA: self.average.tensors,
-            OPTIMIZER: optimizer_tensors(self.optimizer, self._named),
+            MODEL_FILE: self.network.state_dict(),
+            EMA_FILE: self.average.tensors,
+            OPTIMIZER_FILE: optimizer_tensors(self.optimizer, self._named),
         }
         self._write(folder, tensors, config=self.network.config)
-        for old in sorted(folder.parent.glob("step-*"))[: -self.recipe.pace.keep]:
+        for old in sorted(folder.parent.glob("step-*"))[: -self.recipe.intervals.keep]:
             shutil.rmtree(old)
         return folder
 
@@ -126,7 +126,7 @@ class Run:
         """Keep the averaged weights as the best of the run."""
         self.best = Best(self.step, psnr_db)
         config = self.recipe.finished_config()
-        self._write(self.folder / BEST, {MODEL: self.average.tensors}, config=config)
+        self._write(self.folder / BEST, {MODEL_FILE: self.average.tensors}, config=config)
 
     def resume(self) -> bool:
         """Take over the newest checkpoint, if there is one; return whether there was.
@@ -146,13 +146,13 @@ class Run:
         self.step = state["step"]
         self.earlier_steps = state.get("earlier_steps", self.earlier_steps)
         self.best = Best(**state["best"])
-        tensors, _ = read_file(folder / MODEL)
+        tensors, _ = read_file(folder / MODEL_FILE)
         self.network.load_state_dict(tensors)
-        average, _ = read_file(folder / EMA)
+        average, _ = read_file(folder / EMA_FILE)
         self.average.load(average)
         self._enter_stage()
         if self.stage_step:
-            saved, _ = read_file(folder / OPTIMIZER)
+            saved, _ = read_file(folder / OPTIMIZER_FILE)
             restore_optimizer(self.optimizer, self._named, tensors=saved)
         return True
 

@@ -9,14 +9,14 @@ from d2csr.core.bundle import Bundle
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.engine.engine import Engine
-from d2csr.images.formats import Layout, losses_of
-from d2csr.images.reader import picture_size
+from d2csr.images.formats import PixelFormat, format_limitations
+from d2csr.images.reader import read_size
 from d2csr.upscale.jobs import is_one_file, plan_jobs
-from d2csr.upscale.journal import DoneList
-from d2csr.upscale.options import Compute, Job, Wanted
-from d2csr.upscale.pipeline import PICTURE_FAULTS, picture_fault
-from d2csr.upscale.report import print_line, print_record, say
-from d2csr.upscale.run import Manner, settings_of
+from d2csr.upscale.journal import Journal
+from d2csr.upscale.options import ComputeOptions, Job, OutputOptions
+from d2csr.upscale.pipeline import IMAGE_ERRORS, to_image_error
+from d2csr.upscale.report import print_line, print_record, print_stderr
+from d2csr.upscale.run import BatchOptions, run_fingerprint
 
 _LR_BYTES = 12 + 8  # a pixel: three floats, and at most what the file has
 _SUM_BYTES = 12  # a pixel of SR: three floats
@@ -24,7 +24,7 @@ _SUM_BYTES = 12  # a pixel of SR: three floats
 
 @final
 @dataclass(frozen=True)
-class Forecast:
+class DryRunItem:
     """What would become of one picture.
 
     Attributes:
@@ -65,14 +65,14 @@ class Forecast:
         return f"{text}: {self.plan}, about {self.memory_bytes / 2**20:.0f} MiB"
 
 
-def tell_forecast(
+def run_dry(
     inputs: Sequence[Path],
     out: Path,
     *,
     bundle: Bundle,
-    wanted: Wanted,
-    compute: Compute,
-    manner: Manner,
+    wanted: OutputOptions,
+    compute: ComputeOptions,
+    manner: BatchOptions,
 ) -> int:
     """Print what `upscale_files` would do with the same arguments, and return its exit code.
 
@@ -81,18 +81,18 @@ def tell_forecast(
     """
     jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=bundle.card.config.leaves)
     engine = compute.open(bundle)
-    settings = settings_of(bundle, wanted, compute=compute)
-    done = DoneList(out) if manner.resume and not is_one_file(out) else None
-    found: list[Forecast] = []
+    settings = run_fingerprint(bundle, wanted, compute=compute)
+    done = Journal(out) if manner.resume and not is_one_file(out) else None
+    found: list[DryRunItem] = []
     for job in jobs:
         try:
             forecast = _forecast(job, engine, wanted=wanted, limit_mp=compute.limit_mp)
-            if done is not None and done.holds(
+            if done is not None and done.is_complete(
                 job.target, input_sha256=sha256_file(job.source), settings=settings
             ):
                 forecast = replace(forecast, files=())
-        except PICTURE_FAULTS as error:
-            faults.append(picture_fault(job.source, error))
+        except IMAGE_ERRORS as error:
+            faults.append(to_image_error(job.source, error))
             continue
         found.append(forecast)
         if manner.records:
@@ -100,24 +100,24 @@ def tell_forecast(
         else:
             print_line(forecast.as_text())
     for fault in faults:
-        say(f"error: {fault}")
+        print_stderr(f"error: {fault}")
     if not faults:
         return 0
     return 1 if found else 2
 
 
-def _forecast(job: Job, engine: Engine, *, wanted: Wanted, limit_mp: float) -> Forecast:
+def _forecast(job: Job, engine: Engine, *, wanted: OutputOptions, limit_mp: float) -> DryRunItem:
     """Return what would become of one picture that is to do, from its header.
 
     Raises:
         D2csrError: it can't be read, or its result not be written.
     """
     card, summed = engine.bundle.card, _SUM_BYTES if wanted.self_ensemble else 0
-    lr_size = picture_size(job.source, limit_mp=limit_mp)
+    lr_size = read_size(job.source, limit_mp=limit_mp)
     sr_size = wanted.size.of(lr_size, scale=card.scale)
     plan = engine.plan(lr_size.height, lr_size.width)
-    losses_of(Layout(), job.target, size=sr_size)
-    return Forecast(
+    format_limitations(PixelFormat(), job.target, size=sr_size)
+    return DryRunItem(
         job,
         files=tuple(job.files(wanted, card.config.leaves)),
         lr_size=lr_size,

@@ -14,21 +14,21 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from d2csr.core.geometry import TURNS, Size, turned
-from d2csr.engine.engine import BandOutput, Engine, disagreement
-from d2csr.engine.flat_regions import ColourGuard
-from d2csr.images.reader import Picture
+from d2csr.core.geometry import TURNS, Size, dihedral_transform
+from d2csr.engine.engine import Engine, StripOutput, disagreement
+from d2csr.engine.flat_regions import FlatRegionBlend
+from d2csr.images.reader import DecodedImage
 from d2csr.images.resize import resize_bicubic
 from d2csr.upscale.heatmap import heatmap
-from d2csr.upscale.options import Job, Wanted, resampled
-from d2csr.upscale.transparency import filled
+from d2csr.upscale.options import Job, OutputOptions, resample_rows
+from d2csr.upscale.transparency import fill_transparent
 
 Stored = np.ndarray[Any, np.dtype[Any]]  # uint8 or uint16, as the file has it
 Rgb01 = Float32[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True)
-class PixelKind:
+class StoredPixels:
     """What a file's pixels are.
 
     Attributes:
@@ -52,14 +52,14 @@ class PixelKind:
         return scaled.clip(0, self.top).astype(self.dtype)
 
 
-def kind_of(pixels: Shaped[np.ndarray, "h w c"]) -> PixelKind:
+def kind_of(pixels: Shaped[np.ndarray, "h w c"]) -> StoredPixels:
     """Return the kind of a picture's pixels, alpha aside."""
     bands = pixels.shape[2]
     colourless = all(np.array_equal(pixels[..., 0], pixels[..., band]) for band in range(1, bands))
-    return PixelKind(pixels.dtype, bands, colourless)
+    return StoredPixels(pixels.dtype, bands, colourless)
 
 
-def engine_colour(
+def to_engine_rgb(
     pixels: Shaped[np.ndarray, "h w c"], alpha: Shaped[np.ndarray, "h w"] | None
 ) -> Rgb01:
     """Return colour as the engine takes it, filled in where alpha hides it; gray is repeated."""
@@ -68,19 +68,19 @@ def engine_colour(
     colour /= top
     if alpha is None:
         return colour
-    return filled(colour, alpha.astype(np.float32) / top)
+    return fill_transparent(colour, alpha.astype(np.float32) / top)
 
 
-def engine_gray(gray: Shaped[np.ndarray, "h w"]) -> Rgb01:
+def gray_to_engine_rgb(gray: Shaped[np.ndarray, "h w"]) -> Rgb01:
     """Return one band as the engine takes it."""
     values = gray.astype(np.float32) / np.float32(np.iinfo(gray.dtype).max)
     return np.repeat(values[..., None], 3, axis=2)
 
 
-def file_rows(
+def to_file_rows(
     sr01: Float32[np.ndarray, "rows sw 3"],
     *,
-    kind: PixelKind,
+    kind: StoredPixels,
     alpha: Shaped[np.ndarray, "rows sw"] | None,
 ) -> Shaped[np.ndarray, "rows sw c"]:
     """Return rows of SR as they are stored, alpha behind the colour.
@@ -111,14 +111,18 @@ def self_ensemble(
     height, width, _ = lr01.shape
     total = np.zeros((scale * height, scale * width, 3), np.float32)
     for turn in range(TURNS):
-        seen = turned(total, turn)  # a view: the turn's rows top to bottom, wherever they lie
-        for first, part in engine.bands(np.ascontiguousarray(turned(lr01, turn)), warned=warned):
+        seen = dihedral_transform(
+            total, turn
+        )  # a view: the turn's rows top to bottom, wherever they lie
+        for first, part in engine.iter_strips(
+            np.ascontiguousarray(dihedral_transform(lr01, turn)), warned=warned
+        ):
             seen[first : first + part.sr.shape[0]] += part.sr
     total /= np.float32(TURNS)
     return total
 
 
-# Shown as yellow, as `Wanted` says: fixed, so that maps of different pictures compare.
+# Shown as yellow, as `OutputOptions` says: fixed, so that maps of different pictures compare.
 _DISAGREEMENT_TOP = 4.0  # grey levels
 _WEIGHT_TOP = 2.0  # equal shares
 
@@ -126,7 +130,7 @@ StoredRows = np.ndarray[Any, np.dtype[Any]]  # (rows, w, c), as files hold them
 SrRows = Float32[np.ndarray, "rows sw 3"]
 
 
-class Piece(NamedTuple):
+class RowBlock(NamedTuple):
     """Rows for one of a picture's files."""
 
     file: Path
@@ -135,7 +139,7 @@ class Piece(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Enlargement:
+class ImageUpscaler:
     """One picture, the engine, and what is wanted.
 
     Attributes:
@@ -148,8 +152,8 @@ class Enlargement:
 
     job: Job
     engine: Engine
-    wanted: Wanted
-    picture: Picture
+    wanted: OutputOptions
+    picture: DecodedImage
     warned: list[str] = field(default_factory=list)
 
     @property
@@ -171,13 +175,13 @@ class Enlargement:
         """Return the files that are made, SR first."""
         return list(self.job.files(self.wanted, self.engine.bundle.card.config.leaves))
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[RowBlock]:
         """Yield the rows of every file, each file's from top to bottom."""
         alpha = self._out_alpha()
-        lr01 = engine_colour(self.picture.pixels, self.picture.alpha)
+        lr01 = to_engine_rgb(self.picture.pixels, self.picture.alpha)
         if self.wanted.bicubic:
             yield from self._bicubic(lr01, alpha=alpha)
-        beside: list[Piece] = []
+        beside: list[RowBlock] = []
         for piece in self._stored(
             self.job.target, self._sr(lr01, beside=beside, alpha=alpha), alpha=alpha
         ):
@@ -185,53 +189,49 @@ class Enlargement:
             yield from beside
             beside.clear()
 
-    def _bicubic(self, lr01: Rgb01, *, alpha: StoredRows | None) -> Iterator[Piece]:
+    def _bicubic(self, lr01: Rgb01, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
         """Yield the bicubic enlargement; of 8-bit RGB the field's own, rounded as that is."""
         file, size, pixels = self.job.bicubic(), self.out_size, self.picture.pixels
         if alpha is None and pixels.dtype == np.uint8 and pixels.shape[2] == 3:
-            yield Piece(file, resize_bicubic(pixels, scale=(size.height, size.width)))
+            yield RowBlock(file, resize_bicubic(pixels, scale=(size.height, size.width)))
             return
-        enlarged = resampled([lr01], size=self.lr_size, wanted=size)
+        enlarged = resample_rows([lr01], size=self.lr_size, wanted=size)
         yield from self._stored(file, enlarged, alpha=alpha)
 
     def _sr(
-        self, lr01: Rgb01, *, beside: list[Piece] | None, alpha: StoredRows | None
+        self, lr01: Rgb01, *, beside: list[RowBlock] | None, alpha: StoredRows | None
     ) -> Iterator[SrRows]:
         """Yield SR rows of the wanted size; pieces of the files beside SR are added to a list."""
 
         def bands() -> Iterator[SrRows]:
-            for band in self.engine.bands(lr01, warned=self.warned.append):
+            for band in self.engine.iter_strips(lr01, warned=self.warned.append):
                 if beside is not None:
                     beside.extend(self._beside(band, alpha=alpha))
-                yield guard.guarded(band.output.sr, first_row=band.first_row)
+                yield guard.blend(band.output.sr, first_row=band.first_row)
 
-        guard = ColourGuard(lr01, scale=self._scale)
+        guard = FlatRegionBlend(lr01, scale=self._scale)
         rows = (
-            [
-                guard.guarded(
-                    self_ensemble(self.engine, lr01, warned=self.warned.append), first_row=0
-                )
-            ]
+            [guard.blend(self_ensemble(self.engine, lr01, warned=self.warned.append), first_row=0)]
             if self.wanted.self_ensemble
             else bands()
         )
-        return resampled(rows, size=self.lr_size.times(self._scale), wanted=self.out_size)
+        return resample_rows(rows, size=self.lr_size.times(self._scale), wanted=self.out_size)
 
-    def _beside(self, band: BandOutput, *, alpha: StoredRows | None) -> Iterator[Piece]:
+    def _beside(self, band: StripOutput, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
         """Yield the predictions, their weights and their disagreement as far as wanted."""
         job, wanted, (first, output) = self.job, self.wanted, band
         last, leaves = first + len(output.sr), len(output.weights)
         for leaf in range(leaves):
             if wanted.predictions:
                 under = None if alpha is None else alpha[first:last]
-                rows = file_rows(output.predictions[leaf], kind=self._kind, alpha=under)
-                yield Piece(job.prediction(leaf), rows)
+                rows = to_file_rows(output.predictions[leaf], kind=self._kind, alpha=under)
+                yield RowBlock(job.prediction(leaf), rows)
             if wanted.weight_maps:
                 rows = heatmap(output.weights[leaf], top=_WEIGHT_TOP / leaves)
-                yield Piece(job.weight_map(leaf), rows)
+                yield RowBlock(job.weight_map(leaf), rows)
         if wanted.disagreement:
             rows = heatmap(disagreement(output), top=_DISAGREEMENT_TOP)
-            yield Piece(job.disagreement(), rows)
+            yield RowBlock(job.disagreement(), rows)
 
     def _out_alpha(self) -> StoredRows | None:
         """Return alpha enlarged like a gray picture, whole; None where there is none."""
@@ -239,21 +239,21 @@ class Enlargement:
             return None
         if self.picture.alpha.min() == self._kind.top:
             return np.full(self.out_size[::-1], self._kind.top, self.picture.alpha.dtype)
-        sr = self._sr(engine_gray(self.picture.alpha), beside=None, alpha=None)
+        sr = self._sr(gray_to_engine_rgb(self.picture.alpha), beside=None, alpha=None)
         return np.concatenate([self._kind.stored(rows.mean(axis=2)) for rows in sr])
 
     def _stored(
         self, file: Path, sr: Iterable[SrRows], *, alpha: StoredRows | None
-    ) -> Iterator[Piece]:
+    ) -> Iterator[RowBlock]:
         first = 0
         for rows in sr:
             last = first + len(rows)
             under = None if alpha is None else alpha[first:last]
-            yield Piece(file, file_rows(rows, kind=self._kind, alpha=under))
+            yield RowBlock(file, to_file_rows(rows, kind=self._kind, alpha=under))
             first = last
 
     @cached_property
-    def _kind(self) -> PixelKind:
+    def _kind(self) -> StoredPixels:
         return kind_of(self.picture.pixels)
 
     @property

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from d2csr.core.errors import D2csrError, ImageError, UsageError
 from d2csr.images.formats import is_image_name
-from d2csr.upscale.options import WRITABLE, Job, Wanted
+from d2csr.upscale.options import WRITABLE, Job, OutputOptions
 
 _UNWRITABLE = (".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
 Found = tuple[Path, Path]  # a picture, and its path in the tree of the outputs
 
 
 def plan_jobs(
-    inputs: Sequence[Path], out: Path, *, wanted: Wanted, leaves: int
+    inputs: Sequence[Path], out: Path, *, wanted: OutputOptions, leaves: int
 ) -> tuple[list[Job], list[D2csrError]]:
     """Return what to enlarge, in order, and which inputs can't be.
 
@@ -43,12 +43,12 @@ def plan_jobs(
             remedy = "Give a folder for several pictures."
             raise UsageError(out, "is the name of one file", remedy=remedy)
     else:
-        jobs = [Job(source, target_place(out / place, wanted)) for source, place in found]
+        jobs = [Job(source, output_path(out / place, wanted)) for source, place in found]
     _refuse_clashes(jobs, wanted, leaves=leaves)
     return jobs, faults
 
 
-def _refuse_names(out: Path, wanted: Wanted) -> None:
+def _refuse_names(out: Path, wanted: OutputOptions) -> None:
     """Refuse what no file can be called."""
     if {"/", os.sep} & set(wanted.suffix):
         problem = f"{wanted.suffix!r} holds a path separator"
@@ -88,7 +88,7 @@ def is_one_file(out: Path) -> bool:
     return out.suffix.lower() in WRITABLE and not out.is_dir()
 
 
-def _named(out: Path, wanted: Wanted) -> Path:
+def _named(out: Path, wanted: OutputOptions) -> Path:
     """Return the file that `out` names, after checking that the options don't name another."""
     if wanted.suffix or wanted.ext not in {"png", out.suffix[1:].lower()}:
         remedy = "Leave --suffix and --ext out, or give a folder."
@@ -96,14 +96,14 @@ def _named(out: Path, wanted: Wanted) -> Path:
     return out
 
 
-def target_place(place: Path, wanted: Wanted) -> Path:
+def output_path(place: Path, wanted: OutputOptions) -> Path:
     """Return where a picture's SR goes; what can't be written becomes PNG."""
     kept = place.suffix if place.suffix.lower() in WRITABLE else ".png"
     ending = kept if wanted.ext == "same" else f".{wanted.ext}"
     return place.with_name(f"{place.stem}{wanted.suffix}{ending}")
 
 
-def _refuse_clashes(jobs: Sequence[Job], wanted: Wanted, *, leaves: int) -> None:
+def _refuse_clashes(jobs: Sequence[Job], wanted: OutputOptions, *, leaves: int) -> None:
     """Refuse two sources for one file, and a file that is itself a source."""
     sources = {job.source.resolve(): job.source for job in jobs}
     writers: dict[Path, Path] = {}

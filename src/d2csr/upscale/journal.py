@@ -16,7 +16,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class DoneFile:
+class FileRecord:
     """A file that was written: its place in the folder of results, and what is in it."""
 
     path: str
@@ -25,7 +25,7 @@ class DoneFile:
 
 
 @dataclass(frozen=True)
-class Done:
+class JournalEntry:
     """A finished picture.
 
     Attributes:
@@ -36,11 +36,11 @@ class Done:
 
     input_sha256: str
     settings: str
-    files: tuple[DoneFile, ...]
+    files: tuple[FileRecord, ...]
 
 
 @final
-class DoneList:
+class Journal:
     """Finished pictures by SR file, as read from a folder of results; lines are only added.
 
     A line is written and flushed after its files are in place. One torn by a kill is passed over,
@@ -51,21 +51,21 @@ class DoneList:
         """Read the list of a folder; it may not be there yet."""
         self._folder, self._path = folder, folder / LIST_NAME
         self._lock = threading.Lock()
-        self._done: dict[str, Done] = {}
+        self._done: dict[str, JournalEntry] = {}
         for done in _read(self._path):
             self._done[done.files[0].path] = done
 
-    def find(self, place: str) -> Done | None:
+    def find(self, place: str) -> JournalEntry | None:
         """Return what is noted of the SR file at a place in the folder, looked at or not."""
         return self._done.get(place)
 
-    def holds(self, target: Path, *, input_sha256: str, settings: str) -> bool:
+    def is_complete(self, target: Path, *, input_sha256: str, settings: str) -> bool:
         """Return whether a picture needn't be done again: same input, same settings, files whole.
 
         Args:
             target: its SR file.
             input_sha256: hash of the input as it is now.
-            settings: as in `Done`.
+            settings: as in `JournalEntry`.
         """
         done = self.find(self._place(target))
         if done is None or (done.input_sha256, done.settings) != (input_sha256, settings):
@@ -74,9 +74,9 @@ class DoneList:
 
     def add(self, files: Iterable[Path], *, input_sha256: str, settings: str) -> None:
         """Note a picture whose files are in place, SR first."""
-        self.note(Done(input_sha256, settings, described(files, self._folder)))
+        self.append(JournalEntry(input_sha256, settings, describe_files(files, self._folder)))
 
-    def note(self, done: Done) -> None:
+    def append(self, done: JournalEntry) -> None:
         """Add a line; threads may call this together."""
         line = json.dumps({"version": _VERSION, **asdict(done)}) + "\n"
         with self._lock:
@@ -97,10 +97,10 @@ class DoneList:
         return _place(file, self._folder)
 
 
-def described(files: Iterable[Path], folder: Path) -> tuple[DoneFile, ...]:
+def describe_files(files: Iterable[Path], folder: Path) -> tuple[FileRecord, ...]:
     """Return what is in files, and their places in a folder."""
     return tuple(
-        DoneFile(_place(file, folder), file.stat().st_size, sha256_file(file)) for file in files
+        FileRecord(_place(file, folder), file.stat().st_size, sha256_file(file)) for file in files
     )
 
 
@@ -114,7 +114,7 @@ def _place(file: Path, folder: Path) -> str:
     return Path(os.path.relpath(file, folder)).as_posix()
 
 
-def _read(path: Path) -> list[Done]:
+def _read(path: Path) -> list[JournalEntry]:
     """Return the lines that are whole and of this version."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -123,13 +123,13 @@ def _read(path: Path) -> list[Done]:
     return [done for line in text.splitlines() if (done := _parsed(line)) is not None]
 
 
-def _parsed(line: str) -> Done | None:
+def _parsed(line: str) -> JournalEntry | None:
     try:
         values = json.loads(line)
         if values["version"] != _VERSION:
             return None
-        files = tuple(DoneFile(**file) for file in values["files"])
-        return Done(values["input_sha256"], values["settings"], files) if files else None
+        files = tuple(FileRecord(**file) for file in values["files"])
+        return JournalEntry(values["input_sha256"], values["settings"], files) if files else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -139,7 +139,7 @@ def _last_byte(file: Any) -> bytes:
     return file.read(1)
 
 
-def _is_whole(path: Path, file: DoneFile) -> bool:
+def _is_whole(path: Path, file: FileRecord) -> bool:
     try:
         return path.stat().st_size == file.bytes and sha256_file(path) == file.sha256
     except OSError:

@@ -17,10 +17,10 @@ from jaxtyping import Float, Float32, Int
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
-from d2csr.engine.backends.base import AskedPrecision
+from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.images.formats import DEFAULT_LIMIT_MP, FORMATS, WRITABLE_FORMATS
-from d2csr.images.resize import cubic_taps
+from d2csr.images.resize import cubic_weights
 
 Rows = Float32[np.ndarray, "rows w c"]
 _REMEDY = "Give a number above 0."
@@ -73,10 +73,10 @@ class OutputSize:
         return Size(self.width or width, self.height or height)
 
 
-MODELS_OWN = OutputSize()
+NATIVE_SIZE = OutputSize()
 
 
-def resampled(bands: Iterable[Rows], *, size: Size, wanted: Size) -> Iterator[Rows]:
+def resample_rows(bands: Iterable[Rows], *, size: Size, wanted: Size) -> Iterator[Rows]:
     """Yield the rows of a resampled picture while those of the picture come in, top to bottom.
 
     Bicubic as MATLAB's imresize with its antialiasing, in floats throughout; only the rows under
@@ -113,7 +113,7 @@ def _taps(
     length: int, out_length: int
 ) -> tuple[Int[np.ndarray, "out taps"], Float[np.ndarray, "out taps"]]:
     """Return places and weights, without taps that weigh nothing anywhere."""
-    places, weights = cubic_taps(length, out_length, factor=out_length / length)
+    places, weights = cubic_weights(length, out_length, factor=out_length / length)
     used = weights.any(axis=0)
     return places[:, used], weights[:, used].astype(np.float32)
 
@@ -140,7 +140,7 @@ WRITABLE = tuple(suffix for name in WRITABLE_FORMATS for suffix in FORMATS[name]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """Files wanted for each picture.
 
     Attributes:
@@ -163,7 +163,7 @@ class Wanted:
     disagreement: bool = False
     bicubic: bool = False
     self_ensemble: bool = False
-    size: OutputSize = MODELS_OWN
+    size: OutputSize = NATIVE_SIZE
 
     def __post_init__(self) -> None:
         """Refuse maps that SR would not be made from.
@@ -171,7 +171,7 @@ class Wanted:
         Raises:
             UsageError: the predictions are asked for, but SR is made from more than them.
         """
-        if self.needs_predictions and (self.self_ensemble or self.size != MODELS_OWN):
+        if self.needs_predictions and (self.self_ensemble or self.size != NATIVE_SIZE):
             problem = "are of one run, at the model's own size"
             remedy = "Leave -x, --outscale, --width and --height out."
             raise UsageError("predictions, weight maps and disagreement", problem, remedy=remedy)
@@ -187,7 +187,7 @@ class Wanted:
         return {name: values[name] for name in values if name not in {"suffix", "ext"}}
 
 
-SR_ONLY = Wanted()
+DEFAULT_OUTPUT = OutputOptions()
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class Job:
         """Return whether one of the picture's files shows numbers, not the picture."""
         return file == self.disagreement() or file.name.startswith(f"{self.target.stem}_weight_")
 
-    def files(self, wanted: Wanted, leaves: int) -> Iterator[Path]:
+    def files(self, wanted: OutputOptions, leaves: int) -> Iterator[Path]:
         """Yield every file that will be written for this picture."""
         yield self.target
         if wanted.bicubic:
@@ -245,7 +245,7 @@ _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?)B?")
 
 
 @dataclass(frozen=True)
-class Compute:
+class ComputeOptions:
     """What to compute with.
 
     Attributes:
@@ -258,7 +258,7 @@ class Compute:
 
     backend: str = "auto"
     device: str = "auto"
-    precision: AskedPrecision = "auto"
+    precision: PrecisionChoice = "auto"
     memory: int | None = None
     limit_mp: float = DEFAULT_LIMIT_MP
 
@@ -278,7 +278,7 @@ class Compute:
         )
 
 
-AUTOMATIC = Compute()
+DEFAULT_COMPUTE = ComputeOptions()
 
 
 def parse_bytes(text: str) -> int:

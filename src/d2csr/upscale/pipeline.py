@@ -23,14 +23,14 @@ from d2csr.core.errors import BundleError, D2csrError, ImageError, UsageError
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.engine.engine import Engine
-from d2csr.images.formats import DEFAULT_LIMIT_MP, Layout, losses_of
+from d2csr.images.formats import DEFAULT_LIMIT_MP, PixelFormat, format_limitations
 from d2csr.images.metadata import NOTHING_KEPT
-from d2csr.images.reader import Picture, picture_size, read_picture
-from d2csr.images.writer import StripWriter
-from d2csr.upscale.image_upscaler import Enlargement, Piece
-from d2csr.upscale.journal import DoneList
-from d2csr.upscale.options import Job, Wanted
-from d2csr.upscale.report import Bar, PictureReport, Stopwatch, Teller
+from d2csr.images.reader import DecodedImage, read_image, read_size
+from d2csr.images.writer import ImageWriter
+from d2csr.upscale.image_upscaler import ImageUpscaler, RowBlock
+from d2csr.upscale.journal import Journal
+from d2csr.upscale.options import Job, OutputOptions
+from d2csr.upscale.report import ImageReport, ProgressBar, Reporter, Stopwatch
 
 _ITEMS_AHEAD = 2
 
@@ -38,7 +38,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def done_ahead(
+def prefetch(
     items: Iterable[Item],
     work: Callable[[Item], Result],
     *,
@@ -73,13 +73,13 @@ def done_ahead(
         pool.shutdown(cancel_futures=True)
 
 
-_MAP = Layout(colours=3, alpha=False, bits=8)
+_MAP = PixelFormat(colours=3, alpha=False, bits=8)
 
 
 @contextmanager
-def open_sheets(
-    job: Job, files: list[Path], *, picture: Picture, size: Size
-) -> Iterator[Mapping[Path, StripWriter]]:
+def open_writers(
+    job: Job, files: list[Path], *, picture: DecodedImage, size: Size
+) -> Iterator[Mapping[Path, ImageWriter]]:
     """Yield a writer for each of a picture's files; SR gets its name last.
 
     If the block fails, none of them is left.
@@ -94,7 +94,7 @@ def open_sheets(
         writers = {}
         for file in files:
             is_map = job.is_map(file)
-            writer = StripWriter(
+            writer = ImageWriter(
                 file,
                 size=size,
                 layout=_MAP if is_map else picture.layout,
@@ -105,19 +105,19 @@ def open_sheets(
         yield writers
 
 
-def losses(job: Job, *, picture: Picture, size: Size) -> tuple[str, ...]:
+def losses(job: Job, *, picture: DecodedImage, size: Size) -> tuple[str, ...]:
     """Return what of a picture its SR file can't carry, a sentence each.
 
     Raises:
         ImageError: it is too large for the format.
     """
-    return losses_of(picture.layout, job.target, size=size)
+    return format_limitations(picture.layout, job.target, size=size)
 
 
-PICTURE_FAULTS = (D2csrError, MemoryError, OSError)
+IMAGE_ERRORS = (D2csrError, MemoryError, OSError)
 
 
-def picture_fault(source: Path, error: BaseException) -> D2csrError:
+def to_image_error(source: Path, error: BaseException) -> D2csrError:
     """Return a fault of the tuple above as one to tell the user."""
     if isinstance(error, MemoryError):
         remedy = "Give a smaller picture, or a part of it, or less --memory."
@@ -224,7 +224,7 @@ class Decoded:
     job: Job
     watch: Stopwatch
     input_sha256: str
-    picture: Picture
+    picture: DecodedImage
 
 
 @final
@@ -243,10 +243,10 @@ class Pipeline:
         limit_mp: the largest picture taken, in millions of pixels.
     """
 
-    wanted: Wanted
-    teller: Teller
-    bar: Bar
-    done: DoneList | None = None
+    wanted: OutputOptions
+    teller: Reporter
+    bar: ProgressBar
+    done: Journal | None = None
     settings: str = ""
     resume: bool = False
     memory: int | None = None
@@ -268,12 +268,12 @@ class Pipeline:
         encoding: deque[Future[None]] = deque()
         pool = ThreadPoolExecutor(_ENCODERS, thread_name_prefix="encode")
         try:
-            for decoded in done_ahead(jobs, self._decode, cost=self._cost, limit=self._ahead()):
+            for decoded in prefetch(jobs, self._decode, cost=self._cost, limit=self._ahead()):
                 opened = engine()
-                if isinstance(decoded, PictureReport):
+                if isinstance(decoded, ImageReport):
                     self._tell(decoded)
                     continue
-                enlargement = Enlargement(decoded.job, opened, self.wanted, decoded.picture)
+                enlargement = ImageUpscaler(decoded.job, opened, self.wanted, decoded.picture)
                 if (report := self._refused(enlargement, decoded)) is not None:
                     self._tell(report)
                     continue
@@ -293,12 +293,12 @@ class Pipeline:
     def _cost(self, job: Job) -> int:
         """Return at most how many bytes a picture takes; 0 where its header can't be read."""
         try:
-            size = picture_size(job.source, limit_mp=self.limit_mp)
-        except PICTURE_FAULTS:
+            size = read_size(job.source, limit_mp=self.limit_mp)
+        except IMAGE_ERRORS:
             return 0  # reading it will tell
         return size.width * size.height * _PIXEL_BYTES
 
-    def _decode(self, job: Job) -> Decoded | PictureReport:
+    def _decode(self, job: Job) -> Decoded | ImageReport:
         """Return a job with its picture read, or why there is none: done before, or a fault."""
         watch, sha256 = Stopwatch(), ""
         try:
@@ -306,32 +306,32 @@ class Pipeline:
                 if self.done is not None and job.source.is_file():
                     sha256 = sha256_file(job.source)  # before the pixels: changed since, done again
                     if self.resume and self._is_done(job, sha256):
-                        return PictureReport(str(job.source), str(job.target), "unchanged")
-                picture = read_picture(job.source, limit_mp=self.limit_mp)
+                        return ImageReport(str(job.source), str(job.target), "unchanged")
+                picture = read_image(job.source, limit_mp=self.limit_mp)
                 return Decoded(job, watch, sha256, picture)
-        except PICTURE_FAULTS as error:
+        except IMAGE_ERRORS as error:
             return _failed(job, watch, error=error)
 
     def _is_done(self, job: Job, sha256: str) -> bool:
         known = self.done
-        return known is not None and known.holds(
+        return known is not None and known.is_complete(
             job.target, input_sha256=sha256, settings=self.settings
         )
 
-    def _refused(self, enlargement: Enlargement, decoded: Decoded) -> PictureReport | None:
+    def _refused(self, enlargement: ImageUpscaler, decoded: Decoded) -> ImageReport | None:
         """Return why the result can't be written, before any work; note what it can't carry."""
         job, size = decoded.job, enlargement.out_size
         try:
             enlargement.warned.extend(losses(job, picture=decoded.picture, size=size))
-        except PICTURE_FAULTS as error:
+        except IMAGE_ERRORS as error:
             return _failed(job, decoded.watch, error=error)
         return None
 
     def _enlarge(
-        self, enlargement: Enlargement, decoded: Decoded, *, pool: ThreadPoolExecutor
+        self, enlargement: ImageUpscaler, decoded: Decoded, *, pool: ThreadPoolExecutor
     ) -> "Future[None]":
         """Compute a picture's rows and return the writing of them, which may not be over."""
-        conveyor = Conveyor[Piece](places=_PIECES_WAITING)
+        conveyor = Conveyor[RowBlock](places=_PIECES_WAITING)
         writing = pool.submit(self._write, enlargement, conveyor, decoded=decoded)
         watch = decoded.watch
         try:
@@ -341,13 +341,13 @@ class Pipeline:
                     self._show(enlargement, piece)
         except LeftAloneError:
             pass  # the writing failed, and tells
-        except PICTURE_FAULTS as error:
+        except IMAGE_ERRORS as error:
             writing.result()  # it gives up, and leaves nothing
             self._tell(_failed(decoded.job, watch, error=error))
         return writing
 
     def _write(
-        self, enlargement: Enlargement, conveyor: Conveyor[Piece], *, decoded: Decoded
+        self, enlargement: ImageUpscaler, conveyor: Conveyor[RowBlock], *, decoded: Decoded
     ) -> None:
         """Write a picture's files, SR last, note it as done, and tell what came of it."""
         job, watch = decoded.job, decoded.watch
@@ -356,7 +356,7 @@ class Pipeline:
             with (
                 watch.timing("encode"),
                 conveyor.emptying() as pieces,
-                open_sheets(job, files, picture=picture, size=size) as sheets,
+                open_writers(job, files, picture=picture, size=size) as sheets,
             ):
                 for piece in watch.timed("waiting", pieces):
                     sheets[piece.file].write(piece.rows)
@@ -364,10 +364,10 @@ class Pipeline:
                 self.done.add(files, input_sha256=decoded.input_sha256, settings=self.settings)
         except LeftAloneError:
             return  # computing failed, and tells
-        except PICTURE_FAULTS as error:
+        except IMAGE_ERRORS as error:
             self._tell(_failed(job, watch, error=error))
             return
-        report = PictureReport(
+        report = ImageReport(
             str(job.source),
             str(job.target),
             "done",
@@ -379,7 +379,7 @@ class Pipeline:
         )
         self._tell(report)
 
-    def _show(self, enlargement: Enlargement, piece: Piece) -> None:
+    def _show(self, enlargement: ImageUpscaler, piece: RowBlock) -> None:
         if piece.file == enlargement.job.target:
             rows, width = piece.rows.shape[:2]
             share = rows / enlargement.out_size.height
@@ -387,16 +387,16 @@ class Pipeline:
                 input_bytes=round(share * _input_bytes(enlargement.job.source)), sr_px=rows * width
             )
 
-    def _tell(self, report: PictureReport) -> None:
+    def _tell(self, report: ImageReport) -> None:
         if report.status != "done":
             self.bar.advance(input_bytes=_input_bytes(Path(report.source)), sr_px=0)
         self.bar.finish()
-        self.teller.tell(report)
+        self.teller.report(report)
 
 
-def _failed(job: Job, watch: Stopwatch, *, error: BaseException) -> PictureReport:
-    fault = picture_fault(job.source, error)
-    return PictureReport(
+def _failed(job: Job, watch: Stopwatch, *, error: BaseException) -> ImageReport:
+    fault = to_image_error(job.source, error)
+    return ImageReport(
         str(job.source), str(job.target), "failed", seconds=_parts(watch), fault=fault
     )
 

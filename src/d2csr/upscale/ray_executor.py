@@ -18,18 +18,18 @@ from typing import final
 from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
 from d2csr.core.errors import D2csrError, ImageError, UsageError
 from d2csr.core.files import atomic_folder, cache_folder, sha256_file
-from d2csr.core.parallel import TRIES, Hands, cluster, refuse_without
-from d2csr.upscale.jobs import is_one_file, plan_jobs, target_place
-from d2csr.upscale.journal import LIST_NAME, Done, DoneList, described
-from d2csr.upscale.options import Compute, Job, Wanted
-from d2csr.upscale.pipeline import PICTURE_FAULTS, Pipeline, picture_fault
-from d2csr.upscale.report import Bar, PictureReport, Summary, Teller, say
-from d2csr.upscale.run import Manner, settings_of, sigterm_as_interrupt
-from d2csr.upscale.storage import fetch, fingerprint, found, is_url, joined, store
+from d2csr.core.parallel import MAX_ATTEMPTS, ActorPool, ray_session, require_packages
+from d2csr.upscale.jobs import is_one_file, output_path, plan_jobs
+from d2csr.upscale.journal import LIST_NAME, Journal, JournalEntry, describe_files
+from d2csr.upscale.options import ComputeOptions, Job, OutputOptions
+from d2csr.upscale.pipeline import IMAGE_ERRORS, Pipeline, to_image_error
+from d2csr.upscale.report import ImageReport, ProgressBar, Reporter, Summary, print_stderr
+from d2csr.upscale.run import BatchOptions, run_fingerprint, sigterm_as_interrupt
+from d2csr.upscale.storage import download, file_digest, is_url, join_url, list_images, upload
 
 
 @dataclass(frozen=True)
-class Errand:
+class RemoteJob:
     """A picture to be enlarged.
 
     Attributes:
@@ -40,11 +40,11 @@ class Errand:
 
     source: str
     place: str
-    known: Done | None = None
+    known: JournalEntry | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
+class RemoteResult:
     """What came of an errand; a fault is told apart, as exceptions of ours don't travel.
 
     Attributes:
@@ -53,17 +53,22 @@ class Answer:
         fault: where, problem, remedy.
     """
 
-    report: PictureReport
-    done: Done | None = None
+    report: ImageReport
+    done: JournalEntry | None = None
     fault: tuple[str, str, str] | None = None
 
 
 @final
-class Runner:
+class UpscaleWorker:
     """Enlarges one picture after the other with one engine; runs anywhere, alone."""
 
     def __init__(
-        self, files: Mapping[str, bytes], out: str, *, wanted: Wanted, compute: Compute
+        self,
+        files: Mapping[str, bytes],
+        out: str,
+        *,
+        wanted: OutputOptions,
+        compute: ComputeOptions,
     ) -> None:
         """Unpack the model and open its engine.
 
@@ -76,50 +81,50 @@ class Runner:
         self._engine = compute.open(read_bundle(_unpacked(files)))
         self._out, self._wanted, self._limit_mp = out, wanted, compute.limit_mp
 
-    def run(self, errand: Errand, settings: str) -> Answer:
+    def run(self, errand: RemoteJob, settings: str) -> RemoteResult:
         """Do one errand; pixels go from place to place by files, never by the answer.
 
         Args:
             errand: what to do.
             settings: hash of all that decides what the results hold.
         """
-        target = joined(self._out, errand.place)
+        target = join_url(self._out, errand.place)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "in" / PurePosixPath(errand.source).name
             try:
-                fetch(errand.source, source)
+                download(errand.source, source)
                 sha256 = sha256_file(source)
                 if self._is_done(errand, sha256, settings=settings):
-                    return Answer(
-                        PictureReport(errand.source, target, "unchanged", worker=os.getpid())
+                    return RemoteResult(
+                        ImageReport(errand.source, target, "unchanged", worker=os.getpid())
                     )
                 results = Path(folder) / "out"
                 report = self._enlarged(Job(source, results / errand.place))
                 if report.fault is not None:
                     raise report.fault
-                files = described(map(Path, report.files), results)
+                files = describe_files(map(Path, report.files), results)
                 for file in reversed(files):  # SR last
-                    store(results / file.path, joined(self._out, file.path))
-            except PICTURE_FAULTS as error:
-                return _failed(errand, target, fault=picture_fault(source, error))
-        places = tuple(joined(self._out, file.path) for file in files)
+                    upload(results / file.path, join_url(self._out, file.path))
+            except IMAGE_ERRORS as error:
+                return _failed(errand, target, fault=to_image_error(source, error))
+        places = tuple(join_url(self._out, file.path) for file in files)
         report = replace(
             report, source=errand.source, target=target, files=places, worker=os.getpid()
         )
-        return Answer(report, done=Done(sha256, settings, files))
+        return RemoteResult(report, done=JournalEntry(sha256, settings, files))
 
-    def _is_done(self, errand: Errand, sha256: str, *, settings: str) -> bool:
+    def _is_done(self, errand: RemoteJob, sha256: str, *, settings: str) -> bool:
         known = errand.known
         if known is None or (known.input_sha256, known.settings) != (sha256, settings):
             return False
         return all(
-            fingerprint(joined(self._out, file.path)) == (file.bytes, file.sha256)
+            file_digest(join_url(self._out, file.path)) == (file.bytes, file.sha256)
             for file in known.files
         )
 
-    def _enlarged(self, job: Job) -> PictureReport:
-        teller = Teller(quiet=True)
-        bar = Bar(None, pictures=1, input_bytes=0)
+    def _enlarged(self, job: Job) -> ImageReport:
+        teller = Reporter(quiet=True)
+        bar = ProgressBar(None, pictures=1, input_bytes=0)
         pipeline = Pipeline(self._wanted, teller, bar, limit_mp=self._limit_mp)
         pipeline.run([job], lambda: self._engine)
         return teller.pictures[0]
@@ -136,21 +141,21 @@ def _unpacked(files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def _failed(errand: Errand, target: str, *, fault: D2csrError) -> Answer:
+def _failed(errand: RemoteJob, target: str, *, fault: D2csrError) -> RemoteResult:
     """Return an answer that names the picture where it comes from, not its copy."""
     where = (
         errand.source if fault.where.endswith(PurePosixPath(errand.source).name) else fault.where
     )
-    report = PictureReport(errand.source, target, "failed", worker=os.getpid())
-    return Answer(report, fault=(where, fault.problem, fault.remedy))
+    report = ImageReport(errand.source, target, "failed", worker=os.getpid())
+    return RemoteResult(report, fault=(where, fault.problem, fault.remedy))
 
 
 _STORE_EVERY_S = 2.0
 
 
-def plan_errands(
-    inputs: Sequence[str], out: str, *, wanted: Wanted, bundle: Bundle
-) -> tuple[list[Errand], list[D2csrError]]:
+def plan_remote_jobs(
+    inputs: Sequence[str], out: str, *, wanted: OutputOptions, bundle: Bundle
+) -> tuple[list[RemoteJob], list[D2csrError]]:
     """Return what to enlarge, in order, and which inputs can't be.
 
     Raises:
@@ -169,19 +174,19 @@ def plan_errands(
         pictures, faults = [], []
         for each in inputs:
             try:
-                pictures += found(each)
+                pictures += list_images(each)
             except ImageError as fault:
                 faults.append(fault)
-        places = [target_place(Path(each.place), wanted).as_posix() for each in pictures]
+        places = [output_path(Path(each.place), wanted).as_posix() for each in pictures]
         sources = [each.url for each in pictures]
     if len(set(places)) < len(places):
         remedy = "Rename one, keep the formats with --ext same, or enlarge them apart."
         raise UsageError(out, "two pictures would become one file", remedy=remedy)
-    return [Errand(*each) for each in zip(sources, places, strict=True)], faults
+    return [RemoteJob(*each) for each in zip(sources, places, strict=True)], faults
 
 
 @final
-class NotedErrands:
+class RemoteJournal:
     """The list of what is done, in a folder by path or URL.
 
     Object storage can't add lines: there the list is kept here and stored whole every few seconds,
@@ -192,23 +197,23 @@ class NotedErrands:
         """Fetch the list, if there is one."""
         self._stored_at = time.monotonic()
         self._copy = tempfile.TemporaryDirectory() if is_url(out) else None
-        self._url = joined(out, LIST_NAME)
+        self._url = join_url(out, LIST_NAME)
         folder = Path(self._copy.name) if self._copy else Path(out)
         self._path = folder / LIST_NAME
         if self._copy:
             try:
-                fetch(self._url, self._path)
+                download(self._url, self._path)
             except ImageError:
                 self._path.unlink(missing_ok=True)  # there is none yet
-        self._done = DoneList(folder)
+        self._done = Journal(folder)
 
-    def find(self, place: str) -> Done | None:
+    def find(self, place: str) -> JournalEntry | None:
         """Return what is noted of an SR file."""
         return self._done.find(place)
 
-    def note(self, done: Done) -> None:
+    def append(self, done: JournalEntry) -> None:
         """Note an errand that is done."""
-        self._done.note(done)
+        self._done.append(done)
         if self._copy and time.monotonic() - self._stored_at > _STORE_EVERY_S:
             self._store()
 
@@ -220,7 +225,7 @@ class NotedErrands:
             self._copy.cleanup()
 
     def _store(self) -> None:
-        store(self._path, self._url)
+        upload(self._path, self._url)
         self._stored_at = time.monotonic()
 
 
@@ -229,9 +234,9 @@ def upscale_on_cluster(
     out: str,
     *,
     bundle: Bundle,
-    wanted: Wanted,
-    compute: Compute,
-    manner: Manner,
+    wanted: OutputOptions,
+    compute: ComputeOptions,
+    manner: BatchOptions,
 ) -> Summary:
     """Enlarge pictures by workers of a Ray cluster; else as `upscale_files` does, file for file.
 
@@ -249,24 +254,24 @@ def upscale_on_cluster(
     Raises:
         UsageError: Ray is not installed, no pictures, or names that clash.
     """
-    refuse_without("ray", "fsspec")
+    require_packages("ray", "fsspec")
     started, began_at = time.monotonic(), time.time()
     out = out if is_url(out) else str(Path(out).resolve())
-    settings = settings_of(bundle, wanted, compute=compute)
-    with closing(NotedErrands(out)) as noted:
-        errands, faults = plan_errands(inputs, out, wanted=wanted, bundle=bundle)
+    settings = run_fingerprint(bundle, wanted, compute=compute)
+    with closing(RemoteJournal(out)) as noted:
+        errands, faults = plan_remote_jobs(inputs, out, wanted=wanted, bundle=bundle)
         for fault in faults:
-            say(f"error: {fault}")
+            print_stderr(f"error: {fault}")
         if manner.resume:
             errands = [replace(each, known=noted.find(each.place)) for each in errands]
-        teller, interrupted = Teller(dict if manner.records else None), False
+        teller, interrupted = Reporter(dict if manner.records else None), False
         try:
-            with sigterm_as_interrupt(), cluster():
+            with sigterm_as_interrupt(), ray_session():
                 hands = _hands(bundle, out, wanted=wanted, compute=compute, settings=settings)
-                for answer in hands.work(errands, workers=manner.workers):
+                for answer in hands.map_unordered(errands, workers=manner.workers):
                     if answer.done is not None:
-                        noted.note(answer.done)
-                    teller.tell(_report(answer))
+                        noted.append(answer.done)
+                    teller.report(_report(answer))
         except KeyboardInterrupt:
             interrupted = True
     faults += [each.fault for each in teller.pictures if each.fault is not None]
@@ -282,21 +287,25 @@ def upscale_on_cluster(
 
 
 def _hands(
-    bundle: Bundle, out: str, *, wanted: Wanted, compute: Compute, settings: str
-) -> Hands[Errand, Answer]:
+    bundle: Bundle, out: str, *, wanted: OutputOptions, compute: ComputeOptions, settings: str
+) -> ActorPool[RemoteJob, RemoteResult]:
     """Return workers that get the model's files with what they are made of."""
     files = {name: (bundle.folder / name).read_bytes() for name in (CARD_NAME, *bundle.card.files)}
     named = {"wanted": wanted, "compute": compute}
-    return Hands(Runner, _given_up, made_with=(files, out), named=named, also=(settings,))
+    return ActorPool(
+        UpscaleWorker, _given_up, actor_args=(files, out), actor_kwargs=named, task_args=(settings,)
+    )
 
 
-def _given_up(errand: Errand) -> Answer:
-    report = PictureReport(errand.source, errand.place, "failed")
-    problem = f"{TRIES} workers died of it"
-    return Answer(report, fault=(errand.source, problem, "Try it on a machine with more memory."))
+def _given_up(errand: RemoteJob) -> RemoteResult:
+    report = ImageReport(errand.source, errand.place, "failed")
+    problem = f"{MAX_ATTEMPTS} workers died of it"
+    return RemoteResult(
+        report, fault=(errand.source, problem, "Try it on a machine with more memory.")
+    )
 
 
-def _report(answer: Answer) -> PictureReport:
+def _report(answer: RemoteResult) -> ImageReport:
     if answer.fault is None:
         return answer.report
     where, problem, remedy = answer.fault

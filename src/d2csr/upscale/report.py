@@ -22,7 +22,7 @@ Status = Literal["done", "unchanged", "failed"]
 
 
 @dataclass(frozen=True)
-class PictureReport:
+class ImageReport:
     """What came of one picture.
 
     Attributes:
@@ -83,7 +83,7 @@ class Summary:
 
     model: str
     scale: int
-    pictures: tuple[PictureReport, ...]
+    pictures: tuple[ImageReport, ...]
     faults: tuple[D2csrError, ...]
     seconds: Mapping[str, float]
     began_at: float
@@ -132,7 +132,7 @@ class Summary:
 
 
 @final
-class Teller:
+class Reporter:
     """Tells what becomes of each picture as it happens; threads may use it together."""
 
     def __init__(
@@ -147,9 +147,9 @@ class Teller:
         self._facts, self._quiet = facts, quiet
         self._records = sys.stdout  # as it is now: a library's words may be turned elsewhere
         self._lock = threading.Lock()
-        self.pictures: list[PictureReport] = []
+        self.pictures: list[ImageReport] = []
 
-    def tell(self, report: PictureReport) -> None:
+    def report(self, report: ImageReport) -> None:
         """Tell what came of a picture."""
         with self._lock:
             self.pictures.append(report)
@@ -160,11 +160,11 @@ class Teller:
                 _say_words(report)
 
 
-def _say_words(report: PictureReport) -> None:
+def _say_words(report: ImageReport) -> None:
     for warning in report.warnings:
-        say(f"{report.source}: {warning}")
+        print_stderr(f"{report.source}: {warning}")
     if report.fault is not None:
-        say(f"error: {report.fault}")
+        print_stderr(f"error: {report.fault}")
 
 
 def print_record(record: Mapping[str, Any], *, stream: TextIO | None = None) -> None:
@@ -177,7 +177,7 @@ def print_line(text: str) -> None:
     print(text)  # noqa: T201 - what --dry-run is for
 
 
-def say(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Print a line on standard error, as it is."""
     console().print(text, markup=False, soft_wrap=True)
 
@@ -187,7 +187,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Bar:
+class ProgressBar:
     """A bar over the bytes of the inputs, which grow as their pixels do; threads may share it."""
 
     def __init__(self, progress: "Progress | None", *, pictures: int, input_bytes: int) -> None:
@@ -223,10 +223,10 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(*, pictures: int, input_bytes: int) -> Iterator[Bar]:
+def progress_bar(*, pictures: int, input_bytes: int) -> Iterator[ProgressBar]:
     """Show a bar on standard error while the block runs, if that is a terminal."""
     if not sys.stderr.isatty():  # and spare the time that rich takes to import
-        yield Bar(None, pictures=pictures, input_bytes=input_bytes)
+        yield ProgressBar(None, pictures=pictures, input_bytes=input_bytes)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -238,7 +238,7 @@ def progress_bar(*, pictures: int, input_bytes: int) -> Iterator[Bar]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console(), transient=True) as progress:
-        yield Bar(progress, pictures=pictures, input_bytes=input_bytes)
+        yield ProgressBar(progress, pictures=pictures, input_bytes=input_bytes)
 
 
 Piece = TypeVar("Piece")

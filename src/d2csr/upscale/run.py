@@ -21,14 +21,27 @@ from typing import Any
 from d2csr import __version__
 from d2csr.core.bundle import Bundle, read_bundle
 from d2csr.core.errors import ModelNameError, UsageError
-from d2csr.core.files import remove_left_behind
+from d2csr.core.files import remove_stale_temp_files
 from d2csr.engine.engine import Engine
-from d2csr.engine.model import resolve, shipped_bundles
+from d2csr.engine.model import find_bundle, shipped_bundles
 from d2csr.upscale.jobs import is_one_file, plan_jobs
-from d2csr.upscale.journal import DoneList, settings_hash
-from d2csr.upscale.options import AUTOMATIC, SR_ONLY, Compute, Job, Wanted
+from d2csr.upscale.journal import Journal, settings_hash
+from d2csr.upscale.options import (
+    DEFAULT_COMPUTE,
+    DEFAULT_OUTPUT,
+    ComputeOptions,
+    Job,
+    OutputOptions,
+)
 from d2csr.upscale.pipeline import Pipeline
-from d2csr.upscale.report import PictureReport, Stopwatch, Summary, Teller, progress_bar, say
+from d2csr.upscale.report import (
+    ImageReport,
+    Reporter,
+    Stopwatch,
+    Summary,
+    print_stderr,
+    progress_bar,
+)
 
 
 @contextmanager
@@ -55,7 +68,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Manner:
+class BatchOptions:
     """How a call goes about its work; what the results hold doesn't depend on it.
 
     Attributes:
@@ -70,7 +83,7 @@ class Manner:
     workers: int | None = None
 
 
-PLAIN = Manner()
+DEFAULT_BATCH = BatchOptions()
 
 
 def upscale_files(
@@ -78,9 +91,9 @@ def upscale_files(
     out: Path,
     *,
     bundle: Bundle,
-    wanted: Wanted = SR_ONLY,
-    compute: Compute = AUTOMATIC,
-    manner: Manner = PLAIN,
+    wanted: OutputOptions = DEFAULT_OUTPUT,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
+    manner: BatchOptions = DEFAULT_BATCH,
 ) -> Summary:
     """Enlarge pictures and write them into one folder; faults are told as they occur.
 
@@ -104,24 +117,24 @@ def upscale_files(
         remedy = "Leave --resume out, or give a folder."
         raise UsageError(out, "is one file; there is nothing to resume", remedy=remedy)
     if manner.resume:
-        remove_left_behind(out)
+        remove_stale_temp_files(out)
     jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=card.config.leaves)
     for fault in faults:
-        say(f"error: {fault}")
+        print_stderr(f"error: {fault}")
     watch, interrupted = Stopwatch(), False
-    pictures: list[PictureReport] = []
+    pictures: list[ImageReport] = []
     if jobs:
         with sigterm_as_interrupt(), ThreadPoolExecutor(1) as opener:
             opening = opener.submit(_opened, bundle, compute=compute, watch=watch)
-            teller = Teller(partial(_facts, opening) if manner.records else None)
+            teller = Reporter(partial(_facts, opening) if manner.records else None)
             try:
                 with progress_bar(pictures=len(jobs), input_bytes=_bytes(jobs)) as bar:
                     pipeline = Pipeline(
                         wanted,
                         teller,
                         bar,
-                        done=None if is_one_file(out) else DoneList(out),
-                        settings=settings_of(bundle, wanted, compute=compute),
+                        done=None if is_one_file(out) else Journal(out),
+                        settings=run_fingerprint(bundle, wanted, compute=compute),
                         resume=manner.resume,
                         memory=compute.memory,
                         limit_mp=compute.limit_mp,
@@ -143,7 +156,7 @@ def upscale_files(
     )
 
 
-def settings_of(bundle: Bundle, wanted: Wanted, *, compute: Compute) -> str:
+def run_fingerprint(bundle: Bundle, wanted: OutputOptions, *, compute: ComputeOptions) -> str:
     """Return a hash of all that decides what results hold.
 
     Backend, device and memory are left out: they change pixels by rounding at most. Precision is
@@ -158,7 +171,7 @@ def settings_of(bundle: Bundle, wanted: Wanted, *, compute: Compute) -> str:
     return settings_hash(settings)
 
 
-def _opened(bundle: Bundle, *, compute: Compute, watch: Stopwatch) -> Engine:
+def _opened(bundle: Bundle, *, compute: ComputeOptions, watch: Stopwatch) -> Engine:
     with watch.timing("load"):
         return compute.open(bundle)
 
@@ -181,7 +194,7 @@ def _bytes(jobs: Sequence[Job]) -> int:
     return sum(job.source.stat().st_size for job in jobs if job.source.is_file())
 
 
-def choose_bundle(name: str | None, scale: int | None) -> Bundle:
+def select_bundle(name: str | None, scale: int | None) -> Bundle:
     """Return the bundle to enlarge with.
 
     Args:
@@ -193,7 +206,7 @@ def choose_bundle(name: str | None, scale: int | None) -> Bundle:
         UsageError: name and scale contradict each other, or neither is given.
     """
     if name is not None:
-        bundle = read_bundle(resolve(name))
+        bundle = read_bundle(find_bundle(name))
         if scale not in {None, bundle.card.scale}:
             problem = f"enlarges {bundle.card.scale} times, not {scale}"
             raise UsageError(name, problem, remedy="Leave -s out, or choose another model.")

@@ -26,7 +26,7 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def refuse_urls(places: Iterable[str]) -> None:
+def reject_urls(places: Iterable[str]) -> None:
     """Refuse URLs where only this machine's files are read.
 
     Raises:
@@ -37,7 +37,7 @@ def refuse_urls(places: Iterable[str]) -> None:
         raise UsageError(place, "is a URL, which only workers of a cluster read", remedy=remedy)
 
 
-def found(given: str) -> list[Found]:
+def list_images(given: str) -> list[Found]:
     """Return the pictures that a file's or a folder's URL stands for, sorted.
 
     Raises:
@@ -58,12 +58,12 @@ def found(given: str) -> list[Found]:
     ]
 
 
-def joined(folder: str, place: str) -> str:
+def join_url(folder: str, place: str) -> str:
     """Return the URL or path of a place in a folder."""
     return f"{folder.rstrip('/')}/{place}"
 
 
-def fetch(source: str, target: Path) -> None:
+def download(source: str, target: Path) -> None:
     """Copy a file from anywhere to this machine.
 
     Raises:
@@ -77,7 +77,7 @@ def fetch(source: str, target: Path) -> None:
         raise ImageError(source, "does not exist", remedy="Check the name.") from fault
 
 
-def store(source: Path, target: str) -> None:
+def upload(source: Path, target: str) -> None:
     """Copy a file from this machine to anywhere, where it appears whole or not at all.
 
     Object storage shows an object when all of it has come; a folder gets a file by renaming.
@@ -91,7 +91,7 @@ def store(source: Path, target: str) -> None:
     system.put_file(str(source), path)
 
 
-def fingerprint(url: str) -> tuple[int, str] | None:
+def file_digest(url: str) -> tuple[int, str] | None:
     """Return a file's bytes and SHA-256; None where there is no such file."""
     system, path = _system(url)
     digest, size = hashlib.sha256(), 0

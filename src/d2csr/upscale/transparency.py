@@ -14,7 +14,7 @@ Colours = Float32[np.ndarray, "h w 3"]
 Weights = Float32[np.ndarray, "h w"]
 
 
-def filled(colours: Colours, alpha: Weights) -> Colours:
+def fill_transparent(colours: Colours, alpha: Weights) -> Colours:
     """Return colours that continue those seen into where alpha hides them.
 
     From a pyramid of weighted means, the finest level that knows: pull and push.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from d2csr.align.registration.fit import Matches, fitted, residuals
+from d2csr.align.registration.fit import Matches, fit_mapping, residuals
 from d2csr.align.registration.lens import Lens
 from d2csr.align.registration.transform import Mapping, jacobian, project
 from d2csr.core.geometry import Region, Size
@@ -40,20 +40,22 @@ def error_px(mapping: Mapping) -> float:
 
 
 def test_matrix_and_lenses_are_found(rng):
-    found = fitted(start(), matches_with(rng, 0.2), region=REGION, cells=[], straight=start())
+    found = fit_mapping(start(), matches_with(rng, 0.2), region=REGION, cells=[], straight=start())
     assert error_px(found) < 0.06
 
 
 def test_outliers_are_outvoted(rng):
     matches = matches_with(rng, 0.1)
     matches.tele[::4] += [3.0, -2.0]  # every fourth stands nearer
-    found = fitted(start(), matches, region=REGION, cells=[], straight=start())
+    found = fit_mapping(start(), matches, region=REGION, cells=[], straight=start())
     assert error_px(found) < 0.06
 
 
 def test_no_mesh_is_taken_where_noise_is_all_that_is_left(rng):
     cells = [(1, 1), (2, 3), (3, 4)]
-    found = fitted(start(), matches_with(rng, 0.3), region=REGION, cells=cells, straight=start())
+    found = fit_mapping(
+        start(), matches_with(rng, 0.3), region=REGION, cells=cells, straight=start()
+    )
     assert found.mesh is None
 
 
@@ -61,7 +63,7 @@ def test_mesh_is_taken_where_the_picture_is_bent(rng):
     matches = matches_with(rng, 0.1)
     bend = 0.8 * np.sin(matches.registered[:, 0] / 150)
     matches.tele[:, 1] += bend
-    found = fitted(
+    found = fit_mapping(
         start(), matches, region=REGION, cells=[(1, 1), (2, 2), (2, 3), (3, 4)], straight=start()
     )
     assert found.mesh is not None
@@ -75,7 +77,7 @@ def test_edges_inform_across_themselves_only(rng):
     along = np.stack([-np.sin(angle), np.cos(angle)], -1)
     tele = TRUE(places) + along * rng.normal(0, 3.0, (len(places), 1))
     information = np.einsum("na,nb->nab", across, across) * 100 + 1e-3 * np.eye(2)
-    found = fitted(
+    found = fit_mapping(
         start(), Matches(places, tele, information), region=REGION, cells=[], straight=start()
     )
     assert error_px(found) < 0.1

@@ -5,9 +5,9 @@ import lensfunpy
 import numpy as np
 import pytest
 
-from d2csr.align.build import estimated, group_of
-from d2csr.align.camera_info import Facts
-from d2csr.align.outcome import Outcome
+from d2csr.align.build import estimate_lenses, group_of
+from d2csr.align.camera_info import CameraInfo
+from d2csr.align.outcome import PairResult
 from d2csr.align.registration.lens import IDENTITY, Lens, fitted_lens, lens_choice, lensfun_lens
 from d2csr.core.errors import DataError, UsageError
 from d2csr.core.geometry import Size
@@ -65,7 +65,7 @@ def test_unknown_lens_word_is_told():
         lens_choice("fisheye")
 
 
-CANON = Facts(make="Canon", model="Canon EOS 5D Mark II", lens="Canon EF 24-105mm f/4L IS USM",
+CANON = CameraInfo(make="Canon", model="Canon EOS 5D Mark II", lens="Canon EF 24-105mm f/4L IS USM",
               focal_mm=24.0, f_number=8.0)  # fmt: skip
 
 
@@ -103,14 +103,14 @@ def test_what_lensfun_cannot_tell_is_refused(facts, says, tmp_path):
 
 
 def test_lenses_of_a_set_are_the_median_of_its_accepted_pairs():
-    def outcome(k1: float, verdict: str, camera: str = "A") -> Outcome:
+    def outcome(k1: float, verdict: str, camera: str = "A") -> PairResult:
         lens = {"k1": k1, "k2": 0.0, "k3": 0.0, "p1": 0.0, "p2": 0.0}
         transform = {"wide_lens": lens, "tele_lens": lens, "focal_mm": [24.0, 70.0]}
         place = {"key": "", "name": "", "capture": "", "scene": "", "wide": "", "tele": ""}
-        return Outcome(**place, verdict=verdict, camera=camera, transform=transform)
+        return PairResult(**place, verdict=verdict, camera=camera, transform=transform)
 
     outcomes = [outcome(k1, "accepted") for k1 in (-0.06, -0.05, 0.5)]
     outcomes += [outcome(9.0, "rejected"), outcome(-0.2, "accepted", camera="B")]
-    found = estimated(outcomes)
+    found = estimate_lenses(outcomes)
     assert found[group_of(outcomes[0])].wide == Lens(k1=-0.05)
     assert found[group_of(outcomes[-1])].tele == Lens(k1=-0.2)

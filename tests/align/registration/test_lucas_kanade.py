@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from d2csr.align.registration.lucas_kanade import measure
+from d2csr.align.registration.lucas_kanade import measure_displacements
 
 
 def texture(rng: np.random.Generator, side: int = 160) -> np.ndarray:
@@ -20,7 +20,7 @@ def shifted(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
 def test_small_shifts_are_measured(rng, dx, dy):
     moving = texture(rng)
     fixed = shifted(moving, dx, dy)
-    found = measure(
+    found = measure_displacements(
         fixed.astype(np.float32), moving.astype(np.float32), window_px=24, step_px=12
     ).moves
     assert np.median(found[:, 0]) == pytest.approx(dx, abs=0.012)
@@ -29,7 +29,7 @@ def test_small_shifts_are_measured(rng, dx, dy):
 
 def test_gain_and_offset_leave_no_move(rng):
     moving = texture(rng)
-    found = measure(
+    found = measure_displacements(
         (0.6 * moving + 0.2).astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20
     )
     assert np.abs(found.moves).max() < 1e-4
@@ -41,7 +41,9 @@ def test_edge_knows_nothing_along_itself():
     edge = np.tile(1 / (1 + np.exp(-(x - 40) / 2)), (80, 1)) + np.random.default_rng(0).normal(
         0, 0.002, (80, 80)
     )
-    found = measure(edge.astype(np.float32), edge.astype(np.float32), window_px=40, step_px=20)
+    found = measure_displacements(
+        edge.astype(np.float32), edge.astype(np.float32), window_px=40, step_px=20
+    )
     information = found.information[len(found) // 2]
     assert information[0, 0] > 20 * information[1, 1]
 
@@ -49,21 +51,23 @@ def test_edge_knows_nothing_along_itself():
 def test_deviation_foretells_the_scatter(rng):
     moving = texture(rng, 400)
     fixed = moving + rng.normal(0, 0.02, moving.shape)
-    found = measure(fixed.astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20)
+    found = measure_displacements(
+        fixed.astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20
+    )
     square = np.einsum("na,nab,nb->n", found.moves, found.information, found.moves)
     assert np.median(square) == pytest.approx(1.39, rel=0.25)  # chi-square, two degrees
 
 
 def test_flat_picture_has_no_patches():
     flat = np.full((60, 60), 0.5, np.float32)
-    assert len(measure(flat, flat, window_px=20, step_px=10)) == 0
+    assert len(measure_displacements(flat, flat, window_px=20, step_px=10)) == 0
 
 
 def test_bands_join_without_a_seam(rng, monkeypatch):
     moving = texture(rng).astype(np.float32)
     fixed = shifted(moving, 0.1, 0.05).astype(np.float32)
-    whole = measure(fixed, moving, window_px=16, step_px=8)
+    whole = measure_displacements(fixed, moving, window_px=16, step_px=8)
     monkeypatch.setattr("d2csr.align.registration.lucas_kanade.BAND_PATCHES", 3)
-    parts = measure(fixed, moving, window_px=16, step_px=8)
+    parts = measure_displacements(fixed, moving, window_px=16, step_px=8)
     np.testing.assert_array_equal(whole.places, parts.places)
     np.testing.assert_allclose(whole.moves, parts.moves, atol=1e-4)

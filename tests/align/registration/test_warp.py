@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from d2csr.align.registration.photometric import Tone, matched_tone
+from d2csr.align.registration.photometric import ColorTransfer, fit_color_transfer
 from d2csr.align.registration.transform import Mapping, covered_region
-from d2csr.align.registration.warp import warped
+from d2csr.align.registration.warp import warp
 from d2csr.core.geometry import Region, Size
 
 
@@ -30,7 +30,7 @@ TURNED = np.array([[0.97, 0.02, 8.3], [-0.03, 0.98, 9.6], [1e-5, -2e-5, 1.0]])
 def test_pictures_are_interpolated_where_the_mapping_points(top):
     mapping = zoomed(TURNED, Size(220, 180))
     region = Region(10, 12, 150, 120)
-    ours = warped(sampled(220, 180, top), mapping, region=region, tone=None)
+    ours = warp(sampled(220, 180, top), mapping, region=region, tone=None)
     places = mapping.on_grid(np.arange(10.0, 160), np.arange(12.0, 132))
     true = waves(places[..., 0], places[..., 1]) * 255
     assert np.abs(ours - true).max() < 2.0
@@ -40,9 +40,9 @@ def test_pictures_are_interpolated_where_the_mapping_points(top):
 def test_strips_join_without_a_seam(monkeypatch):
     mapping = zoomed(TURNED, Size(220, 180))
     region = Region(10, 12, 150, 120)
-    whole = warped(sampled(220, 180), mapping, region=region, tone=None)
+    whole = warp(sampled(220, 180), mapping, region=region, tone=None)
     monkeypatch.setattr("d2csr.align.registration.warp.BAND_ROWS", 17)
-    strips = warped(sampled(220, 180), mapping, region=region, tone=None)
+    strips = warp(sampled(220, 180), mapping, region=region, tone=None)
     assert np.abs(whole.astype(int) - strips).max() <= 1
 
 
@@ -51,7 +51,7 @@ def test_more_tele_pixels_than_the_grid_holds_do_not_alias():
     x = np.tile(np.arange(400), (300, 1))
     stripes = np.repeat((127.5 + 100 * np.sin(2 * np.pi * x / 2.5))[..., None], 3, -1)
     mapping = zoomed(np.diag([1.6, 1.6, 1.0]), Size(400, 300))
-    ours = warped(
+    ours = warp(
         np.rint(stripes).astype(np.uint8), mapping, region=Region(20, 20, 160, 120), tone=None
     )
     assert ours.astype(float).std() < 10  # 71 without the filter
@@ -74,9 +74,9 @@ def test_tone_finds_gain_curve_and_vignetting(rng):
     region = Region(0, 0, 900, 600)
     x, y = np.linspace(0, 899, 90), np.linspace(0, 599, 60)
     tele = rng.uniform(0.05, 0.9, (60, 90, 3)).astype(np.float32)
-    true = Tone(region, np.array([[0.01, 0.8, 0.1, 0.02, -0.01, -0.05, 0, -0.04]] * 3))
+    true = ColorTransfer(region, np.array([[0.01, 0.8, 0.1, 0.02, -0.01, -0.05, 0, -0.04]] * 3))
     wide = true.applied(tele, x, y=y)
     wide[::9, ::7] = rng.uniform(0, 1, 3)  # something else stands there
-    found = matched_tone(tele, wide, x=x, y=y, region=region)
+    found = fit_color_transfer(tele, wide, x=x, y=y, region=region)
     apart = found.applied(tele, x, y=y) - true.applied(tele, x, y=y)
     assert np.abs(apart).max() < 0.01

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from d2csr.core.bundle import Figure, PrecisionLoss
+from d2csr.core.bundle import EvaluationScore, PrecisionError
 from d2csr.core.errors import BundleError, UsageError
 from d2csr.engine.backends import base as module
-from d2csr.engine.backends.base import BACKENDS, RunOptions, choose_runner, load_backend
-from d2csr.engine.backends.openvino import compile_role, device_among
+from d2csr.engine.backends.base import BACKENDS, DeviceOptions, load_backend, resolve_backend
+from d2csr.engine.backends.openvino import compile_graph, device_among
 
 TWO_GPUS = ("CPU", "GPU.0", "GPU.1", "NPU")
 
@@ -21,7 +21,7 @@ def promising(bundle):
     """Return a function that gives the bundle another promise."""
 
     def promise(psnr_between_db: float, **facts):
-        losses = {"bf16": PrecisionLoss(psnr_between_db, 3)}
+        losses = {"bf16": PrecisionError(psnr_between_db, 3)}
         card = replace(bundle.card, precisions=losses, facts=replace(bundle.card.facts, **facts))
         return replace(bundle, card=card)
 
@@ -58,16 +58,16 @@ def test_a_backend_that_is_not_installed_is_told_how_to_be(monkeypatch):
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_device_that_is_not_there_is_refused(bundle, name):
     with pytest.raises(UsageError, match="'77' is no device"):
-        choose_runner(bundle, backend=name, options=RunOptions(device="77"))
+        resolve_backend(bundle, backend=name, options=DeviceOptions(device="77"))
 
 
 def test_auto_keeps_to_what_the_card_promises(promising, bf16_machine):
     def chosen(bundle):
-        return choose_runner(bundle, backend="openvino", options=RunOptions("cpu")).precision
+        return resolve_backend(bundle, backend="openvino", options=DeviceOptions("cpu")).precision
 
     assert chosen(promising(60.3)) == "fp32"  # nothing known: supposed to reach 34 dB
     assert chosen(promising(60.5)) == "bf16"
-    figure = Figure("pairs", "y", 5, 40.0, 0.9, (39.0, 41.0), (0.8, 0.95))
+    figure = EvaluationScore("pairs", "y", 5, 40.0, 0.9, (39.0, 41.0), (0.8, 0.95))
     assert chosen(promising(66.3, figures=(figure,))) == "fp32"
     assert chosen(promising(66.5, figures=(figure,))) == "bf16"
     silent = promising(99.0)
@@ -81,7 +81,7 @@ def test_the_promise_is_a_hundredth_of_a_decibel():
 
 def test_a_precision_without_graphs_is_refused(promising, bf16_machine):
     with pytest.raises(UsageError, match=r"no int8 for tiny on CPU\. Choose one of auto, bf16"):
-        choose_runner(promising(99.0), backend="openvino", options=RunOptions("cpu", "int8"))
+        resolve_backend(promising(99.0), backend="openvino", options=DeviceOptions("cpu", "int8"))
 
 
 def test_auto_takes_torch_where_there_is_a_gpu_of_nvidia_and_else_openvino(bundle, monkeypatch):
@@ -91,7 +91,7 @@ def test_auto_takes_torch_where_there_is_a_gpu_of_nvidia_and_else_openvino(bundl
     monkeypatch.setattr(module, "_has_nvidia_gpu", lambda: True)
 
     def chosen(device):
-        runner = choose_runner(bundle, backend="auto", options=RunOptions(device))
+        runner = resolve_backend(bundle, backend="auto", options=DeviceOptions(device))
         return runner.backend, runner.device
 
     assert chosen("auto") == ("torch", "cuda:0")
@@ -142,5 +142,5 @@ def test_a_damaged_graph_is_named(bundle, tmp_path, name, words):
     (tmp_path / "tail.onnx").write_bytes(b"no graph")
     damaged, device = replace(bundle, folder=tmp_path), load_backend(name).find_device("cpu")
     with pytest.raises(BundleError, match=rf"tail\.onnx: {words}"):
-        load_backend(name).compile_role(damaged, "tail", device=device, precision="fp32")
-    assert compile_role(bundle, "tail", device="CPU", precision="fp32")
+        load_backend(name).compile_graph(damaged, "tail", device=device, precision="fp32")
+    assert compile_graph(bundle, "tail", device="CPU", precision="fp32")

@@ -51,7 +51,7 @@ def directional_blur(
     return Blur(*(float(np.sign(v) * np.sqrt(abs(v))) for v in (minor, major)))
 
 
-def least_detail(
+def min_detail_ratio(
     wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"]
 ) -> float | None:
     """Return the reduced tele picture's power over the wide one's, in the direction of the least.

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64
 
 from d2csr.align.registration.lens import IDENTITY, Lens
 from d2csr.align.registration.transform import Mapping, project
-from d2csr.core.errors import Rejection
+from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Size
 
 FEATURES = 3000
@@ -20,7 +20,7 @@ LEAST_SHARE = 0.12  # of the matches that agree with the matrix
 
 
 @dataclass(frozen=True)
-class Rough:
+class CoarseRegistration:
     """A first matrix and how well founded it is.
 
     Attributes:
@@ -34,14 +34,14 @@ class Rough:
     share: float
 
 
-def register_roughly(
+def register_coarse(
     wide: Float32[np.ndarray, "h w"],
     tele: Float32[np.ndarray, "th tw"],
     *,
     scale: int,
     ratio: float | None = None,
     lenses: tuple[Lens, Lens] = (IDENTITY, IDENTITY),
-) -> Rough:
+) -> CoarseRegistration:
     """Return the matrix that brings most SIFT features together.
 
     The middle of the wide frame is searched first, then all of it.
@@ -54,13 +54,13 @@ def register_roughly(
         lenses: of the wide and the tele photograph, undone first.
 
     Raises:
-        Rejection: too few features agree.
+        PairRejectedError: too few features agree.
     """
     expected = ratio or float(scale)
     shrink = expected * max(1.0, np.sqrt(tele.size / expected**2 / LIMIT_PX))
     small_tele, tele_factor = _shrunk(tele, shrink)
     tele_features = _features(small_tele, tele_factor)
-    worst: Rejection | None = None
+    worst: PairRejectedError | None = None
     for share in _searched(wide, tele, expected=expected):
         part, corner = _centre(wide, share)
         factor = max(shrink / expected, np.sqrt(part.size / (4 * LIMIT_PX)))
@@ -72,9 +72,11 @@ def register_roughly(
                 tele_size=Size(*tele.shape[::-1]), scale=scale, lenses=lenses,
                 tolerance_px=RANSAC_PX * shrink,
             )  # fmt: skip
-        except Rejection as rejection:
+        except PairRejectedError as rejection:
             worst = rejection
-    raise worst or Rejection("features", "the photographs are too small to find features in")
+    raise worst or PairRejectedError(
+        "features", "the photographs are too small to find features in"
+    )
 
 
 def _searched(wide: np.ndarray, tele: np.ndarray, *, expected: float) -> list[float]:
@@ -122,11 +124,11 @@ def _matched(  # noqa: PLR0913 - both frames, both sizes
     scale: int,
     lenses: tuple[Lens, Lens],
     tolerance_px: float,
-) -> Rough:
+) -> CoarseRegistration:
     pairs = _likely(wide[1], tele[1])
     if len(pairs) < LEAST_MATCHES:
         problem = f"only {len(pairs)} features look alike; {LEAST_MATCHES} are needed"
-        raise Rejection("features", problem)
+        raise PairRejectedError("features", problem)
     registered = (wide[0][pairs[:, 0]] + 0.5) * scale - 0.5
     unbent = Mapping(scale, wide_size, tele_size, np.eye(3), *lenses)
     start = unbent.ideal_wide(registered)
@@ -139,10 +141,12 @@ def _matched(  # noqa: PLR0913 - both frames, both sizes
     share = matches / len(pairs)
     if matches < LEAST_MATCHES or share < LEAST_SHARE:
         problem = f"{matches} of {len(pairs)} features agree on one position"
-        raise Rejection("features", f"{problem}; {LEAST_MATCHES} and {LEAST_SHARE:.0%} are needed")
+        raise PairRejectedError(
+            "features", f"{problem}; {LEAST_MATCHES} and {LEAST_SHARE:.0%} are needed"
+        )
     matrix = np.asarray(matrix, np.float64) / matrix[2, 2]
     _refuse_implausible(matrix, wide_size.times(scale), tele=tele_size)
-    return Rough(matrix, matches, share)
+    return CoarseRegistration(matrix, matches, share)
 
 
 def _likely(wide: np.ndarray, tele: np.ndarray) -> np.ndarray:
@@ -170,7 +174,7 @@ def _refuse_implausible(matrix: np.ndarray, registered: Size, *, tele: Size) -> 
     x, y = np.roll(quad, -1, 0) - quad, np.roll(quad, -2, 0) - np.roll(quad, -1, 0)
     turns = x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]
     if (turns <= 0).any() or sides.max() > 1.5 * sides.min():
-        raise Rejection("geometry", "the features agree on a mirrored or folded picture")
+        raise PairRejectedError("geometry", "the features agree on a mirrored or folded picture")
     middle = quad.mean(0)
     if (middle < 0).any() or (middle > np.array(registered)).any():
-        raise Rejection("geometry", "the tele picture lies outside the wide one")
+        raise PairRejectedError("geometry", "the tele picture lies outside the wide one")

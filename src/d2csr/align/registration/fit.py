@@ -52,7 +52,7 @@ class Matches:
         return Matches(*(values[chosen] for values in vars(self).values()))
 
 
-def fitted(
+def fit_mapping(
     mapping: Mapping,
     matches: Matches,
     *,

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from d2csr.align.camera_info import Facts
+from d2csr.align.camera_info import CameraInfo
 from d2csr.align.photo import Photo
 from d2csr.core.errors import DataError, UsageError
 from d2csr.core.geometry import Size
@@ -93,7 +93,7 @@ LENSFUN_LIMIT = 1.5e-3
 
 
 @dataclass(frozen=True)
-class LensChoice:
+class LensSpec:
     """Which distortion is undone before registering.
 
     Attributes:
@@ -108,10 +108,10 @@ class LensChoice:
     tele: Lens = field(default=IDENTITY)
 
 
-UNKNOWN_LENSES = LensChoice()
+UNKNOWN_LENSES = LensSpec()
 
 
-def lens_choice(text: str) -> LensChoice:
+def lens_choice(text: str) -> LensSpec:
     """Return the choice that a word or a JSON file names.
 
     Args:
@@ -123,7 +123,7 @@ def lens_choice(text: str) -> LensChoice:
     """
     for word in ("identity", "lensfun", "estimate"):
         if text == word:
-            return LensChoice(word)
+            return LensSpec(word)
     path = Path(text)
     if not path.is_file():
         remedy = "Say identity, lensfun, estimate, or the name of a JSON file."
@@ -138,10 +138,10 @@ def lens_choice(text: str) -> LensChoice:
         )
     except (OSError, ValueError, TypeError, AttributeError) as fault:
         raise DataError(path, f"holds no lenses ({fault})", remedy=remedy) from fault
-    return LensChoice("given", wide, tele)
+    return LensSpec("given", wide, tele)
 
 
-def lenses_of(wide: Photo, tele: Photo, *, choice: LensChoice) -> tuple[Lens, Lens]:
+def resolve_lenses(wide: Photo, tele: Photo, *, choice: LensSpec) -> tuple[Lens, Lens]:
     """Return the distortion of both photographs' lenses.
 
     Raises:
@@ -155,7 +155,7 @@ def lenses_of(wide: Photo, tele: Photo, *, choice: LensChoice) -> tuple[Lens, Le
     return choice.wide, choice.tele
 
 
-def lensfun_lens(facts: Facts, frame: Size, *, path: Path) -> Lens:
+def lensfun_lens(facts: CameraInfo, frame: Size, *, path: Path) -> Lens:
     """Return lensfun's distortion of a lens at a focal length, as Brown's radial terms.
 
     Raises:

@@ -49,7 +49,7 @@ class Displacements:
         return 1 / np.sqrt(np.maximum(least, 1e-12))
 
 
-def measure(
+def measure_displacements(
     fixed: Float32[np.ndarray, "h w"],
     moving: Float32[np.ndarray, "h w"],
     *,

@@ -19,7 +19,7 @@ CLIPPED = (0.01, 0.985)  # values beyond say nothing of the curve
 
 
 @dataclass(frozen=True)
-class Tone:
+class ColorTransfer:
     """Curve of every channel over a region of the registered grid.
 
     Attributes:
@@ -54,19 +54,19 @@ class Tone:
         return tuple(float(c[1] + c[2]) for c in self.coefficients)
 
 
-def identity_tone(region: Region, channels: int) -> Tone:
+def identity_tone(region: Region, channels: int) -> ColorTransfer:
     """Return the tone that changes nothing."""
-    return Tone(region, np.tile(np.eye(8)[1], (channels, 1)))
+    return ColorTransfer(region, np.tile(np.eye(8)[1], (channels, 1)))
 
 
-def matched_tone(
+def fit_color_transfer(
     tele: Float32[np.ndarray, "h w c"],
     wide: Float32[np.ndarray, "h w c"],
     *,
     x: Float[np.ndarray, " w"],
     y: Float[np.ndarray, " h"],
     region: Region,
-) -> Tone:
+) -> ColorTransfer:
     """Return the tone that brings the tele picture to the wide one, both on one coarse grid.
 
     Args:
@@ -82,7 +82,7 @@ def matched_tone(
         _channel(tele[..., channel].ravel(), wide[..., channel].ravel(), x=across, y=down)
         for channel in range(tele.shape[2])
     ]
-    return Tone(region, np.stack(rows))
+    return ColorTransfer(region, np.stack(rows))
 
 
 def _channel(

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from d2csr.align.registration.fit import Matches, fitted
+from d2csr.align.registration.fit import Matches, fit_mapping
 from d2csr.align.registration.lucas_kanade import Displacements
 from d2csr.align.registration.refine import LEAST_LIKENESS
 from d2csr.align.registration.transform import Mapping as GridMapping
 from d2csr.align.registration.transform import registered_of_wide
-from d2csr.core.errors import Rejection
+from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Region
 
 TEXTURED = 0.02  # contrast, 0..1, of a patch whose likeness and move mean something
@@ -138,11 +138,11 @@ LIMITS: Mapping[str, Limit] = {
 }
 
 
-def refuse_untrustworthy(scores: Scores, *, scale: int) -> None:
+def check_quality(scores: Scores, *, scale: int) -> None:
     """Reject a pair one of whose scores breaks its limit; the first of the table is told first.
 
     Raises:
-        Rejection: with every breach in words.
+        PairRejectedError: with every breach in words.
     """
     breaches = []
     for name, limit in LIMITS.items():
@@ -153,7 +153,7 @@ def refuse_untrustworthy(scores: Scores, *, scale: int) -> None:
         elif not (value >= bound if limit.least else value <= bound):
             breaches.append((name, limit.says.format(value=value, bound=bound)))
     if breaches:
-        raise Rejection(breaches[0][0], "; ".join(says for _, says in breaches))
+        raise PairRejectedError(breaches[0][0], "; ".join(says for _, says in breaches))
 
 
 def residual_px(
@@ -191,9 +191,9 @@ def grid_error_px(
     y = registered_of_wide(region.top + rows.astype(np.float64), mapping.scale)
     cells = [] if mapping.mesh is None else [mapping.mesh.cells]
     halves = [
-        fitted(mapping, matches.only(part), region=fine, cells=cells, straight=mapping).on_grid(
-            x, y
-        )[kept]
+        fit_mapping(
+            mapping, matches.only(part), region=fine, cells=cells, straight=mapping
+        ).on_grid(x, y)[kept]
         for part in (odd, ~odd)
     ]
     apart = np.hypot(*np.moveaxis(halves[0] - halves[1], -1, 0)) / mapping.tele_px_per_px
@@ -213,7 +213,7 @@ DIFFERENT = 0.10  # of full range, over a few pixels, after colours are matched
 GROWTH_PX = 3
 
 
-def mask_of(
+def build_mask(
     patches: Displacements,
     wide: Float32[np.ndarray, "h w"],
     *,

@@ -12,12 +12,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from d2csr.align.registration.fit import fitted, matches_of
-from d2csr.align.registration.lucas_kanade import Displacements, measure
-from d2csr.align.registration.photometric import Tone, identity_tone, matched_tone
+from d2csr.align.registration.fit import fit_mapping, matches_of
+from d2csr.align.registration.lucas_kanade import Displacements, measure_displacements
+from d2csr.align.registration.photometric import ColorTransfer, fit_color_transfer, identity_tone
 from d2csr.align.registration.transform import Mapping, covered_region, registered_of_wide
-from d2csr.align.registration.warp import FIRST_SIGMA, NO_SECOND_MAP, blurred, reduced
-from d2csr.core.errors import Rejection
+from d2csr.align.registration.warp import FIRST_SIGMA, NO_SECOND_MAP, blurred, downsample_to_wide
+from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Region
 
 LEAST_REGION_PX = 32
@@ -30,7 +30,7 @@ COARSE_PX = 360  # longer side of the grid that brightness is matched on
 
 
 @dataclass(frozen=True)
-class Round:
+class Iteration:
     """One iteration.
 
     Attributes:
@@ -51,16 +51,16 @@ class Round:
 # edge, where blur and distortion that no part of the mapping describes are largest. Windows and
 # blur of the last two were chosen by the error on simulated pairs (docs/align.md).
 ROUNDS = (
-    Round(2.0, 40, 0, lenses=False, centre=0.7),
-    Round(1.5, 32, 0),
-    Round(0.7, 24, 1),
-    Round(0.0, 10, 3, centre=0.98),
-    Round(0.0, 10, 3, centre=0.98),
+    Iteration(2.0, 40, 0, lenses=False, centre=0.7),
+    Iteration(1.5, 32, 0),
+    Iteration(0.7, 24, 1),
+    Iteration(0.0, 10, 3, centre=0.98),
+    Iteration(0.0, 10, 3, centre=0.98),
 )
 
 
 @dataclass(frozen=True)
-class Refined:
+class Refinement:
     """What the iterations came to.
 
     Attributes:
@@ -73,13 +73,13 @@ class Refined:
 
     mapping: Mapping
     region: Region
-    tone: Tone
+    tone: ColorTransfer
     sigma: float
     moves_px: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Switches:
+class Ablation:
     """Parts of the registration that comparisons leave out.
 
     Attributes:
@@ -95,11 +95,11 @@ class Switches:
     tone: bool = True
     radial: bool = True
     mesh: bool = True
-    rounds: tuple[Round, ...] = ROUNDS
+    rounds: tuple[Iteration, ...] = ROUNDS
     again: int = 2
 
 
-EVERYTHING = Switches()
+EVERYTHING = Ablation()
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Masked:
     region: Region
     mask: UInt8[np.ndarray, "h w"]
 
-    def spare(self, places: Float64[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
+    def is_unmasked(self, places: Float64[np.ndarray, "n 2"]) -> Bool[np.ndarray, " n"]:
         """Return which places of the wide frame are not masked, those beyond the region too."""
         height, width = self.mask.shape
         column, row = (np.rint(places) - [self.region.left, self.region.top]).astype(int).T
@@ -128,10 +128,10 @@ def refine(
     tele: Float32[np.ndarray, "th tw"],
     *,
     mapping: Mapping,
-    switches: Switches = EVERYTHING,
+    switches: Ablation = EVERYTHING,
     masked: Masked | None = None,
     straight: Mapping | None = None,
-) -> Refined:
+) -> Refinement:
     """Return the mapping after all iterations.
 
     Args:
@@ -143,7 +143,7 @@ def refine(
         straight: the mapping whose lenses the fitted ones are held near; None: `mapping`.
 
     Raises:
-        Rejection: no overlap, or nothing to hold on to.
+        PairRejectedError: no overlap, or nothing to hold on to.
     """
     sigma, moves_px, straight = FIRST_SIGMA, [], straight or mapping
     region, tone = Region(0, 0, 0, 0), identity_tone(Region(0, 0, 1, 1), 1)
@@ -157,23 +157,23 @@ def refine(
         moving = seen.moving(mapping)
         if switches.tone:
             tone = gray_tone(seen.fixed, moving, region=region, scale=mapping.scale)
-            moving = toned(moving, tone, region=region, scale=mapping.scale)
+            moving = apply_gray_transfer(moving, tone, region=region, scale=mapping.scale)
         patches = seen_patches(seen.fixed, moving, window_px=step.window_px, region=region)
         if masked is not None:
-            patches = patches.only(masked.spare(patches.places))
+            patches = patches.only(masked.is_unmasked(patches.places))
         _refuse_few(patches)
         moves_px.append(float(np.median(np.hypot(*patches.moves.T))))
         matches = matches_of(
             mapping, patches.places, moves=patches.moves, information=patches.information
         )
-        mapping = fitted(
+        mapping = fit_mapping(
             mapping,
             matches,
             region=region.times(mapping.scale),
             cells=_cells(step.cells if switches.mesh else 0, region),
             straight=straight if step.lenses and switches.radial else None,
         )
-    return Refined(mapping, region, tone, sigma, tuple(moves_px))
+    return Refinement(mapping, region, tone, sigma, tuple(moves_px))
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Views:
     def moving(self, mapping: Mapping) -> Float32[np.ndarray, "h w"]:
         """Return the tele picture, reduced."""
         sigma_px = float(np.hypot(self.sigma, self.extra_sigma)) * mapping.ratio
-        return reduced(blurred(self.tele, sigma_px), mapping, region=self.region)
+        return downsample_to_wide(blurred(self.tele, sigma_px), mapping, region=self.region)
 
 
 def gray_tone(
@@ -203,7 +203,7 @@ def gray_tone(
     *,
     region: Region,
     scale: int,
-) -> Tone:
+) -> ColorTransfer:
     """Return the tone that brings the reduced tele picture to the wide one."""
     return coarse_tone(fixed[..., None], moving[..., None], region=region, scale=scale)
 
@@ -214,7 +214,7 @@ def coarse_tone(
     *,
     region: Region,
     scale: int,
-) -> Tone:
+) -> ColorTransfer:
     """Return the tone between pictures of a region, matched on a grid too coarse for detail."""
     factor = max(2.0, max(fixed.shape[:2]) / COARSE_PX)
     height, width = (max(4, round(side / factor)) for side in fixed.shape[:2])
@@ -224,7 +224,7 @@ def coarse_tone(
     ]
     x = region.left + (np.arange(width) + 0.5) * (region.width / width) - 0.5
     y = region.top + (np.arange(height) + 0.5) * (region.height / height) - 0.5
-    return matched_tone(
+    return fit_color_transfer(
         small[1],
         small[0],
         x=registered_of_wide(x, scale),
@@ -233,8 +233,8 @@ def coarse_tone(
     )
 
 
-def toned(
-    gray: Float32[np.ndarray, "h w"], tone: Tone, *, region: Region, scale: int
+def apply_gray_transfer(
+    gray: Float32[np.ndarray, "h w"], tone: ColorTransfer, *, region: Region, scale: int
 ) -> Float32[np.ndarray, "h w"]:
     """Return a reduced tele picture with the wide one's brightness."""
     x = registered_of_wide(np.arange(region.left, region.right, dtype=np.float64), scale)
@@ -251,7 +251,9 @@ def seen_patches(
 ) -> Displacements:
     """Return the patches that can be trusted to have been found, places on the wide frame."""
     window_px = min(window_px, max(LEAST_WINDOW_PX, min(fixed.shape) // PATCHES_ACROSS))
-    patches = measure(fixed, moving, window_px=window_px, step_px=max(window_px // 2, 4))
+    patches = measure_displacements(
+        fixed, moving, window_px=window_px, step_px=max(window_px // 2, 4)
+    )
     near = np.hypot(*patches.moves.T) < LARGEST_MOVE * window_px
     kept = patches.only(near & (patches.likeness > LEAST_LIKENESS))
     return replace(kept, places=kept.places + np.array([region.left, region.top]))
@@ -306,7 +308,7 @@ def _misfit(
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
         side = min(24, min(fixed.shape) - 4)
-        patches = measure(fixed, moving, window_px=side, step_px=side)
+        patches = measure_displacements(fixed, moving, window_px=side, step_px=side)
         chosen = patches.contrast > np.median(patches.contrast)
         return float(np.median(1 - patches.likeness[chosen]))
 
@@ -330,10 +332,10 @@ def _cells(most: int, region: Region) -> list[tuple[int, int]]:
 def _refuse_small(region: Region) -> None:
     if min(region.width, region.height) < LEAST_REGION_PX:
         problem = f"both photographs show only {region.width}x{region.height} px of the wide one"
-        raise Rejection("overlap", f"{problem}; {LEAST_REGION_PX} a side are needed")
+        raise PairRejectedError("overlap", f"{problem}; {LEAST_REGION_PX} a side are needed")
 
 
 def _refuse_few(patches: Displacements) -> None:
     if len(patches) < LEAST_PATCHES:
         problem = f"only {len(patches)} places look alike in both photographs"
-        raise Rejection("likeness", f"{problem}; {LEAST_PATCHES} are needed")
+        raise PairRejectedError("likeness", f"{problem}; {LEAST_PATCHES} are needed")

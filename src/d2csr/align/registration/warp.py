@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8, UInt16
 
-from d2csr.align.registration.photometric import Tone
+from d2csr.align.registration.photometric import ColorTransfer
 from d2csr.align.registration.transform import Mapping, registered_of_wide
 from d2csr.core.geometry import Region
 
@@ -41,7 +41,7 @@ def blurred(image: Float32[np.ndarray, "h w"], sigma_px: float) -> Float32[np.nd
     return cv2.GaussianBlur(image, (side, side), sigma_px, borderType=cv2.BORDER_REFLECT_101)
 
 
-def reduced(
+def downsample_to_wide(
     blurred_tele: Float32[np.ndarray, "th tw"], mapping: Mapping, *, region: Region
 ) -> Float32[np.ndarray, "h w"]:
     """Return a blurred tele picture on a region of the wide grid; its nearest edge beyond it."""
@@ -66,8 +66,8 @@ LANCZOS_LOBES = 3
 Pixels = UInt8[np.ndarray, "th tw 3"] | UInt16[np.ndarray, "th tw 3"]
 
 
-def warped(
-    tele: Pixels, mapping: Mapping, *, region: Region, tone: Tone | None
+def warp(
+    tele: Pixels, mapping: Mapping, *, region: Region, tone: ColorTransfer | None
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return a region of the registered grid, interpolated from the tele picture in strips.
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol, cast, final, get_args, runtime_checka
 
 import numpy as np
 
-from d2csr.core.bundle import Bundle, BundleCard
+from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.errors import BundleError, UsageError
 
 Precision = Literal["fp32", "bf16", "int8"]
-AskedPrecision = Literal["auto", "fp32", "bf16", "int8"]
+PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -33,12 +33,12 @@ def graph_role(role: str, precision: Precision) -> str:
     return f"{role}_int8" if precision == "int8" else role
 
 
-def has_graphs(card: BundleCard, precision: Precision) -> bool:
+def has_graphs(card: ModelCard, precision: Precision) -> bool:
     """Return whether a bundle has graphs for a precision."""
     return graph_role("trunk", precision) in card.graphs
 
 
-def keeps_promise(card: BundleCard, precision: str) -> bool:
+def meets_accuracy_target(card: ModelCard, precision: str) -> bool:
     """Return whether a precision costs at most 0.01 dB, by what was measured at export.
 
     A card without the measurement promises float32 alone.
@@ -50,7 +50,7 @@ def keeps_promise(card: BundleCard, precision: str) -> bool:
     return loss is not None and loss.psnr_between_db >= reached_db + _BELOW_DB
 
 
-def to_bits(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def float32_to_bf16(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
     """Return float32 rounded to bfloat16, as the bits of it; bits stay as they are."""
     if values.dtype == np.uint16:
         return values
@@ -58,7 +58,7 @@ def to_bits(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
-def from_bits(bits: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+def bf16_to_float32(bits: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the float32 values of bfloat16 bits; float32 stays as it is."""
     if bits.dtype == np.float32:
         return bits
@@ -66,11 +66,11 @@ def from_bits(bits: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[
 
 
 # (1, c, h, w), float32; features may be bfloat16 as uint16 bits, as the graph that made them says.
-Planes = np.ndarray[Any, np.dtype[Any]]
+NchwArray = np.ndarray[Any, np.dtype[Any]]
 
 
 @final
-class MemoryShort(BundleError):  # noqa: N818 - a want, not a fault of the bundle
+class OutOfMemoryError(BundleError):
     """A graph that fails for want of memory."""
 
 
@@ -83,7 +83,7 @@ _SHORT = re.compile(
 )
 
 
-def is_memory_short(fault: Exception) -> bool:
+def is_out_of_memory(fault: Exception) -> bool:
     """Return whether an error that a graph raised says that an allocation failed."""
     return isinstance(fault, MemoryError) or _SHORT.search(str(fault)) is not None
 
@@ -92,7 +92,7 @@ def is_memory_short(fault: Exception) -> bool:
 class Graph(Protocol):
     """A compiled graph."""
 
-    def __call__(self, inputs: Sequence[Planes]) -> list[Planes]:
+    def __call__(self, inputs: Sequence[NchwArray]) -> list[NchwArray]:
         """Return the outputs (1, c, h, w), in the order of the file; the caller may keep them."""
         ...
 
@@ -109,7 +109,7 @@ class Backend(Protocol):
         """Return the precisions that a device computes in, the fastest first."""
         ...
 
-    def compile_role(
+    def compile_graph(
         self, bundle: Bundle, role: str, *, device: str, precision: Precision
     ) -> Graph:
         """Return the graph of a role of the bundle's card (`whole`: all of them in one)."""
@@ -118,7 +118,7 @@ class Backend(Protocol):
 
 @final
 @dataclass(frozen=True)
-class Entry:
+class BackendSpec:
     """A row of the table.
 
     Attributes:
@@ -135,15 +135,15 @@ class Entry:
 
 
 BACKENDS = {
-    "openvino": Entry("d2csr.engine.backends.openvino", "openvino"),
-    "onnxruntime": Entry("d2csr.engine.backends.onnxruntime", "onnxruntime", "onnxruntime"),
-    "torch": Entry("d2csr.engine.backends.pytorch", "torch", "train"),
-    "reference": Entry("d2csr.engine.backends.reference", "torch", "train", whole=True),
+    "openvino": BackendSpec("d2csr.engine.backends.openvino", "openvino"),
+    "onnxruntime": BackendSpec("d2csr.engine.backends.onnxruntime", "onnxruntime", "onnxruntime"),
+    "torch": BackendSpec("d2csr.engine.backends.pytorch", "torch", "train"),
+    "reference": BackendSpec("d2csr.engine.backends.reference", "torch", "train", whole=True),
 }
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class DeviceOptions:
     """Where to compute, and how finely.
 
     Attributes:
@@ -152,12 +152,12 @@ class RunOptions:
     """
 
     device: str = "auto"
-    precision: AskedPrecision = "auto"
+    precision: PrecisionChoice = "auto"
 
 
 @final
 @dataclass(frozen=True)
-class Runner:
+class ResolvedBackend:
     """A backend with its device and precision chosen, for one bundle."""
 
     bundle: Bundle
@@ -172,7 +172,7 @@ class Runner:
 
     def compile(self, role: str) -> Graph:
         """Return the compiled graph of a role; `whole`: lr -> predictions, weights, sr."""
-        return load_backend(self.backend).compile_role(
+        return load_backend(self.backend).compile_graph(
             self.bundle, role, device=self.device, precision=self.precision
         )
 
@@ -198,7 +198,7 @@ def is_installed(name: str) -> bool:
     return find_spec(BACKENDS[name].package) is not None
 
 
-def choose_runner(bundle: Bundle, *, backend: str, options: RunOptions) -> Runner:
+def resolve_backend(bundle: Bundle, *, backend: str, options: DeviceOptions) -> ResolvedBackend:
     """Return the backend, device and precision that a wish comes to.
 
     Args:
@@ -216,11 +216,11 @@ def choose_runner(bundle: Bundle, *, backend: str, options: RunOptions) -> Runne
     able = chosen.precisions(device)
     there: list[Precision] = [each for each in able if has_graphs(bundle.card, each)]
     if options.precision == "auto":
-        kept: list[Precision] = [each for each in there if keeps_promise(bundle.card, each)]
-        return Runner(bundle, name, device, kept[0])  # float32 always is
+        kept: list[Precision] = [each for each in there if meets_accuracy_target(bundle.card, each)]
+        return ResolvedBackend(bundle, name, device, kept[0])  # float32 always is
     for precision in there:
         if precision == options.precision:
-            return Runner(bundle, name, device, precision)
+            return ResolvedBackend(bundle, name, device, precision)
     problem = f"{name} has no {options.precision} for {bundle.card.name} on {device}"
     raise UsageError("precision", problem, remedy=f"Choose one of auto, {', '.join(there)}.")
 

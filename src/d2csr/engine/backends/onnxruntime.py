@@ -8,7 +8,13 @@ import onnxruntime
 
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import BundleError, UsageError
-from d2csr.engine.backends.base import Graph, MemoryShort, Planes, Precision, is_memory_short
+from d2csr.engine.backends.base import (
+    Graph,
+    NchwArray,
+    OutOfMemoryError,
+    Precision,
+    is_out_of_memory,
+)
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3  # it warns of every shape that it can't infer
@@ -35,7 +41,7 @@ def precisions(_device: str) -> tuple[Precision, ...]:
     return ("fp32",)
 
 
-def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
+def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
     """Return the graph of a role.
 
     Raises:
@@ -54,18 +60,18 @@ def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision
     names = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
 
-    def run(inputs: Sequence[Planes]) -> list[Planes]:
+    def run(inputs: Sequence[NchwArray]) -> list[NchwArray]:
         contiguous = [np.ascontiguousarray(each) for each in inputs]
         try:
             results = session.run(outputs, dict(zip(names, contiguous, strict=False)))
             return [np.asarray(each, np.float32) for each in results]
         except Exception as fault:  # its errors have no common class but this
-            if not is_memory_short(fault):
+            if not is_out_of_memory(fault):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
             problem = f"ONNX Runtime fails on inputs {shapes} ({_first_line(fault)})"
             remedy = "Give a smaller picture, or free some memory."
-            raise MemoryShort(path, problem, remedy=remedy) from fault
+            raise OutOfMemoryError(path, problem, remedy=remedy) from fault
 
     return run
 

@@ -22,19 +22,19 @@ from d2csr.core.errors import BundleError, UsageError
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.engine.backends.base import (
     Graph,
-    MemoryShort,
-    Planes,
+    NchwArray,
+    OutOfMemoryError,
     Precision,
-    from_bits,
+    bf16_to_float32,
+    float32_to_bf16,
     graph_role,
-    is_memory_short,
-    to_bits,
+    is_out_of_memory,
 )
 from d2csr.engine.backends.openvino_rewrites import (
-    in_parts,
     keep_sums_float32,
-    pool_squeezed,
-    split_base,
+    pool_after_squeeze,
+    split_bf16,
+    split_bicubic_base,
     sum_planes,
 )
 
@@ -137,7 +137,7 @@ def precisions(device: str) -> tuple[Precision, ...]:
     return (*(("int8", "bf16") if "BF16" in able else ()), "fp32")
 
 
-def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
+def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
     """Return the graph of a role, from the cache where an earlier run compiled it.
 
     Raises:
@@ -161,7 +161,7 @@ def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision
     return _Compiled(compiled, where=str(path), once=role == "trunk")
 
 
-def compile_piece(model: Model, *, where: str, device: str, precision: Precision) -> Graph:
+def compile_model(model: Model, *, where: str, device: str, precision: Precision) -> Graph:
     """Return a graph made in memory, compiled like those of a bundle; it is not kept on disk."""
     return _Compiled(_compiled(model, device=device, precision=precision), where=where, once=False)
 
@@ -182,7 +182,7 @@ class _Compiled:
         self._compiled, self._where, self._once = compiled, where, once
         self._idle: deque[InferRequest] = deque()  # a request serves one call at a time
 
-    def __call__(self, inputs: Sequence[Planes]) -> list[Planes]:
+    def __call__(self, inputs: Sequence[NchwArray]) -> list[NchwArray]:
         """Return the outputs, in the order of the file."""
         try:
             request = self._idle.pop()  # atomic: no two threads get the same one
@@ -194,11 +194,11 @@ class _Compiled:
         try:
             request.infer(tensors, share_inputs=True, share_outputs=True)
         except (MemoryError, RuntimeError) as fault:
-            if not is_memory_short(fault):
+            if not is_out_of_memory(fault):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
             problem = f"OpenVINO fails on inputs {shapes} ({_first_line(fault)})"
-            raise MemoryShort(
+            raise OutOfMemoryError(
                 self._where, problem, remedy="Give a smaller picture, or free some memory."
             ) from fault
         outputs = [_array(request.get_output_tensor(i)) for i in range(len(self._compiled.outputs))]
@@ -209,10 +209,10 @@ class _Compiled:
         return copies
 
 
-def fast_form(model: Model) -> Model:
+def optimize_graph(model: Model) -> Model:
     """Return a graph in the form that runs fastest in bfloat16 or int8, as exact as before."""
-    pool_squeezed(model)
-    model = split_base(model)
+    pool_after_squeeze(model)
+    model = split_bicubic_base(model)
     keep_sums_float32(model)
     sum_planes(model)
     return model
@@ -221,10 +221,10 @@ def fast_form(model: Model) -> Model:
 def _prepared(model: Model, *, precision: Precision) -> Model:
     """Return a graph in the form that runs fastest, its features in 16 bits where they may be."""
     if precision == "fp32":
-        pool_squeezed(model)
+        pool_after_squeeze(model)
         return model
     if not model.has_rt_info(READY):
-        model = fast_form(model)
+        model = optimize_graph(model)
     wires = PrePostProcessor(model)
     for port in model.inputs:
         if _FEATURES in port.get_names():
@@ -270,18 +270,18 @@ def _machine(device: str) -> list[str]:
     return [device, *(str(_core().get_property(device, name)) for name in names)]
 
 
-def _tensor(planes: Planes, port: ConstOutput) -> Tensor:
+def _tensor(planes: NchwArray, port: ConstOutput) -> Tensor:
     """Return planes as an input, without a copy where memory and type are as they must be."""
     channels = port.get_partial_shape()[1].get_length()
     if channels != planes.shape[1]:
-        planes = in_parts(planes)
+        planes = split_bf16(planes)
     planes = np.ascontiguousarray(planes)
     if port.get_element_type() == Type.bf16:
-        return Tensor(to_bits(planes), list(planes.shape), Type.bf16)
-    return Tensor(from_bits(planes), shared_memory=True)
+        return Tensor(float32_to_bf16(planes), list(planes.shape), Type.bf16)
+    return Tensor(bf16_to_float32(planes), shared_memory=True)
 
 
-def _array(tensor: Tensor) -> Planes:
+def _array(tensor: Tensor) -> NchwArray:
     """Return a view of an output; bfloat16 as its bits."""
     return tensor.data.view(np.uint16) if tensor.get_element_type() == Type.bf16 else tensor.data
 

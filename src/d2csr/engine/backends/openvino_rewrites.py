@@ -24,14 +24,14 @@ from jaxtyping import Float32
 from openvino import Input, Model, Node, Output, Type
 from openvino import opset13 as operations
 
-from d2csr.engine.backends.base import from_bits, to_bits
+from d2csr.engine.backends.base import bf16_to_float32, float32_to_bf16
 
 _PARTS = 3  # of every colour
 _FAR = 1e4  # grey levels 0 to 255 are 0 to 1
 
 
-def split_base(model: Model) -> Model:
-    """Return a graph that takes its picture as `in_parts` gives it; one without a base as it is."""
+def split_bicubic_base(model: Model) -> Model:
+    """Return a graph that takes its picture as `split_bf16` gives it; one without a base as it is."""
     nodes = model.get_ordered_ops()
     bases = [each for each in nodes if each.get_type_name() == "GroupConvolution"]
     if not bases:
@@ -45,7 +45,7 @@ def split_base(model: Model) -> Model:
     parts.output(0).set_names(picture.output(0).get_names())
     pads = [padding.input_value(index) for index in (1, 2)]
     kernel = _constant(base.input_value(1).get_node())  # colour, phase, 1, 5, 5
-    high = from_bits(to_bits(kernel))
+    high = bf16_to_float32(float32_to_bf16(kernel))
     exact = operations.group_convolution(
         operations.pad(parts, *pads, padding.get_attributes()["pad_mode"]),
         operations.constant(np.concatenate([high, high, kernel - high], axis=2)),
@@ -86,9 +86,9 @@ def _terms(node: Node) -> list[Input]:
     return [] if {"Constant", "Reshape"} & set(kinds) else list(node.inputs())
 
 
-def in_parts(picture: Float32[np.ndarray, "1 c h w"]) -> Float32[np.ndarray, "1 3*c h w"]:
+def split_bf16(picture: Float32[np.ndarray, "1 c h w"]) -> Float32[np.ndarray, "1 3*c h w"]:
     """Return of each colour what bfloat16 holds of it, what it leaves, and the first again."""
-    high = from_bits(to_bits(picture))
+    high = bf16_to_float32(float32_to_bf16(picture))
     parts = np.stack([high, picture - high, high], axis=2)
     return parts.reshape(1, -1, *picture.shape[2:])
 
@@ -106,7 +106,7 @@ _ROWS_AS_CHANNELS = (0, 2, 1, 3)  # from there
 _BACK = (0, 3, 1, 2)
 
 
-def pool_squeezed(model: Model) -> None:
+def pool_after_squeeze(model: Model) -> None:
     """Change a graph in place; what it computes stays the same to rounding."""
     for node in model.get_ordered_ops():
         if node.get_type_name() == "AvgPool" and node.get_attributes()["kernel"][1] == 1:

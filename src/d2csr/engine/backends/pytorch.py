@@ -14,9 +14,15 @@ from torch import Tensor
 from d2csr.checkpoint.io import load_weights
 from d2csr.core.bundle import WEIGHTS_NAME, Bundle
 from d2csr.core.errors import UsageError
-from d2csr.engine.backends.base import Graph, MemoryShort, Planes, Precision, is_memory_short
+from d2csr.engine.backends.base import (
+    Graph,
+    NchwArray,
+    OutOfMemoryError,
+    Precision,
+    is_out_of_memory,
+)
 from d2csr.models.d2csr import D2CSR, fuse
-from d2csr.models.tail import CENTRE, FramedTail
+from d2csr.models.tail import CENTRE, BorderAwareTail
 
 _Run = Callable[..., list[Tensor]]
 
@@ -55,7 +61,7 @@ def _multiplies_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
+def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
     """Return a part of the network as the graph of that role.
 
     Raises:
@@ -70,7 +76,7 @@ def as_graph(run: _Run, *, device: torch.device, precision: Precision, where: st
     """Return a function of tensors as one of planes, run on a device in a precision."""
     half = precision == "bf16"
 
-    def graph(inputs: Sequence[Planes]) -> list[Planes]:
+    def graph(inputs: Sequence[NchwArray]) -> list[NchwArray]:
         cudnn = torch.backends.cudnn.flags(allow_tf32=False)  # float32 means 24 bits, not 11
         try:
             with (
@@ -80,12 +86,12 @@ def as_graph(run: _Run, *, device: torch.device, precision: Precision, where: st
             ):
                 return [_planes(each) for each in run(*(_tensor(each, device) for each in inputs))]
         except (MemoryError, RuntimeError) as fault:  # out of memory is a RuntimeError too
-            if not is_memory_short(fault):
+            if not is_out_of_memory(fault):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
             problem = f"torch fails on inputs {shapes} ({str(fault).splitlines()[0]})"
             remedy = "Give a smaller picture, or free some memory."
-            raise MemoryShort(where, problem, remedy=remedy) from fault
+            raise OutOfMemoryError(where, problem, remedy=remedy) from fault
 
     return graph
 
@@ -104,9 +110,9 @@ def _roles(network: D2CSR) -> dict[str, _Run]:
     tree, leaves = network.divergence, network.config.leaves
 
     def predicted(features: Tensor, lr: Tensor, *, frame: bool) -> Tensor:
-        rest = tree.rest(lr)
+        rest = tree.base_image(lr)
         pictures = [
-            tree.finish(_tail(tail, leaf, frame=frame), rest)
+            tree.add_base(_tail(tail, leaf, frame=frame), rest)
             for tail, leaf in zip(tree.tails, features.chunk(leaves, 1), strict=True)
         ]
         return torch.stack(pictures, 1)
@@ -131,7 +137,7 @@ def _roles(network: D2CSR) -> dict[str, _Run]:
 
 def _tail(tail: torch.nn.Module, features: Tensor, *, frame: bool) -> Tensor:
     """Return a tail's picture; `frame`: by the stages it was collapsed from."""
-    if not isinstance(tail, FramedTail):
+    if not isinstance(tail, BorderAwareTail):
         return tail(features)
     if frame:
         return tail.expanded(features)
@@ -139,7 +145,7 @@ def _tail(tail: torch.nn.Module, features: Tensor, *, frame: bool) -> Tensor:
     return F.pixel_shuffle(picture, tail.scale)
 
 
-def _tensor(planes: Planes, device: torch.device) -> Tensor:
+def _tensor(planes: NchwArray, device: torch.device) -> Tensor:
     """Return planes on a device, channels last; bits as the bfloat16 that they are."""
     planes = np.ascontiguousarray(planes)
     halves = planes.dtype == np.uint16
@@ -148,7 +154,7 @@ def _tensor(planes: Planes, device: torch.device) -> Tensor:
     return tensor.to(device).contiguous(memory_format=torch.channels_last)
 
 
-def _planes(tensor: Tensor) -> Planes:
+def _planes(tensor: Tensor) -> NchwArray:
     """Return a tensor as planes; bfloat16 as its bits."""
     tensor = tensor.cpu().contiguous()
     if tensor.dtype != torch.bfloat16:

@@ -23,7 +23,7 @@ def precisions(_device: str) -> tuple[Precision, ...]:
     return ("fp32",)
 
 
-def compile_role(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
+def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
     """Return the network as the one graph `whole`: lr -> predictions, weights, sr."""
     if role != "whole":
         raise KeyError(role)
