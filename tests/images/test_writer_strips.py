@@ -177,10 +177,10 @@ def photo(tmp_path_factory):
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_what_a_photo_says_is_kept_and_mended(tmp_path, photo, suffix):
-    picture = read_image(photo)
-    assert picture.size == Size(20, 30)
-    larger = picture.pixels.repeat(2, axis=0).repeat(2, axis=1)
-    path = write(tmp_path / f"x{suffix}", larger, kept=picture.kept, scale=2.0)
+    decoded = read_image(photo)
+    assert decoded.size == Size(20, 30)
+    larger = decoded.pixels.repeat(2, axis=0).repeat(2, axis=1)
+    path = write(tmp_path / f"x{suffix}", larger, kept=decoded.kept, scale=2.0)
     with Image.open(path) as image:
         image.load()
         tags = image.getexif()

@@ -26,7 +26,7 @@ SWITCHES = st.fixed_dictionaries(
 )
 
 
-def pictures(images, tree, *, seed=0, size=(3, 4)):
+def random_images(images, tree, *, seed=0, size=(3, 4)):
     """Return random predictions, each image's a different distance from its HR, and the HR."""
     random = np.random.default_rng(seed)
     hr = random.random((images, 3, *size))
@@ -49,7 +49,7 @@ def term(predictions, hr, tree, settings):
 )
 def test_triplet_term_is_equations_2_to_6_in_loops(shape, images, single_margin, switches, seed):
     tree = Tree(*shape)
-    predictions, hr = pictures(images, tree, seed=seed)
+    predictions, hr = random_images(images, tree, seed=seed)
     margins = (0.7,) if single_margin else tuple(0.9 / (level + 1) for level in range(tree.depth))
     settings = TripletConfig(margins=margins, **switches)
     expected = oracle.triplet_term(
@@ -92,7 +92,7 @@ def test_triplet_term_is_the_authors_value(data_folder, scale, key, margins):
 @given(shape=st.sampled_from(SMALL_TREES), switches=SWITCHES, seed=st.integers(0, 2**16))
 def test_triplet_term_ignores_exposure_and_contrast(shape, switches, seed):
     tree, settings = Tree(*shape), TripletConfig(margins=(0.5,), **switches)
-    predictions, hr = pictures(2, tree, seed=seed)
+    predictions, hr = random_images(2, tree, seed=seed)
     brighter = predictions * 1.7 + 0.2
     assert float(term(brighter, hr, tree, settings)) == pytest.approx(
         float(term(predictions, hr, tree, settings)), rel=1e-9
@@ -102,7 +102,7 @@ def test_triplet_term_ignores_exposure_and_contrast(shape, switches, seed):
 @given(shape=st.sampled_from(SMALL_TREES), seed=st.integers(0, 2**16))
 def test_per_image_term_is_the_mean_of_single_images(shape, seed):
     tree, settings = Tree(*shape), TripletConfig(margins=(0.5,))
-    predictions, hr = pictures(3, tree, seed=seed)
+    predictions, hr = random_images(3, tree, seed=seed)
     single = [float(term(predictions[[n]], hr[[n]], tree, settings)) for n in range(3)]
     assert float(term(predictions, hr, tree, settings)) == pytest.approx(np.mean(single), rel=1e-9)
 
@@ -110,7 +110,7 @@ def test_per_image_term_is_the_mean_of_single_images(shape, seed):
 @given(swap=st.sampled_from([(0, 1, 3, 2), (1, 0, 2, 3), (2, 3, 0, 1)]), seed=st.integers(0, 99))
 def test_swapping_children_of_one_parent_changes_nothing(swap, seed):
     tree, settings = Tree(2, 2), TripletConfig(margins=(0.5, 0.3))
-    predictions, hr = pictures(2, tree, seed=seed)
+    predictions, hr = random_images(2, tree, seed=seed)
     assert float(term(predictions[:, list(swap)], hr, tree, settings)) == pytest.approx(
         float(term(predictions, hr, tree, settings)), rel=1e-12
     )
@@ -118,7 +118,7 @@ def test_swapping_children_of_one_parent_changes_nothing(swap, seed):
 
 def test_equal_predictions_cost_the_margins_and_their_error():
     tree, settings = Tree(2, 2), TripletConfig(margins=(0.5, 0.3))
-    predictions, hr = pictures(1, tree)
+    predictions, hr = random_images(1, tree)
     predictions[:] = predictions[:, :1]
     own = (
         error_maps(torch.as_tensor(predictions), torch.as_tensor(hr), settings=settings)
@@ -171,7 +171,7 @@ def all_hinges_are_active(predictions, hr, tree, settings):
 @pytest.mark.parametrize("statistics", ["image", "batch"])
 @pytest.mark.parametrize("flat", ["hr", "predictions", "both"])
 def test_flat_pictures_give_finite_values_and_gradients(statistics, flat):
-    predictions, hr = (torch.as_tensor(part).float() for part in pictures(2, Tree(2, 2)))
+    predictions, hr = (torch.as_tensor(part).float() for part in random_images(2, Tree(2, 2)))
     if flat != "predictions":
         hr = torch.full_like(hr, 0.5)
     if flat != "hr":

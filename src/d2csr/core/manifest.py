@@ -156,7 +156,7 @@ def _parsed(path: Path) -> _File:
         return _File.model_validate(values)
     except ValidationError as error:
         places = [
-            ".".join(map(str, fault["loc"])) + ": " + fault["msg"] for fault in error.errors()
+            ".".join(map(str, entry["loc"])) + ": " + entry["msg"] for entry in error.errors()
         ]
         problem = f"doesn't follow the schema: {'; '.join(places)}"
         raise ManifestError(path, problem, remedy="Mend these entries.") from error

@@ -15,18 +15,18 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_settings(
-    path: Path, tree: type[Settings], *, fault: type[D2csrError], remedy: str
+    path: Path, tree: type[Settings], *, error_type: type[D2csrError], remedy: str
 ) -> Settings:
     """Return the settings that a YAML file says, the tree's defaults for the rest.
 
     Args:
         path: the file.
         tree: what may be set.
-        fault: the kind of error to raise.
+        error_type: the kind of error to raise.
         remedy: what to do about a file that is no settings file at all.
 
     Raises:
-        D2csrError: of the kind `fault`: unreadable, no YAML, or faults in it; all of them, each
+        D2csrError: of the kind `error_type`: unreadable, no YAML, or faults in it; all of them, each
             with its line and, for an unknown key, the nearest known one.
     """
     try:
@@ -34,15 +34,15 @@ def read_settings(
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise fault(path, f"can't be read ({error})", remedy=remedy) from error
+        raise error_type(path, f"can't be read ({error})", remedy=remedy) from error
     if not isinstance(values, dict):
-        raise fault(path, "holds no settings", remedy=remedy)
+        raise error_type(path, "holds no settings", remedy=remedy)
     try:
         return tree.model_validate(values)
     except ValidationError as errors:
         lines = [_told(error, tree, node=node) for error in errors.errors()]
         problem = "\n  ".join([f"{len(lines)} fault{'s' * (len(lines) > 1)}", *lines])
-        raise fault(path, problem, remedy="Mend the lines named.") from errors
+        raise error_type(path, problem, remedy="Mend the lines named.") from errors
 
 
 def _told(error: ErrorDetails, tree: type[BaseModel], *, node: yaml.Node | None) -> str:

@@ -247,4 +247,4 @@ def read_camera(path: Path) -> Camera:
         CameraError: unreadable, no YAML, or faults in it, each told with its line.
     """
     remedy = "Give a YAML file; docs/simulator.md shows one."
-    return read_settings(path, Camera, fault=CameraError, remedy=remedy)
+    return read_settings(path, Camera, error_type=CameraError, remedy=remedy)

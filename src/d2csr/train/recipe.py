@@ -257,4 +257,4 @@ def read_recipe(path: Path) -> Recipe:
             an unknown key, the nearest known one.
     """
     remedy = "Give a YAML file; experiments/ has examples."
-    return read_settings(path, Recipe, fault=RecipeError, remedy=remedy)
+    return read_settings(path, Recipe, error_type=RecipeError, remedy=remedy)

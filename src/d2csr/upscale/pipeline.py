@@ -395,9 +395,8 @@ class Pipeline:
 
 
 def _failed(job: Job, watch: Stopwatch, *, error: BaseException) -> ImageReport:
-    fault = to_image_error(job.source, error)
     return ImageReport(
-        str(job.source), str(job.target), "failed", seconds=_parts(watch), fault=fault
+        str(job.source), str(job.target), "failed", seconds=_parts(watch), fault=to_image_error(job.source, error)
     )
 
 
