@@ -214,13 +214,13 @@ def wrong_row(good: list[Good], number: int) -> dict[str, Any]:
 
 
 def sizes(grays: Grays) -> tuple[Size, Size]:
-    """Return the sizes of both pictures."""
+    """Return the sizes of both images."""
     wide, tele = grays
     return Size(wide.shape[1], wide.shape[0]), Size(tele.shape[1], tele.shape[0])
 
 
 def plain_sift(grays: Grays, scale: int) -> Mapping:
-    """Return what people do now: SIFT on both pictures as they are, a homography by RANSAC."""
+    """Return what people do now: SIFT on both images as they are, a homography by RANSAC."""
     finder = cv2.SIFT.create(nfeatures=8000)
     found = [finder.detectAndCompute((gray * 255).astype(np.uint8), None) for gray in grays]
     (wide, of_wide), (tele, of_tele) = found
@@ -233,7 +233,7 @@ def plain_sift(grays: Grays, scale: int) -> Mapping:
 
 
 def ecc_alone(grays: Grays, scale: int) -> Mapping:
-    """Return OpenCV's ECC from the nominal zoom: the tele picture reduced, laid on the centre."""
+    """Return OpenCV's ECC from the nominal zoom: the tele image reduced, laid on the centre."""
     wide, tele = grays
     small = cv2.resize(tele, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     corner = (np.array(wide.shape[::-1]) - small.shape[::-1]) / 2
@@ -282,12 +282,12 @@ def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
     """Return a method's error, or why it has none."""
     try:
         return errors_px(method(), good)
-    except (PairRejectedError, np.linalg.LinAlgError) as fault:
-        return {"failed": str(fault)[:200]}
-    except cv2.error as fault:
-        if fault.code != cv2.Error.STS_NO_CONV:
+    except (PairRejectedError, np.linalg.LinAlgError) as error:
+        return {"failed": str(error)[:200]}
+    except cv2.error as error:
+        if error.code != cv2.Error.STS_NO_CONV:
             raise  # used wrongly
-        return {"failed": str(fault)[:200]}
+        return {"failed": str(error)[:200]}
 
 
 def write(stored: dict[str, Any], out: Path | None) -> None:

@@ -26,7 +26,7 @@ from d2csr.images.reader import read_rgb8
 
 
 def moved_row(lr: Path, rng: np.random.Generator) -> dict:
-    """Return the error on a City100 pair whose HR picture was moved and darkened.
+    """Return the error on a City100 pair whose HR image was moved and darkened.
 
     The truth is this tool's own registration of the published pair, moved: what is measured is how
     far the movement is recovered, not how well the published pair was registered.

@@ -1,12 +1,12 @@
 """One photo from a new process to a file on disk: how long, and where the time goes.
 
-The command line runs on one picture, again and again, each time as a new process: first with an
+The command line runs on one image, again and again, each time as a new process: first with an
 empty graph cache (the first-ever run), then with the cache that this filled and the files in the
 system's own cache. Parts, by the command's `--json` and the clock around it:
 
     start    the interpreter, imports, the command line: until the call begins
-    load     opening the engine, while the picture is decoded
-    decode   reading the picture
+    load     opening the engine, while the image is decoded
+    decode   reading the image
     compute  making rows of SR
     encode   writing, as far as it took longer than computing
     end      the rest: what lies between these, and the end of the process
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def half_megapixel(photo: Path | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a picture of 0.5 MP."""
+    """Return an image of 0.5 MP."""
     data = os.environ.get("D2CSR_DATA")
     if photo is None and data:
         photo = Path(data) / "city100/nikon_d5500_x3/test/Nikon_001_HR.webp"
@@ -80,15 +80,15 @@ def half_megapixel(photo: Path | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def timed(photo: Path, model: str) -> dict[str, float]:
-    """Return the seconds of one run by part; the graph cache lies beside the picture."""
+    """Return the seconds of one run by part; the graph cache lies beside the image."""
     words = ["-i", photo, "-o", photo.parent / "out", "-n", model, "--json"]
     command = [sys.executable, "-m", "d2csr", "upscale", *map(str, words)]
     environment = {**os.environ, "D2CSR_CACHE": str(photo.parent / "cache")}
     started = time.time()
     output = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
     total = time.time() - started
-    picture, call = map(json.loads, output.decode().splitlines())
-    parts = {**picture["seconds"], "load": call["seconds"]["load"]}
+    image, call = map(json.loads, output.decode().splitlines())
+    parts = {**image["seconds"], "load": call["seconds"]["load"]}
     parts["start"] = call["began_at"] - started
     parts["end"] = total - parts["start"] - max(parts["load"], parts["decode"])
     parts["end"] -= parts["compute"] + parts["encode"]

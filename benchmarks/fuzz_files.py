@@ -1,7 +1,7 @@
-"""Do damaged picture files ever crash, hang, or leave half a file? Files of every kind, mutated.
+"""Do damaged image files ever crash, hang, or leave half a file? Files of every kind, mutated.
 
 Each file is read in a process of its own pool; what is read is written back, in every format in
-turn, and read again. A file passes where it gives pixels or a fault in plain words.
+turn, and read again. A file passes where it gives pixels or an error in plain words.
 
     python benchmarks/fuzz_files.py [files of each kind]
 """
@@ -57,7 +57,7 @@ HEIC = base64.b64decode(
 
 
 def pixels(channels: int, *, dtype: Any = np.uint8) -> Any:
-    """Return a small picture with both smooth and busy parts, as libvips has it."""
+    """Return a small image with both smooth and busy parts, as libvips has it."""
     rng = np.random.default_rng(SEED)
     smooth = np.linspace(0, 200, 48 * 40).reshape(40, 48, 1) + np.arange(channels) * 15
     busy = smooth + rng.integers(0, 40, smooth.shape)
@@ -70,7 +70,7 @@ def pixels(channels: int, *, dtype: Any = np.uint8) -> Any:
 
 
 def documented(image: Any) -> Any:
-    """Return a picture with a profile, EXIF and XMP."""
+    """Return an image with a profile, EXIF and XMP."""
     image = image.copy()
     profile = pyvips.Operation.call("profile_load", "srgb")
     exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + struct.pack("<HHIHH", 274, 3, 1, 6, 0)
@@ -82,7 +82,7 @@ def documented(image: Any) -> Any:
 
 
 def cmyk() -> Any:
-    """Return a CMYK picture with its profile."""
+    """Return a CMYK image with its profile."""
     image = pixels(4).copy(interpretation="cmyk")
     profile = bytes(pyvips.Operation.call("profile_load", "cmyk"))
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
@@ -243,31 +243,31 @@ def worker(out: Path) -> None:
 def outcome(path: Path, target: Path) -> dict[str, Any]:
     """Return what came of one file; a bug of ours raises."""
     try:
-        picture = read_image(path, limit_mp=LIMIT_MP)
-    except D2csrError as fault:
-        if "\n" in str(fault) or not fault.remedy:
-            raise ValueError(f"no plain words: {fault}") from fault
-        return {"read": False, "problem": fault.problem[:60]}
-    layout, height = picture.layout, picture.size.height
+        image = read_image(path, limit_mp=LIMIT_MP)
+    except D2csrError as error:
+        if "\n" in str(error) or not error.remedy:
+            raise ValueError(f"no plain words: {error}") from error
+        return {"read": False, "problem": error.problem[:60]}
+    layout, height = image.layout, image.size.height
     try:
-        format_limitations(layout, target, size=picture.size)
+        format_limitations(layout, target, size=image.size)
     except D2csrError:  # too large for the format, and said before any work
         target = target.with_suffix(".png")
-    rows = picture.pixels
-    if picture.alpha is not None:
-        rows = np.dstack([rows, picture.alpha])
+    rows = image.pixels
+    if image.alpha is not None:
+        rows = np.dstack([rows, image.alpha])
     try:
         with ImageWriter(
-            target, size=picture.size, layout=layout, kept=picture.kept, scale=2.0
+            target, size=image.size, layout=layout, kept=image.kept, scale=2.0
         ) as strips:
             for top in range(0, height, 7):
                 strips.write(rows[top : top + 7])
-    except D2csrError as fault:
+    except D2csrError as error:
         if target.exists():
-            raise ValueError(f"half a file is left after {fault}") from fault
-        return {"read": True, "written": False, "problem": fault.problem[:200]}
+            raise ValueError(f"half a file is left after {error}") from error
+        return {"read": True, "written": False, "problem": error.problem[:200]}
     again = read_image(target)
-    if target.suffix in LOSSLESS and not np.array_equal(again.pixels, picture.pixels):
+    if target.suffix in LOSSLESS and not np.array_equal(again.pixels, image.pixels):
         raise ValueError(f"{target.suffix} changed the pixels")
     target.unlink()
     return {"read": True, "written": True}

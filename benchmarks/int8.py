@@ -62,14 +62,14 @@ class Variant:
         name: in the table.
         roles: quantised; the others stay in bfloat16.
         only: convolutions that are quantised; None: all but those an export leaves out.
-        pictures: crops to calibrate on.
+        images: crops to calibrate on.
         options: for NNCF.
     """
 
     name: str
     roles: tuple[str, ...] = ROLES
     only: tuple[str, ...] | None = None
-    pictures: int = 24
+    images: int = 24
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -116,8 +116,8 @@ def measured(bundle: Bundle, pairs: Manifest, *, folder: Path, thorough: bool) -
     for variant in (chosen, *(variants(bundle) if thorough else ())):
         try:
             made = with_variant(bundle, variant, train=train, folder=folder / variant.name)
-        except (IndexError, RuntimeError) as fault:  # NNCF's own
-            rows.append({"variant": variant.name, "fails": f"{type(fault).__name__}: {fault}"})
+        except (IndexError, RuntimeError) as error:  # NNCF's own
+            rows.append({"variant": variant.name, "fails": f"{type(error).__name__}: {error}"})
             print(rows[-1], flush=True)
             continue
         row: dict[str, Any] = {
@@ -154,7 +154,7 @@ def variants(bundle: Bundle) -> Iterator[Variant]:
     yield Variant("plain: nothing left out", options={"ignored_scope": nncf.IgnoredScope()})
     yield Variant("trunk only", roles=("trunk",))
     yield Variant("tail only", roles=("tail",))
-    yield Variant("60 crops", pictures=60, options={"subset_size": 60})
+    yield Variant("60 crops", images=60, options={"subset_size": 60})
     yield Variant("mixed preset", options={"preset": nncf.QuantizationPreset.MIXED})
     yield Variant("no bias correction", options=advanced(disable_bias_correction=True))
     yield Variant("smooth-quant", options=advanced(smooth_quant_alphas=smooth))
@@ -166,7 +166,7 @@ def variants(bundle: Bundle) -> Iterator[Variant]:
     yield Variant(
         "trunk, full bias correction",
         roles=("trunk",),
-        pictures=8,
+        images=8,
         options={"fast_bias_correction": False},
     )
 
@@ -202,7 +202,7 @@ def with_variant(
 ) -> Bundle:
     """Return the bundle with int8 graphs of one variant, in a folder of its own."""
     folder.mkdir(parents=True)
-    crops = list(calibration_crops(train, count=variant.pictures))
+    crops = list(calibration_crops(train, count=variant.images))
     graphs = dict(bundle.card.graphs)
     for role, name in bundle.card.graphs.items():
         (folder / name).symlink_to(bundle.graph(role))
@@ -220,7 +220,7 @@ def with_variant(
 
 
 def raced(bundle: Bundle, *, lr01: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return the seconds of a picture in bfloat16 and int8, and the ratio of each pair of runs."""
+    """Return the seconds of an image in bfloat16 and int8, and the ratio of each pair of runs."""
     engines = {
         name: open_engine(bundle, backend="openvino", precision=name) for name in ("bf16", "int8")
     }
@@ -240,7 +240,7 @@ def raced(bundle: Bundle, *, lr01: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def profiled(bundle: Bundle, *, crops: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Return the time of each kind of operation on one picture: role -> precision -> kind -> ms."""
+    """Return the time of each kind of operation on one image: role -> precision -> kind -> ms."""
     lr = np.concatenate([np.concatenate(list(crops[i : i + 3]), 1) for i in (0, 3)])
     found: dict[str, Any] = {}
     fed: dict[str, Any] = {"lr": np.ascontiguousarray(lr.transpose(2, 0, 1)[None])}
@@ -263,7 +263,7 @@ def wide(scratch: Path) -> dict[str, Any]:
     bundle = export_bundle(D2CSR(preset("paper", 4)).eval(), scratch / "paper", card=card)
     noise = np.random.default_rng(0).integers(0, 256, (4, WIDE_PX, WIDE_PX, 3), dtype=np.uint8)
     made = with_variant(
-        bundle, Variant("wide", pictures=2), train=list(noise), folder=scratch / "wide"
+        bundle, Variant("wide", images=2), train=list(noise), folder=scratch / "wide"
     )
     return raced(made, lr01=noise[0].astype(np.float32) / np.float32(255))
 

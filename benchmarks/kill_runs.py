@@ -1,6 +1,6 @@
 """Kills (-9) at random moments of a folder run: after `--resume`, is every file right?
 
-A folder of small pictures is enlarged by the command line in a process of its own, which is killed
+A folder of small images is enlarged by the command line in a process of its own, which is killed
 after a random time; the next process goes on with `--resume`, and is killed, until one gets to the
 end. Then the results are compared, byte by byte, with those of a run that nobody killed, and it
 begins again, until there were enough kills. After each kill, every result that is there must be
@@ -52,9 +52,9 @@ def main() -> None:
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         counts = kill_runs(
-            Path(folder), model=wanted.model, kills=wanted.kills, pictures=wanted.pictures
+            Path(folder), model=wanted.model, kills=wanted.kills, images=wanted.images
         )
-    found = {"date": date.today().isoformat(), "pictures": wanted.pictures, **vars(counts)}
+    found = {"date": date.today().isoformat(), "pictures": wanted.images, **vars(counts)}
     print(json.dumps(found))
     path = RESULTS / f"kill_runs-{found['date']}.json"
     write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
@@ -62,9 +62,9 @@ def main() -> None:
         sys.exit("files are not right")
 
 
-def kill_runs(folder: Path, *, model: str, kills: int, pictures: int) -> Counts:
+def kill_runs(folder: Path, *, model: str, kills: int, images: int) -> Counts:
     """Return what was seen in so many kills."""
-    make_pictures(folder / "in", pictures)
+    make_images(folder / "in", images)
     started = time.monotonic()
     run(folder, "whole", model=model).wait()
     seconds = time.monotonic() - started
@@ -93,8 +93,8 @@ def kill_runs(folder: Path, *, model: str, kills: int, pictures: int) -> Counts:
     return counts
 
 
-def make_pictures(folder: Path, count: int) -> None:
-    """Write small pictures of noise, no two alike, in every format that is written."""
+def make_images(folder: Path, count: int) -> None:
+    """Write small images of noise, no two alike, in every format that is written."""
     random_ = np.random.default_rng(0)
     for at in range(count):
         pixels = random_.integers(0, 256, (60 + at, 90, 3), dtype=np.uint8)
@@ -102,7 +102,7 @@ def make_pictures(folder: Path, count: int) -> None:
 
 
 def run(folder: Path, out: str, *, model: str) -> "subprocess.Popen[bytes]":
-    """Start the command on the pictures."""
+    """Start the command on the images."""
     words = ["upscale", "-i", folder / "in", "-o", folder / out, "-n", model, "--ext", "same"]
     command = [sys.executable, "-m", "d2csr", *map(str, words), "--resume"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--megapixels", nargs=2, type=float, default=[1.0, 24.0],
-                        help="of the LR picture for paper, and of the photo")  # fmt: skip
+                        help="of the LR image for paper, and of the photo")  # fmt: skip
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     asked = parser.parse_args()
     sizes = dict(zip(CASES, asked.megapixels, strict=True))
@@ -67,15 +67,15 @@ def measure_paper(megapixels: float) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     with subjects(("paper",), scale=4) as found, tempfile.TemporaryDirectory() as folder:
         bundle, wanted = found[0].bundle, Path(folder) / "reference.raw"
-        picture = Path(folder) / "lr.png"
-        write_rgb8(picture, made_up_photo(round(math.sqrt(megapixels * 1e6)), ratio=1))
+        image = Path(folder) / "lr.png"
+        write_rgb8(image, made_up_photo(round(math.sqrt(megapixels * 1e6)), ratio=1))
         for backend, precision in WAYS:
             job = {"job": "engine", "bundle": str(bundle.folder)}
             job |= {"backend": backend, "precision": precision}
             saved = wanted if not rows else Path(folder) / "sr.raw"
             begun = time.perf_counter()
             with Worker(job, threads=cores()) as worker:
-                worker.request({"ask": "enlarge", "picture": str(picture), "save": str(saved)})
+                worker.request({"ask": "enlarge", "picture": str(image), "save": str(saved)})
                 held = worker.request({"ask": "memory"})["bytes"]
             row = {"backend": backend, "precision": precision, "peak_bytes": held}
             row["seconds_with_loading"] = time.perf_counter() - begun
@@ -101,18 +101,18 @@ def measure_photo(megapixels: float) -> dict[str, Any]:
 
 
 def made_up_photo(height: int, *, ratio: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a picture with slopes, edges and grain, the same each time."""
+    """Return an image with slopes, edges and grain, the same each time."""
     width = round(height * ratio)
     generator = np.random.default_rng(0)
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(0, 1, width, dtype=np.float32)
     waves = np.sin(400 * rows * (0.2 + columns)) + np.sign(np.sin(90 * (rows + columns**2)))
-    picture = np.empty((height, width, 3), np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
     for colour in range(3):
         grain = generator.standard_normal((height, width), np.float32)
         levels = 118 + 30 * waves + 60 * (columns - rows) * (colour - 1) + 4 * grain
-        picture[..., colour] = levels.clip(0, 255)
-    return picture
+        image[..., colour] = levels.clip(0, 255)
+    return image
 
 
 def upscaled(photo: Path, output: Path, *, limit_gib: int) -> dict[str, Any]:
@@ -125,17 +125,17 @@ def upscaled(photo: Path, output: Path, *, limit_gib: int) -> dict[str, Any]:
 
 
 def compare_files(one: Path, other: Path) -> dict[str, Any]:
-    """Return the size of two pictures, and by how many grey levels they differ at most."""
-    pictures = [pyvips.Image.new_from_file(str(path), access="sequential") for path in (one, other)]
-    apart = (pictures[0].cast("short") - pictures[1].cast("short")).abs()
+    """Return the size of two images, and by how many grey levels they differ at most."""
+    images = [pyvips.Image.new_from_file(str(path), access="sequential") for path in (one, other)]
+    apart = (images[0].cast("short") - images[1].cast("short")).abs()
     return {
-        "sr_size": [pictures[0].width, pictures[0].height],
+        "sr_size": [images[0].width, images[0].height],
         "largest_difference_levels": apart.max(),
     }
 
 
 def difference(saved: Path, wanted: Path) -> dict[str, float]:
-    """Return how far raw float32 pictures are apart: PSNR, and the largest relative difference."""
+    """Return how far raw float32 images are apart: PSNR, and the largest relative difference."""
     ours, theirs = (np.memmap(path, np.float32, "r") for path in (saved, wanted))
     squares, largest, highest = 0.0, 0.0, 1.0
     for first in range(0, len(ours), _VALUES):

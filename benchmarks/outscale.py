@@ -1,4 +1,4 @@
-"""Whether SR is better resampled in linear light or as stored, measured on City100's test pictures.
+"""Whether SR is better resampled in linear light or as stored, measured on City100's test images.
 
 The model's SR and the HR photograph are brought to the wanted size, each both ways: with sRGB's
 curve on the values, and with light that adds up. The reference at that size is HR brought there, so
@@ -59,7 +59,7 @@ def measure(name: str, folder: Path, *, outscale: float) -> dict[str, Any]:
         hr = read_rgb8(path.with_name(path.name.replace(f"LR{model.scale}", "HR")))
         size = Size(round(lr.shape[1] * outscale), round(lr.shape[0] * outscale))
         lr01 = lr.astype(np.float32) / np.float32(255)
-        sr01 = np.concatenate([band.output.sr for band in model.engine.iter_strips(lr01)])
+        sr01 = np.concatenate([strip.output.sr for strip in model.engine.iter_strips(lr01)])
         hr01 = hr.astype(np.float32) / np.float32(255)
         made = {way: brought(sr01, size, way=way) for way in WAYS}
         wanted = {way: brought(hr01, size, way=way) for way in WAYS}
@@ -75,7 +75,7 @@ def measure(name: str, folder: Path, *, outscale: float) -> dict[str, Any]:
 
 
 def brought(image01: Pixels, size: Size, *, way: str) -> Pixels:
-    """Return a picture at another size, resampled as stored or in linear light."""
+    """Return an image at another size, resampled as stored or in linear light."""
     to: Callable[[Pixels], Pixels] = linear if way == "linear" else np.asarray
     back: Callable[[Pixels], Pixels] = stored if way == "linear" else np.asarray
     own = Size(image01.shape[1], image01.shape[0])

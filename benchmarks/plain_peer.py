@@ -2,7 +2,7 @@
 
 The network of `upscale_speed.py --cases peers`, same parameters as city100-nikon-x3, same train
 scenes; the average with the best val figure is tested. About an hour on one core. Writes the
-pictures into `build/plain_peer` and a dated JSON file into `results`.
+images into `build/plain_peer` and a dated JSON file into `results`.
 
     D2CSR_DATA=DATA python benchmarks/plain_peer.py [--steps 16000] [--threads 2]
 """
@@ -33,7 +33,7 @@ from d2csr.speed.measure import machine
 from d2csr.train.trainer import EMA
 
 RESULTS = Path(__file__).parent / "results"
-PICTURES = Path("build/plain_peer")
+IMAGES = Path("build/plain_peer")
 PAIRS = "city100/nikon_d5500_x3"
 PATCH_PX, BATCH, SEED = 48, 8, 1
 RATE, WARMUP, FINAL_SHARE, AVERAGE = 1e-3, 200, 0.01, 0.999
@@ -61,9 +61,9 @@ def main() -> None:
     network = PlainNet(peer_sizes())
     best = trained(network, data, steps=asked.steps)
     network.load_state_dict(best.tensors)
-    enlarge_all(network, data / "test", out=PICTURES)
-    results = evaluate_models((PEER_MODEL, str(PICTURES)), data / "test")
-    names = {str(PICTURES): "plain network"}
+    enlarge_all(network, data / "test", out=IMAGES)
+    results = evaluate_models((PEER_MODEL, str(IMAGES)), data / "test")
+    names = {str(IMAGES): "plain network"}
     values = {
         "date": date.today().isoformat(),
         "machine": machine(asked.threads).model_dump(),
@@ -142,7 +142,7 @@ def validated(network: PlainNet, average: EMA, *, folder: Path) -> float:
 
 
 def enlarge_all(network: PlainNet, folder: Path, *, out: Path) -> None:
-    """Write the SR picture of every pair."""
+    """Write the SR image of every pair."""
     out.mkdir(parents=True, exist_ok=True)
     for pair in open_pairs(folder):
         lr, _ = load_pair(pair, scale=network.sizes.scale)
@@ -151,14 +151,14 @@ def enlarge_all(network: PlainNet, folder: Path, *, out: Path) -> None:
 
 @torch.inference_mode()
 def enlarged(network: PlainNet, lr: np.ndarray) -> np.ndarray:
-    """Return the SR of a (h, w, 3) picture of bytes, in float32."""
+    """Return the SR of a (h, w, 3) image of bytes, in float32."""
     sr = network(_planes(lr[None]))[0].clamp(0, 1) * 255
     return sr.round().byte().permute(1, 2, 0).numpy()
 
 
-def _planes(pictures: np.ndarray) -> Tensor:
+def _planes(images: np.ndarray) -> Tensor:
     """Return (b, h, w, 3) bytes as (b, 3, h, w) in 0..1, channels last."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ PHOTOS = "photos/clic2025"
 KERNEL_PX = 15  # side, on the HR grid
 SPECTRUM_PX = 128
 CROSS_PX = 64  # side of LR's tiles
-BANDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)  # cycles per pixel
+STRIPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)  # cycles per pixel
 FREQUENCIES = tuple(round(0.02 * step, 2) for step in range(1, 13))  # cycles per HR pixel
 UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
 
@@ -98,27 +98,25 @@ def linear_db(manifest: Manifest, val: Manifest) -> float:
 
 def measured(manifest: Manifest) -> dict[str, object]:
     """Return what is compared, of all pairs of a manifest."""
-    pictures = [(luma(pair.hr), luma(pair.lr)) for pair in manifest]
-    kernel = least_squares_kernel(pictures, manifest.scale)
+    images = [(luma(pair.hr), luma(pair.lr)) for pair in manifest]
+    kernel = least_squares_kernel(images, manifest.scale)
     transfer = mtf(kernel)
     return {
         "pairs": "",
-        "number": len(pictures),
+        "number": len(images),
         "mtf": {str(at): round(float(transfer(at)), 3) for at in FREQUENCIES},
         "mtf50_cycles_per_hr_px": round(mtf50(kernel), 4),
         "mtf_at_lr_nyquist": round(float(transfer(0.5 / manifest.scale)), 3),
         "kernel_width_hr_px": round(width(kernel), 2),
-        **cross_spectrum(pictures, manifest.scale),
-        "hr_spectrum_db": spectrum_db([hr for hr, _ in pictures]),
-        "lr_spectrum_db": spectrum_db([lr for _, lr in pictures]),
-        "hr_noise_levels": noise([hr for hr, _ in pictures]),
-        "lr_noise_levels": noise([lr for _, lr in pictures]),
+        **cross_spectrum(images, manifest.scale),
+        "hr_spectrum_db": spectrum_db([hr for hr, _ in images]),
+        "lr_spectrum_db": spectrum_db([lr for _, lr in images]),
+        "hr_noise_levels": noise([hr for hr, _ in images]),
+        "lr_noise_levels": noise([lr for _, lr in images]),
     }
 
 
-def cross_spectrum(
-    pictures: Sequence[tuple[Luma, Luma]], scale: int
-) -> dict[str, dict[str, float]]:
+def cross_spectrum(images: Sequence[tuple[Luma, Luma]], scale: int) -> dict[str, dict[str, float]]:
     """Return what LR says of HR at frequencies that both hold.
 
     `gain_to_hr` is what a linear filter multiplies LR by to come nearest to HR; `coherence` is the
@@ -133,7 +131,7 @@ def cross_spectrum(
     ]  # the same window, sampled at both grids' centres
     of_hr, of_lr = (np.outer(line, line) for line in lines)
     cross, hr_power, lr_power = (np.zeros((side, side)) for _ in range(3))
-    for hr, lr in pictures:
+    for hr, lr in images:
         for top in range(0, lr.shape[0] - side + 1, side):
             for left in range(0, lr.shape[1] - side + 1, side):
                 small = lr[top : top + side, left : left + side]
@@ -144,24 +142,24 @@ def cross_spectrum(
                 hr_power, lr_power = hr_power + np.abs(b) ** 2, lr_power + np.abs(a) ** 2
     found: dict[str, dict[str, float]] = {"gain_to_hr": {}, "coherence": {}}
     for at in FREQUENCIES[:8]:
-        band = np.abs(radius - at) < 0.01
-        both, high, low = (power[band].sum() for power in (cross, hr_power, lr_power))
+        strip = np.abs(radius - at) < 0.01
+        both, high, low = (power[strip].sum() for power in (cross, hr_power, lr_power))
         found["gain_to_hr"][str(at)] = round(float(both / low), 3)
         found["coherence"][str(at)] = round(float(both**2 / (high * low)), 3)
     return found
 
 
 def luma(path: Path) -> Luma:
-    """Return a picture's luma, 0..255 full range."""
+    """Return an image's luma, 0..255 full range."""
     return (luma_of_rgb8(read_rgb8(path)) - 16) * 255 / 219
 
 
-def least_squares_kernel(pictures: Iterable[tuple[Luma, Luma]], scale: int) -> np.ndarray:
-    """Return the filter on the HR grid that, sampled, comes nearest to the LR pictures."""
+def least_squares_kernel(images: Iterable[tuple[Luma, Luma]], scale: int) -> np.ndarray:
+    """Return the filter on the HR grid that, sampled, comes nearest to the LR images."""
     half, first = KERNEL_PX // 2, (scale - 1) // 2
     unknowns = (2 * half + 1) ** 2 + 1
     normal, target = np.zeros((unknowns, unknowns)), np.zeros(unknowns)
-    for hr, lr in pictures:
+    for hr, lr in images:
         edge = half // scale + 1
         rows, columns = (side - 2 * edge for side in lr.shape)
         offsets = [
@@ -205,41 +203,39 @@ def width(kernel: np.ndarray) -> float:
     return float((fine > fine.max() / 2).mean() * (KERNEL_PX - 1))
 
 
-def spectrum_db(pictures: Sequence[Luma]) -> list[float]:
+def spectrum_db(images: Sequence[Luma]) -> list[float]:
     """Return the power in bands of frequency, dB above the lowest band's."""
     window = np.outer(np.hanning(SPECTRUM_PX), np.hanning(SPECTRUM_PX))
     step = np.fft.fftfreq(SPECTRUM_PX)
     radius = np.hypot(step[:, None], step)
     power = np.zeros_like(radius)
-    for picture in pictures:
-        spectra = [
-            np.abs(np.fft.fft2((part - part.mean()) * window)) ** 2 for part in tiles(picture)
-        ]
+    for image in images:
+        spectra = [np.abs(np.fft.fft2((part - part.mean()) * window)) ** 2 for part in tiles(image)]
         power += np.sum(spectra, axis=0) / np.sum(spectra)
-    bands = [power[np.abs(radius - band) < 0.02].mean() for band in BANDS]
-    return [round(10 * float(np.log10(band / bands[0])), 1) for band in bands]
+    strips = [power[np.abs(radius - strip) < 0.02].mean() for strip in STRIPS]
+    return [round(10 * float(np.log10(strip / strips[0])), 1) for strip in strips]
 
 
-def tiles(picture: Luma) -> Iterable[Luma]:
-    """Yield the squares of a picture that a spectrum is taken of."""
+def tiles(image: Luma) -> Iterable[Luma]:
+    """Yield the squares of an image that a spectrum is taken of."""
     side = SPECTRUM_PX
-    for top in range(0, picture.shape[0] - side + 1, side):
-        for left in range(0, picture.shape[1] - side + 1, side):
-            yield picture[top : top + side, left : left + side]
+    for top in range(0, image.shape[0] - side + 1, side):
+        for left in range(0, image.shape[1] - side + 1, side):
+            yield image[top : top + side, left : left + side]
 
 
-def noise(pictures: Sequence[Luma]) -> float:
-    """Return the noise of pictures' flattest blocks of 16x16, levels of 255; their median.
+def noise(images: Sequence[Luma]) -> float:
+    """Return the noise of images' flattest blocks of 16x16, levels of 255; their median.
 
     Standard deviation by the mask of Immerkaer (1996), which lets neither slopes nor edges along
     the axes through.
     """
-    return round(float(np.median([flat_noise(picture) for picture in pictures])), 2)
+    return round(float(np.median([flat_noise(image) for image in images])), 2)
 
 
-def flat_noise(picture: Luma) -> float:
+def flat_noise(image: Luma) -> float:
     """Return the 1st percentile over blocks that are neither black nor white."""
-    p = picture
+    p = image
     mask = p[1:-1, 1:-1] * 4 + p[:-2, :-2] + p[2:, 2:] + p[:-2, 2:] + p[2:, :-2]
     mask = (mask - 2 * (p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1])) / 6
     blocks, means = squares(mask), squares(p[1:-1, 1:-1]).mean(axis=1)
@@ -247,10 +243,10 @@ def flat_noise(picture: Luma) -> float:
     return float(np.percentile(np.sqrt((blocks[usable] ** 2).mean(axis=1)), 1))
 
 
-def squares(picture: np.ndarray, side: int = 16) -> np.ndarray:
-    """Return the picture's square blocks, one a row."""
-    height, width = (length // side * side for length in picture.shape)
-    cut = picture[:height, :width].reshape(height // side, side, width // side, side)
+def squares(image: np.ndarray, side: int = 16) -> np.ndarray:
+    """Return the image's square blocks, one a row."""
+    height, width = (length // side * side for length in image.shape)
+    cut = image[:height, :width].reshape(height // side, side, width // side, side)
     return cut.transpose(0, 2, 1, 3).reshape(-1, side * side)
 
 

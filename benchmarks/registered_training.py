@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def lay_out_published(again: Manifest, *, source: Path, out: Path) -> None:
-    """Write the published pictures of the same scenes, cut to the same part of LR."""
+    """Write the published images of the same scenes, cut to the same part of LR."""
     pairs = []
     for pair in again:
         if pair.transform is None:

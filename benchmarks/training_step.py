@@ -112,7 +112,7 @@ def ratio(plain: np.ndarray, ours: np.ndarray) -> dict[str, object]:
 
 
 def random_batch(recipe: Recipe) -> CropBatch:
-    """Return noise of the recipe's size: time does not depend on the picture."""
+    """Return noise of the recipe's size: time does not depend on the image."""
     generator = np.random.default_rng(0)
     count, side, scale = recipe.data.batch, recipe.data.patch_px, recipe.model.scale
     lr = generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8)

@@ -44,8 +44,8 @@ def figures(run: Path) -> dict[str, object]:
         lr, hr = load_pair(pair, scale=model.scale)
         said = model.predict(lr)
         mean = np.rint(said.predictions.mean(axis=0)).astype(np.uint8)
-        pictures = (said.sr, mean, *said.predictions)
-        rows.append([score(p, hr, protocol="y", scale=model.scale).psnr_db for p in pictures])
+        images = (said.sr, mean, *said.predictions)
+        rows.append([score(p, hr, protocol="y", scale=model.scale).psnr_db for p in images])
         disagreement.append(float(said.disagreement.mean()))
     sr, plain_mean, *leaves = np.mean(rows, axis=0).tolist()
     return {

@@ -83,7 +83,7 @@ def main() -> None:
     """Measure the cases and write a file for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
-    parser.add_argument("--size", type=int, default=512, help="side of the LR picture, in pixels")
+    parser.add_argument("--size", type=int, default=512, help="side of the LR image, in pixels")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")

@@ -1,7 +1,7 @@
-"""How far a picture computed in parts, with channel means of their own, is from the whole one.
+"""How far an image computed in parts, with channel means of their own, is from the whole one.
 
-That is what the engine does where neither memory nor the disk takes a picture's maps. Shipped
-models with means over the whole picture, on photos of data/photos; parts of several heights.
+That is what the engine does where neither memory nor the disk takes an image's maps. Shipped
+models with means over the whole image, on photos of data/photos; parts of several heights.
 Written to `results/windows.json`; `WINDOWS_LEVELS` of the engine is its largest figure, rounded up.
 
     D2CSR_DATA=DATA python benchmarks/windows.py
@@ -43,7 +43,7 @@ def measured(photo: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each model and height of parts."""
     lr = read_rgb8(photo)[:768, :768].astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255)
     for bundle in shipped_bundles():
-        if bundle.card.reach.trunk_lr_px is not None:
+        if bundle.card.receptive_field.trunk_lr_px is not None:
             continue  # of these, parts are exact
         engine = open_engine(bundle, precision="fp32")
         wanted = enlarged(engine, lr, rows=lr.shape[2])

@@ -93,7 +93,7 @@ def _phone(values: dict[str, Any]) -> Iterator[str]:
         "a grid known too badly": "the grid is known",
         "parallax": "(parallax)",
         "too much masked": "would be masked",
-        "a tele or wide picture out of focus": "out of focus",
+        "a tele or wide image out of focus": "out of focus",
     }
     rejected = [row["reason"] for row in pairs if row["verdict"] != "accepted"]
     told = ", ".join(
@@ -185,8 +185,8 @@ def _trained(values: dict[str, Any]) -> Iterator[str]:
             if row := differences.get((before, name)):
                 low, high = row["interval95"]
                 told = f"{-row['diff_psnr_db']:+.2f} ({-high:+.2f} to {-low:+.2f})"
-            pictures = f"{folder}, {found['pictures']} pictures"
-            yield _row([pictures, name, f"{psnr_db:.2f}", told])
+            images = f"{folder}, {found['images']} images"
+            yield _row([images, name, f"{psnr_db:.2f}", told])
             before = name
 
 

@@ -139,7 +139,7 @@ def _signed(row: dict[str, Any], *, first: str | None) -> str:
 
 
 def _memory(values: dict[str, Any]) -> Iterator[str]:
-    """Yield the peaks of the paper's network on one LR picture."""
+    """Yield the peaks of the paper's network on one LR image."""
     yield f"Preset `paper` x4, {values['lr_megapixels']:g} LR megapixels."
     yield ""
     yield "| way | peak above idle | of reference's | wanted | PSNR against reference |"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Before numpy, torch and OpenVINO are imported: the time limits are meant for two cores, and a
-# machine with many would spend more on waking threads than on these small pictures.
+# machine with many would spend more on waking threads than on these small images.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np

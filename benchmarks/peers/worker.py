@@ -9,7 +9,7 @@ from peers.runners import Run, compiled_run, ncnn_run, onnxruntime_run
 
 from d2csr.speed.worker import Handler, Values, cores, serve
 
-_CHECKED = (3, 40, 24)  # a picture to compare on before anything is timed
+_CHECKED = (3, 40, 24)  # an image to compare on before anything is timed
 
 
 def prepare(job: Values) -> Handler:

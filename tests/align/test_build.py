@@ -95,7 +95,7 @@ def test_second_run_does_nothing_again(made, photos, monkeypatch):
     assert {path: path.read_bytes() for path in made.rglob("*.png")} == before
 
 
-def test_another_layout_moves_the_pictures(made, photos, tmp_path, monkeypatch):
+def test_another_layout_moves_the_images(made, photos, tmp_path, monkeypatch):
     out = tmp_path / "copy"
     shutil.copytree(made, out)
     monkeypatch.setattr(build, "process_pair", lambda task: pytest.fail(f"{task.name} done again"))
@@ -134,8 +134,8 @@ def test_killed_run_goes_on(captures, tmp_path, monkeypatch):
     assert summary.count("accepted") == 2
 
 
-def test_other_splits_and_other_settings_leave_no_stale_pictures(captures, tmp_path):
-    """Three calls: pictures made anew move to other splits, where those of the first ones lie."""
+def test_other_splits_and_other_settings_leave_no_stale_images(captures, tmp_path):
+    """Three calls: images made anew move to other splits, where those of the first ones lie."""
     folder, out = tmp_path / "photos", tmp_path / "set"
     folder.mkdir()
     for number, source in enumerate(("001", "002", "001"), 1):

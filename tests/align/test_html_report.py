@@ -57,9 +57,9 @@ def test_names_cannot_end_the_script(report):
 
 # Runs in the page before its own script: keeps what goes wrong.
 WATCH = """<script>
-window.faults = [];
-addEventListener("error", event => faults.push(String(event.message || event.target.src)), true);
-console.error = console.warn = (...words) => faults.push(words.join(" "));
+window.errors = [];
+addEventListener("error", event => errors.push(String(event.message || event.target.src)), true);
+console.error = console.warn = (...words) => errors.push(words.join(" "));
 </script>"""
 # Runs behind it: does what a reader does, and writes down what is seen.
 USE = """<script>
@@ -76,9 +76,9 @@ setTimeout(() => {
     seen.still.push(front());
     at_("swap").click(); seen.swapped = front();
     at_("arrows").click(); seen.without = document.querySelectorAll("#field line").length;
-    const picture = at_("a").getBoundingClientRect(), field = at_("field").getBoundingClientRect();
-    seen.covers = Math.abs(picture.width - field.width) + Math.abs(picture.height - field.height);
-    seen.wide = picture.width;
+    const image = at_("a").getBoundingClientRect(), field = at_("field").getBoundingClientRect();
+    seen.covers = Math.abs(image.width - field.width) + Math.abs(image.height - field.height);
+    seen.wide = image.width;
     const mask = at_("m");
     const shown = () => mask.getBoundingClientRect().width * (mask.naturalWidth > 0);
     seen.masked = [shown()]; at_("masked").click(); seen.masked.push(shown());
@@ -89,7 +89,7 @@ setTimeout(() => {
     seen.reason = at_("reason").textContent;
     seen.asked = performance.getEntriesByType("resource").map(entry => entry.name)
       .filter(name => !name.startsWith("data:"));
-    seen.faults = faults;
+    seen.errors = errors;
     document.body.dataset.seen = JSON.stringify(seen);
   }, 1100);
 }, 1300);
@@ -117,9 +117,9 @@ def test_report_works_in_a_browser(report):
     assert (seen["lines"], seen["without"]) == (2, 0)
     assert seen["front"] == [True, False, True]  # it flickers every half second
     assert seen["still"][0] == seen["still"][1] != seen["swapped"]
-    assert seen["covers"] < 1 < seen["wide"]  # arrows lie on the picture
+    assert seen["covers"] < 1 < seen["wide"]  # arrows lie on the image
     assert seen["masked"] == [seen["wide"], 0, 0]  # over all of it, put away, and none of another
     assert seen["untold"] == ["can't be told", "breach"]
-    assert "variance that the other picture explains" in seen["meaning"]
+    assert "variance that the other image explains" in seen["meaning"]
     assert seen["reason"] == "rejected: too few"
     assert (seen["asked"], seen["faults"]) == ([], [])

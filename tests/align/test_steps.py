@@ -134,9 +134,9 @@ def test_the_same_photographs_give_the_same_pair(couples, registered):
 def test_focal_ratio_below_the_scale_is_refused(couples):
     with pytest.raises(
         PairRejectedError, match=r"focal ratio is .* largest honest scale is 3"
-    ) as fault:
+    ) as error:
         register(*couples[0], settings=Settings(scale=4))
-    assert fault.value.cause == "ratio"
+    assert error.value.cause == "ratio"
 
 
 def changed(photo: Photo, pixels: np.ndarray) -> Photo:
@@ -165,16 +165,16 @@ def test_wrong_pairs_are_rejected(couples, kind):
         align(*wrong_pairs(couples)[kind], settings=SETTINGS)
 
 
-def test_tele_picture_without_detail_is_rejected(couples):
+def test_tele_image_without_detail_is_rejected(couples):
     wide, tele = couples[0]
     soft = cv2.GaussianBlur(tele.pixels, (0, 0), 3.0)
-    with pytest.raises(PairRejectedError, match="hardly sharper") as fault:
+    with pytest.raises(PairRejectedError, match="hardly sharper") as error:
         align(wide, changed(tele, soft), settings=SETTINGS)
-    assert fault.value.cause == "blur_minor"
+    assert error.value.cause == "blur_minor"
 
 
 @pytest.mark.parametrize("turn", ["across", "down"])
-def test_tele_picture_smeared_over_many_pixels_is_rejected(couples, turn):
+def test_tele_image_smeared_over_many_pixels_is_rejected(couples, turn):
     wide, tele = couples[0]
     smear = np.full((1, 25) if turn == "across" else (25, 1), 1 / 25)
     with pytest.raises(PairRejectedError, match=r"holds .*% of the wide one's detail"):

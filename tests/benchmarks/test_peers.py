@@ -19,7 +19,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
         ("onnxruntime_run", {"threads": 1}, 1e-5),
     ],
 )
-def test_a_peer_gives_the_networks_picture(monkeypatch, peer, options, most):
+def test_a_peer_gives_the_networks_image(monkeypatch, peer, options, most):
     monkeypatch.syspath_prepend(BENCHMARKS)
     plain, runners = (importlib.import_module(f"peers.{name}") for name in ("plain", "runners"))
     network = plain.PlainNet(plain.PlainSizes(scale=3, width=8, blocks=2)).eval()

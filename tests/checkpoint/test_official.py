@@ -1,4 +1,4 @@
-"""The authors' checkpoints converted: their pictures come out, and no other file goes in."""
+"""The authors' checkpoints converted: their images come out, and no other file goes in."""
 
 import json
 
@@ -16,13 +16,13 @@ from tests.oracles import network as oracle
 SCALES = [2, 3, 4, 8]
 
 
-def swapped(pictures, axis):
-    return np.flip(pictures, axis).copy()
+def swapped(images, axis):
+    return np.flip(images, axis).copy()
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @torch.no_grad()
-def test_converted_network_gives_the_authors_pictures(data_folder, scale):
+def test_converted_network_gives_the_authors_images(data_folder, scale):
     network = load_official(data_folder / "official" / f"checkpoint_x{scale}.pkl")
     with np.load(data_folder / "official" / f"io_x{scale}.npz") as stored:
         found = network(torch.from_numpy(swapped(stored["lr_bgr"], 1)))
@@ -36,7 +36,7 @@ def test_converted_network_gives_the_authors_pictures(data_folder, scale):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @torch.no_grad()
-def test_collapsed_official_network_gives_the_same_pictures(data_folder, scale):
+def test_collapsed_official_network_gives_the_same_images(data_folder, scale):
     network = load_official(data_folder / "official" / f"checkpoint_x{scale}.pkl")
     lr = torch.rand(1, 3, 5, 4)
     whole, short = network(lr).sr, network.collapse()(lr).sr
@@ -67,7 +67,7 @@ def test_every_size_is_read_from_names_and_shapes(save, sizes):
 
 @torch.no_grad()
 def test_rgb_through_the_converted_network_is_bgr_through_the_authors_weights(save):
-    """Our numpy network, fed BGR pictures and the authors' own weights under our names."""
+    """Our numpy network, fed BGR images and the authors' own weights under our names."""
     states = authors_states(2)
     network = load_official(save(states)).double()
     lr = torch.rand(1, 3, 4, 5).double()

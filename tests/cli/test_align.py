@@ -49,7 +49,7 @@ def test_rejected_pair_is_told_and_counts_as_nothing_done(captures, tmp_path, ca
         (["missing"], "is no folder"),
     ],
 )
-def test_faults_are_told_before_work(words, told, tmp_path, capsys):
+def test_errors_are_told_before_work(words, told, tmp_path, capsys):
     assert main(["align", *words, "-o", str(tmp_path / "set")]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "set").exists()

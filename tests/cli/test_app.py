@@ -1,4 +1,4 @@
-"""The command line as a whole: help, exit codes, and where faults are printed."""
+"""The command line as a whole: help, exit codes, and where errors are printed."""
 
 import importlib
 import resource
@@ -18,11 +18,11 @@ TABLES = (app._COMMANDS, app._DATA_COMMANDS, app._IMPORT_COMMANDS, app._CONVERT_
 PATHS = [path for table in TABLES for path, _ in table.values()]
 
 
-def _broken(fault: BaseException):
-    """Return a command that fails with `fault`."""
+def _broken(error: BaseException):
+    """Return a command that fails with `error`."""
 
     def command() -> int:
-        raise fault
+        raise error
 
     return command
 
@@ -31,7 +31,7 @@ def _broken(fault: BaseException):
 def failing(monkeypatch):
     """Return a function that puts a failing command in the place of `doctor`."""
     module = importlib.import_module("d2csr.cli.doctor")
-    return lambda fault: monkeypatch.setattr(module, "doctor", _broken(fault))
+    return lambda error: monkeypatch.setattr(module, "doctor", _broken(error))
 
 
 def test_help_names_every_command(d2csr):
@@ -88,7 +88,7 @@ def test_a_command_is_explained_by_its_whole_docstring(d2csr):
     assert "Exit code: 0 all is well (what is optional may be absent), 1 something" in text
 
 
-def test_a_fault_of_the_user_is_one_line_and_exit_2(d2csr, failing):
+def test_a_error_of_the_user_is_one_line_and_exit_2(d2csr, failing):
     failing(D2csrError("photo.png", "is empty", remedy="Copy it again."))
     answer = d2csr("doctor")
     assert answer == (2, "", "error: photo.png: is empty. Copy it again.\n")

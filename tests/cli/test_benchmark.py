@@ -28,7 +28,7 @@ def test_it_measures_prints_and_writes(d2csr, ceilings, tmp_path, monkeypatch):
     (model,) = values["models"]
     assert model["reference_form"] == "expanded"
     assert [row["backend"] for row in model["backends"]] == ["reference", "openvino"]
-    assert model["backends"][1]["psnr_change_db"] is None  # without a picture to tell it on
+    assert model["backends"][1]["psnr_change_db"] is None  # without an image to tell it on
     assert values["lr_size"] == [24, 16]
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
@@ -45,7 +45,7 @@ def test_it_measures_prints_and_writes(d2csr, ceilings, tmp_path, monkeypatch):
         (("--data", "no/such/folder"), "does not exist"),
     ],
 )
-def test_faults_are_told_before_anything_is_measured(d2csr, monkeypatch, words, told):
+def test_errors_are_told_before_anything_is_measured(d2csr, monkeypatch, words, told):
     monkeypatch.setattr("d2csr.speed.measure.measure_ceilings", None)
     monkeypatch.setattr("d2csr.cli.benchmark._has_torch", lambda: False)  # no twins to make
     answer = d2csr("benchmark", *words)

@@ -6,7 +6,7 @@ import pytest
 from d2csr.images.writer import write_rgb8
 
 
-def picture(path, width, height):
+def image(path, width, height):
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8)
     write_rgb8(path, noise)
 
@@ -15,18 +15,18 @@ def picture(path, width, height):
 def pairs(tmp_path):
     """Return a folder of two x2 pairs."""
     for name in "ab":
-        picture(tmp_path / f"train/{name}_LR2.png", 12, 10)
-        picture(tmp_path / f"train/{name}_HR.png", 24, 20)
+        image(tmp_path / f"train/{name}_LR2.png", 12, 10)
+        image(tmp_path / f"train/{name}_HR.png", 24, 20)
     return tmp_path / "train"
 
 
 def test_a_sound_set_is_summed_up_in_a_line(d2csr, pairs):
     answer = d2csr("data", "check", pairs, "--patch", 10)
     assert (answer.code, answer.err) == (0, "")
-    assert "2 pairs of scale 2 (train), no faults" in answer.out
+    assert "2 pairs of scale 2 (train), no errors" in answer.out
 
 
-def test_every_fault_is_a_line_and_the_code_is_2(d2csr, pairs):
+def test_every_error_is_a_line_and_the_code_is_2(d2csr, pairs):
     (pairs / "a_LR2.png").unlink()
     (pairs / "b_HR.png").write_bytes(b"")
     answer = d2csr("data", "check", pairs, "--scale", 2)
@@ -34,7 +34,7 @@ def test_every_fault_is_a_line_and_the_code_is_2(d2csr, pairs):
     assert len(answer.err.splitlines()) == 2
     assert f"error: {pairs / 'a_LR2.png'}: is missing" in answer.err
     assert f"error: {pairs / 'b_HR.png'}: is empty" in answer.err
-    assert "2 faults" in answer.out
+    assert "2 errors" in answer.out
 
 
 def test_the_mask_limit_is_a_share(d2csr, pairs):
@@ -44,14 +44,14 @@ def test_the_mask_limit_is_a_share(d2csr, pairs):
     assert "--mask-limit" in answer.err
 
 
-def test_a_folder_without_pairs_is_a_fault(d2csr, tmp_path):
+def test_a_folder_without_pairs_is_a_error(d2csr, tmp_path):
     answer = d2csr("data", "check", tmp_path)
     assert answer.code == 2
     assert "no known layout" in answer.err
 
 
 def test_photos_become_pairs_that_pass_the_check(d2csr, tmp_path):
-    picture(tmp_path / "photos" / "x.png", 21, 13)
+    image(tmp_path / "photos" / "x.png", 21, 13)
     answer = d2csr("data", "bicubic", tmp_path / "photos", "-o", tmp_path / "out", "--scale", 4)
     assert answer.code == 0
     assert "1 pairs of scale 4" in answer.out
@@ -62,7 +62,7 @@ def test_city100_is_imported_by_scene(d2csr, tmp_path):
     folder = tmp_path / "clone" / "City100" / "City100_NikonD5500"
     for scene in (1, 2):
         for role in "HL":
-            picture(folder / f"{scene:03d}{role}.png", 12, 6)
+            image(folder / f"{scene:03d}{role}.png", 12, 6)
     (tmp_path / "scenes.txt").write_text("2")
     answer = d2csr(
         "data", "import", "city100", tmp_path / "clone", "-o", tmp_path / "out",

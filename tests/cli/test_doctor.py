@@ -33,7 +33,7 @@ def test_the_machine_that_runs_the_tests_is_sound(d2csr):
 
 
 def test_all_core_formats_are_read_and_written(d2csr):
-    (line,) = [line for line in d2csr("doctor").out.splitlines() if " pictures " in line]
+    (line,) = [line for line in d2csr("doctor").out.splitlines() if " images " in line]
     assert line.count("JPEG, PNG, WebP, TIFF") == 2
 
 
@@ -56,8 +56,8 @@ def test_the_worst_finding_sets_the_exit_code(d2csr, checks, state, code):
     ],
     ids=["user", "library"],
 )
-def test_a_check_that_fails_is_a_finding(d2csr, checks, fault, text):
-    checks(fault)
+def test_a_check_that_fails_is_a_finding(d2csr, checks, error, text):
+    checks(error)
     answer = d2csr("doctor")
     assert (answer.code, answer.err) == (2, "")
     assert answer.out == f"broken  thing       {text}\n"

@@ -67,7 +67,7 @@ def test_a_place_that_takes_no_file_is_refused_before_any_scoring(
         (("-n", "bicubic", "--split", "test"), "test"),
     ],
 )
-def test_a_fault_is_one_message_and_exit_code_2(d2csr, pairs, words, told):
+def test_a_error_is_one_message_and_exit_code_2(d2csr, pairs, words, told):
     answer = d2csr("evaluate", "--data", pairs, *words)
     assert answer.code == 2
     assert answer.err.startswith("error: ")

@@ -32,7 +32,7 @@ def bundle(tmp_path_factory) -> Bundle:
 
 @pytest.fixture
 def photo(tmp_path):
-    """Return a picture file."""
+    """Return an image file."""
     write_rgb8(tmp_path / "a.png", LR8)
     return tmp_path / "a.png"
 
@@ -42,7 +42,7 @@ def test_upscale_works_without_torch(bundle: Bundle, photo, tmp_path):
     command = [sys.executable, "-c", NO_TORCH, *map(str, words)]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert (answer.returncode, answer.stderr) == (0, "")
-    assert answer.stdout.startswith("1 picture enlarged x2 by tiny in ")
+    assert answer.stdout.startswith("1 image enlarged x2 by tiny in ")
     assert read_rgb8(tmp_path / "out" / "a.png").shape == (14, 18, 3)
 
 
@@ -87,7 +87,7 @@ def test_a_wrong_call_says_what_is_wrong(d2csr, bundle, photo, tmp_path, words, 
     assert not (tmp_path / "out").exists()
 
 
-def test_json_is_a_line_a_picture_and_one_of_the_call(d2csr, bundle: Bundle, photo, tmp_path):
+def test_json_is_a_line_a_image_and_one_of_the_call(d2csr, bundle: Bundle, photo, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
     words = ("-i", photo, tmp_path / "bad.png", "-o", tmp_path / "out", "-n", bundle.folder)
     answer = d2csr("upscale", *words, "--json", "--width", 20, "--memory", "4GiB")
@@ -122,7 +122,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(d2csr, bundle, photo
     assert again.out == f"{photo} 9x7 -> {out} 18x14: done before\n"
 
 
-def test_dry_run_tells_faults(d2csr, bundle: Bundle, photo, tmp_path):
+def test_dry_run_tells_errors(d2csr, bundle: Bundle, photo, tmp_path):
     words = ("-i", photo, tmp_path / "gone", "-o", tmp_path / "out", "-n", bundle.folder)
     answer = d2csr("upscale", *words, "--dry-run")
     assert (answer.code, "gone: does not exist" in answer.err) == (1, True)
@@ -133,11 +133,11 @@ def test_resume_says_what_was_done_before(d2csr, bundle: Bundle, photo, tmp_path
     d2csr("upscale", *words)
     answer = d2csr("upscale", *words, "--resume")
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out.startswith("0 pictures enlarged x2 by tiny in ")
+    assert answer.out.startswith("0 images enlarged x2 by tiny in ")
     assert answer.out.rstrip().endswith(f", 1 done before: {tmp_path / 'out'}")
 
 
-def test_self_ensemble_changes_the_picture_a_little(d2csr, bundle: Bundle, photo, tmp_path):
+def test_self_ensemble_changes_the_image_a_little(d2csr, bundle: Bundle, photo, tmp_path):
     words = ("-i", photo, "-n", bundle.folder)
     d2csr("upscale", *words, "-o", tmp_path / "one.png")
     d2csr("upscale", *words, "-o", tmp_path / "mean.png", "-x")
@@ -154,7 +154,7 @@ def test_models_lists_what_ships(d2csr, tmp_path, monkeypatch):
     assert answer.out.splitlines() == [
         "tiny  x2  0.01M parameters  licence MIT",
         "  trained on noise",
-        "  test scenes, protocol y: 29.80 dB (27.50 - 31.50), SSIM 0.8600, 5 pictures; "
+        "  test scenes, protocol y: 29.80 dB (27.50 - 31.50), SSIM 0.8600, 5 images; "
         "bicubic 27.72 dB",
     ]
 

@@ -6,7 +6,7 @@ import pytest
 from d2csr.core.geometry import TURNS, Size, dihedral_transform, excess_px
 
 
-def test_the_eight_turns_of_a_picture_all_differ_and_the_first_changes_nothing():
+def test_the_eight_turns_of_a_image_all_differ_and_the_first_changes_nothing():
     image = np.arange(12).reshape(3, 4)
     seen = {
         (view.shape, view.tobytes())
@@ -28,7 +28,7 @@ def test_turning_again_stays_among_the_eight():
 
 
 @pytest.mark.parametrize("turn", range(TURNS))
-def test_a_picture_and_its_enlargement_turn_alike(turn):
+def test_a_image_and_its_enlargement_turn_alike(turn):
     image = np.arange(12).reshape(3, 4)
     enlarged = image.repeat(2, axis=0).repeat(2, axis=1)
     assert np.array_equal(

@@ -1,4 +1,4 @@
-"""The results file: its keys, its infinities, its faults."""
+"""The results file: its keys, its infinities, its errors."""
 
 import json
 import math

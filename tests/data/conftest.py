@@ -13,17 +13,17 @@ Pixels = np.ndarray
 
 @pytest.fixture(scope="session")
 def noise() -> Callable[..., Pixels]:
-    """Return a function that gives a random picture of a width and height, the same for a seed."""
+    """Return a function that gives a random image of a width and height, the same for a seed."""
 
-    def picture(width: int, height: int, seed: int = 0) -> Pixels:
+    def image(width: int, height: int, seed: int = 0) -> Pixels:
         return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
-    return picture
+    return image
 
 
 @pytest.fixture(scope="session")
 def put(noise) -> Callable[..., Path]:
-    """Return a function that writes a random picture and returns its path."""
+    """Return a function that writes a random image and returns its path."""
 
     def write(path: Path, width: int = 12, height: int = 10, seed: int = 0) -> Path:
         write_rgb8(path, noise(width, height, seed))

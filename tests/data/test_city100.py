@@ -71,7 +71,7 @@ def test_what_is_missing_is_told_before_anything_is_written(clone, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_of_another_size_are_refused(clone, tmp_path, put):
+def test_images_of_another_size_are_refused(clone, tmp_path, put):
     put(tmp_path / "x.png", 12, 9).rename(clone / "City100/City100_iPhoneX/002L.PNG")
     with pytest.raises(PairError, match="12x6 and 12x9"):
         import_city100(clone, tmp_path / "out")

@@ -30,7 +30,7 @@ def test_the_cache_holds_the_pixels_of_the_files(realsr, tmp_path):
         assert cache.lr_shape(index) == lr.shape[:2]
 
 
-def test_masks_and_cut_hr_pictures_are_kept_as_used(tmp_path, put):
+def test_masks_and_cut_hr_images_are_kept_as_used(tmp_path, put):
     put(tmp_path / "HR" / "a.png", 13, 13)
     put(tmp_path / "LR_bicubic" / "X3" / "ax3.png", 4, 4)
     manifest = open_pairs(tmp_path)
@@ -58,7 +58,7 @@ def test_opening_again_decodes_nothing(realsr, tmp_path, monkeypatch):
     assert len(built(tmp_path / "cache")) == 1
 
 
-def test_a_changed_picture_makes_a_new_cache(realsr, tmp_path, put):
+def test_a_changed_image_makes_a_new_cache(realsr, tmp_path, put):
     before = open_cache(open_pairs(realsr), tmp_path / "cache")
     old = before[0][0].copy()
     put(realsr / "a_LR2.png", 12, 10, seed=77)
@@ -109,8 +109,8 @@ def _build(source, folder, barrier, answers):
     barrier.wait()
     try:
         answers.put(int(open_cache(manifest, folder)[2][1].sum()))
-    except D2csrError as fault:
-        answers.put(str(fault))
+    except D2csrError as error:
+        answers.put(str(error))
 
 
 def test_processes_that_build_at_once_get_one_cache(realsr, tmp_path):

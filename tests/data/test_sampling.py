@@ -92,7 +92,7 @@ def _undo(turn):
 
 
 @pytest.mark.parametrize("turn", range(8))
-def test_undoing_a_turn_gives_the_picture_back(turn):
+def test_undoing_a_turn_gives_the_image_back(turn):
     image = np.arange(12).reshape(3, 4)
     assert np.array_equal(dihedral_transform(dihedral_transform(image, turn), _undo(turn)), image)
 
@@ -202,7 +202,7 @@ def test_closing_the_loader_ends_its_threads(cache):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("crops")]
 
 
-def test_a_fault_in_the_background_reaches_the_caller(cache):
+def test_a_error_in_the_background_reaches_the_caller(cache):
     batches = CropLoader(CropSampler(cache, **SETTINGS), world=4).iter_from(0)
     with pytest.raises(UsageError, match="multiple of 4"):
         next(batches)

@@ -26,7 +26,7 @@ def snapshot(folder):
 
 @pytest.fixture
 def tree(tmp_path, put):
-    """Return a function that makes pictures: path -> (width, height)."""
+    """Return a function that makes images: path -> (width, height)."""
 
     def make(sizes):
         for index, (name, size) in enumerate(sizes.items()):
@@ -88,7 +88,7 @@ def test_a_folder_above_called_test_tells_no_split(tree):
     assert open_pairs(root / "test/home/set").pairs[0].split == ""
 
 
-def test_one_hr_picture_may_serve_several_scales(tree):
+def test_one_hr_image_may_serve_several_scales(tree):
     root = tree({"a_HR.png": (24, 12), "a_LR2.png": (12, 6), "a_LR3.png": (8, 4)})
     assert open_pairs(root, scale=2).pairs[0].hr == open_pairs(root, scale=3).pairs[0].hr
 
@@ -127,7 +127,7 @@ def test_d2crealsr_tells_its_scale_by_its_sizes(tree):
 
 
 @pytest.mark.parametrize("top", ["", "LR_bicubic/.."])
-def test_a_benchmark_cuts_its_hr_pictures(tree, top):
+def test_a_benchmark_cuts_its_hr_images(tree, top):
     root = tree(
         {
             "HR/baby.webp": (26, 25),
@@ -174,9 +174,9 @@ def test_div2k_folders_open(tree):
     ]
 
 
-def test_two_kinds_of_lr_pictures_are_not_guessed_between(tree):
+def test_two_kinds_of_lr_images_are_not_guessed_between(tree):
     sizes = {f"a_LR_{kind}/X2/1x2.png": (4, 4) for kind in ("bicubic", "mild")}
-    with pytest.raises(DataError, match="LR pictures lie in"):
+    with pytest.raises(DataError, match="LR images lie in"):
         open_pairs(tree({"a_HR/1.png": (8, 8), **sizes}))
 
 
@@ -256,7 +256,7 @@ def test_a_city100_clone_opens_without_a_trace_in_it(tree, monkeypatch, tmp_path
     assert open_pairs(clone / "City100" / cameras[1]).scale == 2
 
 
-def test_hidden_files_of_other_systems_are_no_pictures(realsr):
+def test_hidden_files_of_other_systems_are_no_images(realsr):
     (realsr / "._a_HR.png").write_bytes(b"junk")
     (realsr / "__MACOSX").mkdir()
     (realsr / "__MACOSX" / "d_HR.png").write_bytes(b"junk")
@@ -274,11 +274,11 @@ def test_a_missing_partner_stays_in_the_manifest_under_the_name_expected(realsr)
     assert by_name["b"].hr == realsr / "b_HR.png"
 
 
-def test_where_every_lr_picture_is_missing_the_names_expected_are_told(tree):
+def test_where_every_lr_image_is_missing_the_names_expected_are_told(tree):
     root = tree({"a_HR.png": (12, 12), "b_HR.png": (12, 12)})
-    missing = [fault.where for fault in check_pairs(open_pairs(root, scale=3), patch_px=4)]
+    missing = [error.where for error in check_pairs(open_pairs(root, scale=3), patch_px=4)]
     assert missing == [str(root / "a_LR3.png"), str(root / "b_LR3.png")]
-    with pytest.raises(DataError, match="in no pair can both pictures be read"):
+    with pytest.raises(DataError, match="in no pair can both images be read"):
         open_pairs(root)
 
 
@@ -286,8 +286,8 @@ def test_swapped_folders_are_told_as_such(tree):
     root = tree({"HR/a.png": (4, 4), "LR/a.png": (8, 8)})
     with pytest.raises(DataError, match="swapped"):
         open_pairs(root)
-    (fault,) = check_pairs(open_pairs(root, scale=2), patch_px=None)
-    assert "look swapped" in fault.problem
+    (error,) = check_pairs(open_pairs(root, scale=2), patch_px=None)
+    assert "look swapped" in error.problem
 
 
 @pytest.mark.parametrize("content", [None, {}, {"x.png": (4, 4)}])

@@ -68,5 +68,5 @@ def test_what_makes_no_sense_is_refused(photos, tmp_path):
     with pytest.raises(DataError, match="no folder"):
         make_bicubic_pairs(photos / "none", tmp_path / "out", scale=2)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         make_bicubic_pairs(tmp_path / "empty", tmp_path / "out", scale=2)

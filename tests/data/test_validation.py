@@ -1,4 +1,4 @@
-"""Every fault of a set is told at once: the file, what was expected, what to do."""
+"""Every error of a set is told at once: the file, what was expected, what to do."""
 
 import shutil
 from dataclasses import replace
@@ -13,92 +13,92 @@ from d2csr.data.validation import check_pairs
 from d2csr.images.writer import write_gray8
 
 
-def faults(folder, **options):
+def errors(folder, **options):
     return check_pairs(open_pairs(folder, scale=2), **{"patch_px": 8, **options})
 
 
 def only(found):
-    (fault,) = found
-    return fault
+    (error,) = found
+    return error
 
 
-def test_a_sound_set_has_no_faults(realsr):
-    assert faults(realsr) == []
+def test_a_sound_set_has_no_errors(realsr):
+    assert errors(realsr) == []
 
 
 def test_a_missing_partner_is_named_with_the_name_expected(realsr):
     (realsr / "b_LR2.png").unlink()
-    fault = only(faults(realsr))
-    assert fault.where == str(realsr / "b_LR2.png")
-    assert "missing, the partner of b_HR.png" in fault.problem
-    assert "b_HR.png" in fault.remedy
+    error = only(errors(realsr))
+    assert error.where == str(realsr / "b_LR2.png")
+    assert "missing, the partner of b_HR.png" in error.problem
+    assert "b_HR.png" in error.remedy
 
 
 def test_an_empty_file_is_named(realsr):
     (realsr / "b_HR.png").write_bytes(b"")
-    fault = only(faults(realsr))
-    assert (fault.where, fault.problem) == (str(realsr / "b_HR.png"), "is empty (0 bytes)")
+    error = only(errors(realsr))
+    assert (error.where, error.problem) == (str(realsr / "b_HR.png"), "is empty (0 bytes)")
 
 
 @pytest.mark.parametrize("kept", [20, 200, -40])
 def test_a_file_cut_short_is_named(realsr, kept):
     path = realsr / "c_LR2.png"
     path.write_bytes(path.read_bytes()[:kept])
-    assert only(faults(realsr)).where == str(path)
+    assert only(errors(realsr)).where == str(path)
 
 
 def test_damage_behind_the_header_is_found_only_by_decoding(realsr):
     path = realsr / "c_LR2.png"
     path.write_bytes(path.read_bytes()[:-40])
-    assert faults(realsr, decode=False) == []
-    assert "cut short" in only(faults(realsr)).problem
+    assert errors(realsr, decode=False) == []
+    assert "cut short" in only(errors(realsr)).problem
 
 
 def test_a_text_file_called_png_is_named(realsr):
-    (realsr / "a_HR.png").write_text("not a picture at all")
-    assert "no picture" in only(faults(realsr)).problem
+    (realsr / "a_HR.png").write_text("not an image at all")
+    assert "no image" in only(errors(realsr)).problem
 
 
 def test_a_mislabelled_file_is_named_with_what_it_is(realsr, put):
     shutil.copy(put(realsr.parent / "x.webp", 24, 20), realsr / "a_HR.png")
-    fault = only(faults(realsr))
-    assert isinstance(fault, ImageError)
-    assert "suffix says .png, its content is webp" in fault.problem
-    assert ".webp" in fault.remedy
+    error = only(errors(realsr))
+    assert isinstance(error, ImageError)
+    assert "suffix says .png, its content is webp" in error.problem
+    assert ".webp" in error.remedy
 
 
 def test_sizes_that_do_not_fit_are_named_with_the_size_expected(realsr, put):
     put(realsr / "a_HR.png", 25, 20)
-    fault = only(faults(realsr))
-    assert isinstance(fault, PairError)
-    assert fault.where == str(realsr / "a_HR.png")
-    assert "25x20 px" in fault.problem
-    assert "expects 24x20 px" in fault.problem
+    error = only(errors(realsr))
+    assert isinstance(error, PairError)
+    assert error.where == str(realsr / "a_HR.png")
+    assert "25x20 px" in error.problem
+    assert "expects 24x20 px" in error.problem
 
 
-def test_swapped_pictures_are_told_as_such(realsr):
+def test_swapped_images_are_told_as_such(realsr):
     lr, hr = realsr / "a_LR2.png", realsr / "a_HR.png"
     lr.rename(realsr / "x")
     hr.rename(lr)
     (realsr / "x").rename(hr)
-    assert "look swapped" in only(faults(realsr)).problem
+    assert "look swapped" in only(errors(realsr)).problem
 
 
-def test_a_picture_smaller_than_the_crop_is_named(realsr):
-    found = faults(realsr, patch_px=11)
+def test_a_image_smaller_than_the_crop_is_named(realsr):
+    found = errors(realsr, patch_px=11)
     assert len(found) == 3
     assert found[0].where == str(realsr / "a_LR2.png")
     assert "12x10 px, smaller than the LR crop of 11x11 px" in found[0].problem
-    assert faults(realsr, patch_px=10) == []
-    assert faults(realsr, patch_px=None) == []
+    assert errors(realsr, patch_px=10) == []
+    assert errors(realsr, patch_px=None) == []
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_pairs(realsr, put):
+def test_all_errors_are_told_at_once_in_the_order_of_the_pairs(realsr, put):
     put(realsr / "a_HR.png", 25, 20)
     (realsr / "b_LR2.png").unlink()
     (realsr / "c_LR2.png").write_bytes(b"")
     (realsr / "c_HR.png").write_text("x")
-    found = {fault.where.rpartition("/")[2] for fault in faults(realsr)}
+    found = {error.where.rpartition("/")[2] for error in errors(realsr)}
     assert found == {"a_HR.png", "b_LR2.png", "c_LR2.png", "c_HR.png"}
 
 
@@ -106,9 +106,9 @@ def test_a_file_changed_since_the_manifest_was_written_is_named(realsr, put):
     manifest = with_hashes(open_pairs(realsr))
     assert check_pairs(manifest, patch_px=8) == []
     put(realsr / "b_HR.png", 26, 20, seed=99)
-    fault = only(check_pairs(manifest, patch_px=8))
-    assert isinstance(fault, ManifestError)
-    assert fault.where == str(realsr / "b_HR.png")
+    error = only(check_pairs(manifest, patch_px=8))
+    assert isinstance(error, ManifestError)
+    assert error.where == str(realsr / "b_HR.png")
 
 
 @pytest.fixture

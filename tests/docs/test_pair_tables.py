@@ -34,8 +34,8 @@ def test_models_are_compared_with_the_one_above(tables, tmp_path):
     stored = {"date": "2025-01-01", "tests": {"crops": test}}
     (tmp_path / "realism_training-2025-01-01.json").write_text(json.dumps(stored), "utf-8")
     page = tables.render(f"{tables.begin('simulated')}\n{tables.END}\n", stored=tmp_path)
-    assert "| crops, 5 pictures | zoom | 28.00 |  |" in page
-    assert "| crops, 5 pictures | bicubic | 27.50 | -0.50 (-0.75 to -0.25) |" in page
+    assert "| crops, 5 images | zoom | 28.00 |  |" in page
+    assert "| crops, 5 images | bicubic | 27.50 | -0.50 (-0.75 to -0.25) |" in page
 
 
 def test_figures_come_from_the_newest_file(tables, tmp_path):

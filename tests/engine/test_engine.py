@@ -23,7 +23,7 @@ LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    """Return an engine that runs every picture of these tests in one piece."""
+    """Return an engine that runs every image of these tests in one piece."""
     return open_engine(bundle, precision="fp32")
 
 
@@ -37,7 +37,7 @@ def _difference(engine: Engine, wanted: np.ndarray) -> float:
     return float(np.abs(engine.run(LR).sr - wanted).max())
 
 
-def test_pass_by_pass_is_the_same_picture(engine, request):
+def test_pass_by_pass_is_the_same_image(engine, request):
     wanted = engine.run(LR).sr
     assert engine.planning(40, 9).trunk == "whole"
     request.getfixturevalue("streaming")
@@ -57,7 +57,7 @@ def test_maps_that_memory_refuses_go_to_disk(engine, monkeypatch):
 
 
 def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeypatch):
-    """Graphs fail above 12 rows, and once more in the middle of the picture."""
+    """Graphs fail above 12 rows, and once more in the middle of the image."""
     wanted = engine.run(LR).sr
     tail, calls = engine._tail, []
 
@@ -69,7 +69,7 @@ def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeyp
 
     monkeypatch.setattr(engine, "_tail", failing)
     monkeypatch.setattr(plan_module, "_FIXED_BYTES", 0)  # or half of it would be the least
-    parts = list(engine.bands(LR))
+    parts = list(engine.strips(LR))
     assert [part.first_row for part in parts] == list(_starts(parts))
     assert np.abs(np.concatenate([part.output.sr for part in parts]) - wanted).max() < 1e-5
     assert calls[0] > 12
@@ -97,7 +97,7 @@ def test_a_limit_too_small_is_told_what_is_missing(engine):
 
 
 @pytest.mark.usefixtures("streaming")
-def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine):
+def test_without_disk_parts_of_the_image_run_alone_and_the_user_is_told(engine):
     limits = Limits(memory=engine_module.rss_bytes() + (250 << 20), disk=1 << 20)
     plan = engine.within(limits).plan(3000, 3000)
     assert plan.trunk == "windows"
@@ -108,7 +108,7 @@ def test_without_disk_parts_of_the_picture_run_alone_and_the_user_is_told(engine
 
 
 @pytest.mark.usefixtures("streaming")
-def test_a_picture_that_comes_to_run_in_parts_says_so(engine, monkeypatch):
+def test_a_image_that_comes_to_run_in_parts_says_so(engine, monkeypatch):
     """The disk fills up between planning and writing, and memory refuses the maps."""
 
     def refused(self: MemoryScratch, channels: int) -> int:
@@ -116,20 +116,20 @@ def test_a_picture_that_comes_to_run_in_parts_says_so(engine, monkeypatch):
 
     monkeypatch.setattr(MemoryScratch, "add", refused)
     told: list[str] = []
-    list(engine.bands(LR, warned=told.append))
+    list(engine.strips(LR, warned=told.append))
     assert told == []
     monkeypatch.setattr(engine_module, "free_disk_bytes", lambda folder: 0)
-    list(engine.bands(LR, warned=told.append))
+    list(engine.strips(LR, warned=told.append))
     assert [each for each in told if "channel means of their own" in each] == told != []
     with pytest.warns(UserWarning, match="channel means of their own"):
         engine.run(LR)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 39])
-def test_parts_of_a_picture_with_local_means_are_those_of_the_whole(local_bundle, rows):
+def test_parts_of_a_image_with_local_means_are_those_of_the_whole(local_bundle, rows):
     engine = open_engine(local_bundle, precision="fp32")
     wanted = engine.run(LR)
-    plan = Plan("windows", max(rows, 2 * local_bundle.card.reach.halo_lr_rows + 1), 1, 0)
+    plan = Plan("windows", max(rows, 2 * local_bundle.card.receptive_field.halo_lr_rows + 1), 1, 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "_plan", lambda self, size, budget: plan)
         found = engine.run(LR)

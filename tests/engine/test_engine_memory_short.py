@@ -1,4 +1,4 @@
-"""Only a failed allocation counts as want of memory; every other fault of a graph stays itself."""
+"""Only a failed allocation counts as want of memory; every other error of a graph stays itself."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_pythons_own_memory_error_is_want_of_memory():
 
 
 @pytest.mark.parametrize("words", OTHER)
-def test_another_fault_is_not(words):
+def test_another_error_is_not(words):
     assert not is_out_of_memory(RuntimeError(words))
 
 

@@ -14,7 +14,7 @@ from d2csr.upscale.run import upscale_files
 NOISE01 = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
 
 
-def test_a_flat_picture_is_its_own_colour_whatever_the_network_says():
+def test_a_flat_image_is_its_own_colour_whatever_the_network_says():
     lr01 = np.full((6, 7, 3), 0.2, np.float32)
     guarded = FlatRegionBlend(lr01, scale=3).blend(np.zeros((18, 21, 3), np.float32), first_row=0)
     assert (guarded == np.float32(0.2)).all()
@@ -36,7 +36,7 @@ def test_a_flat_half_is_flat_from_four_pixels_on_and_goes_over_evenly():
     assert np.diff(row).max() < 0.021  # a fifth of what the network is off
 
 
-def test_bands_are_rows_of_the_whole():
+def test_strips_are_rows_of_the_whole():
     lr01 = NOISE01.copy()
     lr01[5:15] = 1.0
     sr01 = np.random.default_rng(1).random((60, 90, 3), dtype=np.float32)

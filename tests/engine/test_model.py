@@ -61,18 +61,18 @@ def test_a_model_says_its_name_and_scale(bundle: Bundle):
     assert (model.name, model.scale, model.bundle) == ("tiny", 2, bundle)
 
 
-def test_an_array_that_is_no_picture_is_refused(bundle: Bundle):
+def test_an_array_that_is_no_image_is_refused(bundle: Bundle):
     """Outside this process, where no annotation is checked, as users run it."""
     code = """
 import sys, numpy as np, d2csr
 from d2csr.core.errors import ImageError
 model = d2csr.load(sys.argv[1])
 wrong = [((4, 4, 3), "f4"), ((4, 4), "u1"), ((4, 4, 4), "u1"), ((0, 4, 3), "u1"), ((4,), "u1")]
-for picture in [*(np.zeros(shape, kind) for shape, kind in wrong), [1, 2], "photo.png"]:
+for image in [*(np.zeros(shape, kind) for shape, kind in wrong), [1, 2], "photo.png"]:
     try:
-        model.upscale(picture)
-    except ImageError as fault:
-        print(fault.problem)
+        model.upscale(image)
+    except ImageError as error:
+        print(error.problem)
 """
     command = [sys.executable, "-c", code, str(bundle.folder)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Plans keep to their budget; bands cover the picture once, and read what they need."""
+"""Plans keep to their budget; strips cover the image once, and read what they need."""
 
 import pytest
 from hypothesis import given
@@ -8,11 +8,11 @@ from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.engine.planning import (
     StreamingRequirements,
-    default_band_rows,
+    default_strip_rows,
     estimate_memory,
     min_bytes,
-    plan_bands,
     plan_streamed,
+    plan_strips,
     plan_whole,
     plan_windows,
 )
@@ -22,18 +22,18 @@ MIB = 1 << 20
 
 
 @given(st.integers(1, 300), st.integers(1, 80), st.integers(0, 6), st.integers(0, 299))
-def test_bands_cover_every_row_once_and_read_their_halo(height, band_rows, halo_rows, start):
+def test_strips_cover_every_row_once_and_read_their_halo(height, strip_rows, halo_rows, start):
     start = min(start, height - 1)
-    bands = plan_bands(height, band_rows=band_rows, halo_rows=halo_rows, start=start)
-    rows = [row for band in bands for row in range(band.first, band.last)]
+    strips = plan_strips(height, strip_rows=strip_rows, halo_rows=halo_rows, start=start)
+    rows = [row for strip in strips for row in range(strip.first, strip.last)]
     assert rows == list(range(start, height))
-    for band in bands:
-        assert band.top == max(0, band.first - halo_rows)
-        assert band.bottom == min(height, band.last + halo_rows)
+    for strip in strips:
+        assert strip.top == max(0, strip.first - halo_rows)
+        assert strip.bottom == min(height, strip.last + halo_rows)
 
 
-def test_a_band_is_64_rows_of_sr_at_every_scale():
-    assert [scale * default_band_rows(scale) for scale in (2, 3, 4, 8)] == [64, 63, 64, 64]
+def test_a_strip_is_64_rows_of_sr_at_every_scale():
+    assert [scale * default_strip_rows(scale) for scale in (2, 3, 4, 8)] == [64, 63, 64, 64]
 
 
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(1, 4096))
@@ -75,7 +75,7 @@ def test_parts_keep_to_their_budget_or_say_what_they_take(
 ):
     need = estimate_memory(bundle.card, Size(width, height), value_bytes=4)
     place = {"height": height, "scale": 2, "budget": budget_mib * MIB}
-    halo_rows = bundle.card.reach.halo_lr_rows
+    halo_rows = bundle.card.receptive_field.halo_lr_rows
     try:
         plan = plan_windows(need, reach_rows=reach_rows, exact=True, **place)
     except UsageError:
@@ -83,7 +83,7 @@ def test_parts_keep_to_their_budget_or_say_what_they_take(
         assert need.whole / height * least + 64 * MIB > (budget_mib - 1) * MIB
         return
     assert plan.peak_bytes <= budget_mib * MIB
-    assert plan.window_rows >= min(plan.band_rows + 2 * halo_rows, height)
+    assert plan.window_rows >= min(plan.strip_rows + 2 * halo_rows, height)
 
 
 def test_maps_that_fit_nowhere_are_no_plan(bundle):

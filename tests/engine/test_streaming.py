@@ -35,7 +35,7 @@ def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
     write_trunk(network, folder / "trunk.onnx")
     config = network.config
     graphs = {"trunk": "trunk.onnx"}
-    card = ModelCard(FACTS, config.scale, 0, config=config, reach=reach(config), graphs=graphs)
+    card = ModelCard(FACTS, config.scale, 0, config=config, receptive_field=reach(config), graphs=graphs)
     return StreamedTrunk(ResolvedBackend(Bundle(folder, card), "openvino", "CPU", "fp32"))
 
 
@@ -44,7 +44,7 @@ def _features(network: D2CSR, lr: np.ndarray) -> np.ndarray:
         return torch.cat(network.divergence.features(torch.from_numpy(lr)), dim=1).numpy()
 
 
-def _picture(height: int, width: int) -> np.ndarray:
+def _image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((1, 3, height, width), np.float32)
 
 
@@ -59,7 +59,7 @@ def test_passes_say_what_the_network_says(choices, tmp_path):
     network = random_network(**choices)
     trunk = _trunk(network, tmp_path)
     for size, kind in RUNS:
-        lr = _picture(*size)
+        lr = _image(*size)
         scratch = _scratch(kind, lr, tmp_path)
         features = trunk.run(lr, scratch=scratch, window_rows=1)  # the fewest that a pass can
         assert np.abs(features.read(0, size[0]) - _features(network, lr)).max() < 1e-5
@@ -77,7 +77,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[D2CSR, StreamedTrun
 @settings(max_examples=8)
 def test_passes_are_exact_at_any_size_in_any_windows(small, height, width, window_rows):
     network, trunk = small
-    lr = _picture(height, width)
+    lr = _image(height, width)
     scratch = MemoryScratch(height, width, dtype=np.float32)
     features = trunk.run(lr, scratch=scratch, window_rows=window_rows)
     assert np.abs(features.read(0, height) - _features(network, lr)).max() < 1e-5
@@ -103,7 +103,7 @@ def test_a_passs_results_take_the_place_of_what_it_has_read(small):
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_scratch_gives_back_what_it_was_given(kind, tmp_path):
     random = np.random.default_rng(0)
-    scratch = _scratch(kind, _picture(9, 5), tmp_path)
+    scratch = _scratch(kind, _image(9, 5), tmp_path)
     maps = {scratch.add(channels): channels for channels in (2, 1, 3)}
     values = {planes: random.random((1, c, 9, 5), np.float32) for planes, c in maps.items()}
     for first, last in ((4, 9), (0, 4)):
@@ -117,7 +117,7 @@ def test_scratch_gives_back_what_it_was_given(kind, tmp_path):
 
 def test_rows_that_were_read_are_copies(tmp_path):
     """A pass writes where it has read; what it still needs must not change under it."""
-    scratch = _scratch("memory", _picture(4, 5), tmp_path)
+    scratch = _scratch("memory", _image(4, 5), tmp_path)
     planes = scratch.add(1)
     scratch.write(planes, first=0, rows=np.zeros((1, 1, 4, 5), np.float32))
     rows = scratch.read(planes, first=0, last=4)

@@ -11,7 +11,7 @@ SCALE = 2
 
 
 def scene(seed: int, *, side_px: int = 48) -> np.ndarray:
-    """Return a blurred random picture, 8 bit."""
+    """Return a blurred random image, 8 bit."""
     generator = np.random.default_rng(seed)
     spectrum = np.fft.fft2(generator.normal(size=(3, side_px, side_px)))
     radius = np.hypot(np.fft.fftfreq(side_px)[:, None], np.fft.fftfreq(side_px))

@@ -29,17 +29,17 @@ def test_the_interval_repeats_itself():
     assert interval95(values) == interval95(values)
 
 
-def test_the_interval_of_one_picture_is_that_picture():
+def test_the_interval_of_one_image_is_that_image():
     assert interval95(np.array([31.5])) == (31.5, 31.5)
 
 
-def test_the_interval_reaches_infinity_where_a_picture_is_perfect():
+def test_the_interval_reaches_infinity_where_a_image_is_perfect():
     low, high = interval95(np.array([30.0, 31.0, math.inf]))
     assert high == math.inf
     assert low <= 31
 
 
-def test_two_perfect_pictures_do_not_differ():
+def test_two_perfect_images_do_not_differ():
     first, second = np.array([math.inf, 30.0]), np.array([math.inf, 29.0])
     assert paired_differences(first, second).tolist() == [0.0, 1.0]
 

@@ -1,4 +1,4 @@
-"""Evaluation end to end on generated pairs: figures, differences, files, faults."""
+"""Evaluation end to end on generated pairs: figures, differences, files, errors."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ def test_without_a_split_the_test_split_is_scored(pairs):
     assert len(train.results[0].images) == 4
 
 
-def test_figures_are_those_of_the_metrics_on_the_saved_pictures(pairs, tmp_path):
+def test_figures_are_those_of_the_metrics_on_the_saved_images(pairs, tmp_path):
     protocols = ("y", "rgb")
     results = evaluate_models(
         (), pairs, protocols=protocols, extras=EvaluationOptions(save=tmp_path)
@@ -82,7 +82,7 @@ def test_every_protocol_can_be_asked_for_at_once(pairs):
     assert list(results.protocols) == list(PROTOCOLS)
 
 
-def test_perfect_pictures_make_valid_json(pairs, tmp_path):
+def test_perfect_images_make_valid_json(pairs, tmp_path):
     perfect = tmp_path / "perfect"
     for seed in range(3):
         hr = read_rgb8(pairs / "test" / f"scene_{seed}_HR.png")
@@ -109,7 +109,7 @@ def test_a_table_is_80_columns_wide_and_names_what_it_must(pairs, monkeypatch):
     assert results.command == "d2csr evaluate -n linear --data 'a b'"
 
 
-def test_the_spreadsheet_has_a_row_a_picture_with_its_provenance(pairs, tmp_path):
+def test_the_spreadsheet_has_a_row_a_image_with_its_provenance(pairs, tmp_path):
     results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
     write_csv(results, tmp_path / "r.csv")
     with (tmp_path / "r.csv").open(newline="") as file:
@@ -120,13 +120,13 @@ def test_the_spreadsheet_has_a_row_a_picture_with_its_provenance(pairs, tmp_path
     assert float(rows[0]["psnr_db"]) == results.results[0].images[0].psnr_db
 
 
-def test_all_faults_are_told_before_any_work(pairs, tmp_path):
+def test_all_errors_are_told_before_any_work(pairs, tmp_path):
     write_rgb8(tmp_path / "sr" / "scene_0.png", np.zeros((48, 48, 3), np.uint8))
     names = ("nobody-knows-me", "linear", str(tmp_path / "sr"))
     with pytest.raises(D2csrError) as caught:
         evaluate_models(names, pairs, extras=EvaluationOptions(save=tmp_path / "out"))
     message = str(caught.value)
-    for part in ("3 faults", "nobody-knows-me", "--fit", "missing: scene_1, scene_2"):
+    for part in ("3 errors", "nobody-knows-me", "--fit", "missing: scene_1, scene_2"):
         assert part in message
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""A trained model as a system: scores, calibration, saved pictures, faults."""
+"""A trained model as a system: scores, calibration, saved images, errors."""
 
 import io
 
@@ -40,7 +40,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_a_run_scores_what_its_pictures_score(run, pairs, tmp_path):
+def test_a_run_scores_what_its_images_score(run, pairs, tmp_path):
     extras = EvaluationOptions(save=tmp_path)
     results = evaluate_models((str(run),), pairs, protocols=("y", "cdc"), extras=extras)
     model = load(run)

@@ -37,14 +37,14 @@ def test_disagreement_that_is_the_opposite_of_the_error_ranks_it_backwards():
     assert scores["disagreement"][1] > scores["gradient"][1] > 0
 
 
-def test_means_and_curves_are_over_the_pictures():
+def test_means_and_curves_are_over_the_images():
     hr = scene(0, side_px=76)
     sr, error = sr_with_errors(hr)
-    pictures = [
+    images = [
         calibrate(Upscaled(sr, guess), hr, name=name, border_px=2)
         for name, guess in (("one", error), ("two", np.ones_like(error)))
     ]
-    found = summarize("m", pictures, weights_sha256="0" * 64)
+    found = summarize("m", images, weights_sha256="0" * 64)
     assert [(score.name, score.predictor) for score in found.images] == [
         (name, predictor) for name in ("one", "two") for predictor in ("disagreement", "gradient")
     ]

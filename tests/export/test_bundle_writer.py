@@ -30,10 +30,10 @@ def test_a_bundle_holds_weights_graphs_card_and_readme(exported):
     assert names == {"bundle.json", "README.md", "model.safetensors", "trunk.onnx", "tail.onnx"}
 
 
-def test_the_authors_border_adds_the_frame_and_the_fusion(exported):
+def test_the_authors_border_adds_the_border_and_the_fusion(exported):
     _, bundle = exported(tail_border="each")
     assert set(bundle.card.graphs) == {"trunk", "tail", "tail_frame", "fusion"}
-    assert (bundle.card.reach.frame_strip_lr_px, bundle.card.reach.frame_kept_lr_px) == (4, 1)
+    assert (bundle.card.receptive_field.border_strip_lr_px, bundle.card.receptive_field.border_kept_lr_px) == (4, 1)
 
 
 def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
@@ -42,7 +42,7 @@ def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
     assert card.facts == FACTS
     assert card.config == network.config
     assert card.parameters == network.collapse().parameter_count()
-    assert (card.scale, card.reach.halo_lr_rows) == (3, 3)
+    assert (card.scale, card.receptive_field.halo_lr_rows) == (3, 3)
     verify_bundle(bundle)
 
 
@@ -71,10 +71,10 @@ def test_the_preset_is_found_by_its_sizes(exported):
 
 
 def test_parameters_do_not_depend_on_the_border():
-    framed = random_network(tail_border="each").collapse()
+    bordered = random_network(tail_border="each").collapse()
     plain = random_network(tail_border="features").collapse()
     assert (
-        inference_parameter_count(framed)
+        inference_parameter_count(bordered)
         == inference_parameter_count(plain)
         == plain.parameter_count()
     )
@@ -89,15 +89,15 @@ def test_the_weights_come_back_as_they_went_in(exported):
 
 def test_the_graphs_take_any_size(exported):
     _, bundle = exported()
-    (picture,) = onnx.load(bundle.graph("trunk")).graph.input
-    sides = [side.dim_param or side.dim_value for side in picture.type.tensor_type.shape.dim]
+    (image,) = onnx.load(bundle.graph("trunk")).graph.input
+    sides = [side.dim_param or side.dim_value for side in image.type.tensor_type.shape.dim]
     assert sides == [1, 3, "height", "width"]
 
 
 def test_figures_come_later_and_leave_the_weights_alone(exported):
     _, bundle = exported()
     marked = update_scores(bundle.folder, [FIGURE])
-    assert marked.card == replace(bundle.card, facts=replace(FACTS, figures=(FIGURE,)))
+    assert marked.card == replace(bundle.card, facts=replace(FACTS, scores=(FIGURE,)))
     assert "29.80 (27.50 - 31.50)" in (bundle.folder / "README.md").read_text()
 
 

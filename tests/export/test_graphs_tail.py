@@ -17,11 +17,11 @@ def test_sr_depends_on_no_feature_beyond_the_halo(scale):
     features = [torch.rand(1, 4, 25, 6, dtype=torch.float64) for _ in range(4)]
 
     def sr() -> np.ndarray:
-        pictures = [
+        images = [
             tree.add_base(tail(each), tree.base_image(lr))
             for tail, each in zip(tree.tails, features, strict=True)
         ]
-        stacked = torch.stack(pictures, 1)
+        stacked = torch.stack(images, 1)
         return (stacked * network.convergence(stacked)[:, :, None]).sum(1).detach().numpy()
 
     before = sr()
@@ -50,5 +50,5 @@ def test_the_trunk_of_local_pooling_sees_as_far_as_its_card_says():
     ) * 2
 
 
-def test_a_mean_over_the_whole_picture_has_no_end():
+def test_a_mean_over_the_whole_image_has_no_end():
     assert reach(random_network().config).trunk_lr_px is None

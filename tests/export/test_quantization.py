@@ -181,9 +181,9 @@ def test_the_command_says_what_int8_costs(exported_int8):
     assert f"{bundle.card.precisions['int8'].cost_db:.3f} dB of PSNR lost on val" in said
 
 
-def test_crops_are_the_same_each_time_and_of_different_pictures():
-    pictures = [np.full((200, 150, 3), grey, np.uint8) for grey in range(60)]
-    crops = list(calibration_crops(pictures, count=20))
+def test_crops_are_the_same_each_time_and_of_different_images():
+    images = [np.full((200, 150, 3), grey, np.uint8) for grey in range(60)]
+    crops = list(calibration_crops(images, count=20))
     assert [round(255 * float(crop[0, 0, 0])) for crop in crops] == list(range(0, 60, 3))
     assert {crop.shape for crop in crops} == {(128, 128, 3)}
     marked = [np.random.default_rng(0).integers(0, 256, (200, 150, 3), dtype=np.uint8)]

@@ -35,7 +35,7 @@ def test_the_engine_says_what_the_network_says(exported, choices):
         lr01 = random.random((*size, 3), np.float32)
         with torch.no_grad():
             sr, predictions, weights = network(torch.from_numpy(lr01).permute(2, 0, 1)[None])
-        for each in (engine, engine.with_bands(1 if size[0] < 6 else 6)):
+        for each in (engine, engine.with_strips(1 if size[0] < 6 else 6)):
             ours = each.run(lr01)
             assert np.abs(ours.sr - sr[0].permute(1, 2, 0).numpy()).max() < 1e-5
             assert np.abs(ours.weights - weights[0].numpy()).max() < 1e-5
@@ -46,7 +46,7 @@ def test_the_engine_says_what_the_network_says(exported, choices):
 def test_agreement_is_a_small_part_of_the_limit(exported):
     network, bundle = exported(scale=4, tail_border="each")
     lr8 = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
-    assert 0 < verify_against_network(bundle, network, pictures=[lr8]) < LIMIT / 10
+    assert 0 < verify_against_network(bundle, network, images=[lr8]) < LIMIT / 10
 
 
 def test_a_bundle_of_other_weights_is_refused(exported):
@@ -55,7 +55,7 @@ def test_a_bundle_of_other_weights_is_refused(exported):
         network.divergence.head.weight[0, 0, 0, 0] += 0.01
     lr8 = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     with pytest.raises(BundleError, match="differs from its network by"):
-        verify_against_network(bundle, network, pictures=[lr8])
+        verify_against_network(bundle, network, images=[lr8])
 
 
 def test_weights_that_are_not_numbers_are_refused(exported):
@@ -63,7 +63,7 @@ def test_weights_that_are_not_numbers_are_refused(exported):
     with torch.no_grad():
         network.divergence.head.weight.fill_(float("nan"))
     with pytest.raises(BundleError, match="differs"):
-        verify_against_network(bundle, network, pictures=[np.zeros((4, 4, 3), np.uint8)])
+        verify_against_network(bundle, network, images=[np.zeros((4, 4, 3), np.uint8)])
 
 
 def test_the_network_is_left_as_it_was():
@@ -82,8 +82,8 @@ def test_bfloat16_is_measured_against_float32(exported):
     lr01 = lr8 / np.float32(255)
     exact, coarse = (open_engine(bundle, precision=each).run(lr01).sr for each in ("fp32", "bf16"))
     wanted = -10 * math.log10(((exact - coarse).astype(np.float64) ** 2).mean())
-    loss = measure_precision_errors(bundle, pictures=[lr8])["bf16"]
-    assert (loss.psnr_between_db, loss.pictures) == (pytest.approx(wanted, abs=0.01), 1)
+    loss = measure_precision_errors(bundle, images=[lr8])["bf16"]
+    assert (loss.psnr_between_db, loss.images) == (pytest.approx(wanted, abs=0.01), 1)
     assert 60 < loss.psnr_between_db < 100
-    assert measure_precision_errors(bundle, pictures=[])["bf16"].pictures == 0
+    assert measure_precision_errors(bundle, images=[])["bf16"].images == 0
     assert set(bundle.card.precisions) == {"bf16"}

@@ -1,4 +1,4 @@
-"""Picture files of every kind, made by Pillow, tifffile or by hand; by libvips where none can."""
+"""Image files of every kind, made by Pillow, tifffile or by hand; by libvips where none can."""
 
 import io
 import struct
@@ -45,7 +45,7 @@ def pillow(array, kind, **options):
 
 
 def heic(array, mode, *, more=None, **options):
-    """Return a HEIC file without loss, by pillow-heif; `more` is a second picture in it."""
+    """Return a HEIC file without loss, by pillow-heif; `more` is a second image in it."""
     file = pillow_heif.from_bytes(mode, array.shape[1::-1], array.tobytes())
     if more is not None:
         file.add_frombytes(mode, more.shape[1::-1], more.tobytes())
@@ -125,7 +125,7 @@ def cmyk_profile():
 
 
 def cmyk_as_srgb():
-    """Return the CMYK picture in sRGB, by Pillow's own LittleCMS."""
+    """Return the CMYK image in sRGB, by Pillow's own LittleCMS."""
     profile = ImageCms.ImageCmsProfile(io.BytesIO(cmyk_profile()))
     converted = ImageCms.profileToProfile(
         Image.fromarray(CMYK, "CMYK"),
@@ -313,7 +313,7 @@ CASES: dict[str, Callable[[], Made]] = {
         ".heic", heic(RGB16, "RGB;16"), np.rint((RGB16 >> 6) * (65535 / 1023))
     ),
     "HEIC, turned": lambda: Made(".heic", heic(RGB, "RGB", exif=exif_turn(6)), np.rot90(RGB, -1)),
-    "HEIC, two pictures": lambda: Made(".heic", heic(RGB, "RGB", more=RGB[:8, :8]), RGB),
+    "HEIC, two images": lambda: Made(".heic", heic(RGB, "RGB", more=RGB[:8, :8]), RGB),
     "1x1": lambda: Made(".png", png(RGB[:1, :1]), RGB[:1, :1]),
     "30,000 pixels wide": lambda: Made(
         ".png", png(np.tile(RGB, (1, 1000, 1))), np.tile(RGB, (1, 1000, 1))

@@ -75,7 +75,7 @@ def test_another_size_is_said_wherever_a_size_was_and_nowhere_else():
 
 
 @pytest.mark.parametrize("big", [False, True])
-def test_tags_are_added_to_a_tiff_file_that_stays_the_same_picture(tmp_path, big):
+def test_tags_are_added_to_a_tiff_file_that_stays_the_same_image(tmp_path, big):
     path = tmp_path / "x.tif"
     pyvips.Image.new_from_array(RGB).copy(interpretation="srgb").tiffsave(str(path), bigtiff=big)
     add_to_tiff(path, TREE)

@@ -12,15 +12,15 @@ from d2csr.simulate.isp import jpeg_bytes
 Image = pytest.importorskip("PIL.Image", reason="Pillow reads EXIF independently")
 
 FACTS = Facts("d2csr", "Simulated", "2024:01:02 03:04:05", 54.3, 81.4, 5.64, 1 / 60, 199.7)
-PICTURE = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
 def test_every_format_tells_the_photograph(kind):
     contents = {
-        "jpeg": lambda: jpeg_with_exif(jpeg_bytes(PICTURE, DevelopmentPart()), FACTS),
-        "png": lambda: png_with_exif(PICTURE, FACTS),
-        "tiff": lambda: tiff_with_exif(PICTURE, FACTS),
+        "jpeg": lambda: jpeg_with_exif(jpeg_bytes(IMAGE, DevelopmentPart()), FACTS),
+        "png": lambda: png_with_exif(IMAGE, FACTS),
+        "tiff": lambda: tiff_with_exif(IMAGE, FACTS),
     }[kind]()
     with Image.open(io.BytesIO(contents)) as image:
         exif = image.getexif()
@@ -33,6 +33,6 @@ def test_every_format_tells_the_photograph(kind):
     assert photograph[0x8827] == 200
     assert float(photograph[0x829D]) == pytest.approx(5.6)
     assert float(photograph[0x829A]) == pytest.approx(1 / 60, rel=1e-4)
-    assert pixels.shape == PICTURE.shape
+    assert pixels.shape == IMAGE.shape
     if kind != "jpeg":
-        assert np.array_equal(pixels, PICTURE)
+        assert np.array_equal(pixels, IMAGE)

@@ -52,31 +52,31 @@ def test_files_become_what_the_page_says(tmp_path, name):
         assert says in caught.value.problem
         assert "\n" not in str(caught.value)
         return
-    picture = read_image(path)
-    layout = picture.layout
+    image = read_image(path)
+    layout = image.layout
     described = f"{'gray' if layout.colours == 1 else 'RGB'} {layout.bits}"
     assert described + " + alpha" * layout.alpha == becomes
-    assert (says in picture.warnings[0]) if says else not picture.warnings
-    assert read_size(path) == picture.size
+    assert (says in image.warnings[0]) if says else not image.warnings
+    assert read_size(path) == image.size
     if made.pixels is not None:
-        off = picture.pixels.astype(int) - made.pixels.reshape(picture.pixels.shape)
+        off = image.pixels.astype(int) - made.pixels.reshape(image.pixels.shape)
         assert np.abs(off).max() <= made.off
     if layout.alpha:
-        assert np.array_equal(picture.alpha, made.alpha)
+        assert np.array_equal(image.alpha, made.alpha)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_pictures_are_turned_upright_as_pillow_turns_them(tmp_path, orientation, suffix):
+def test_images_are_turned_upright_as_pillow_turns_them(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"x{suffix}"
     Image.fromarray(SMOOTH).save(path, exif=exif, dpi=(300, 150))
     expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
-    picture = read_image(path)
-    assert np.abs(picture.pixels.astype(int) - expected).max() <= 2 * (suffix == ".jpg")
+    image = read_image(path)
+    assert np.abs(image.pixels.astype(int) - expected).max() <= 2 * (suffix == ".jpg")
     assert read_size(path) == Size(expected.shape[1], expected.shape[0])
-    assert picture.kept.dpi == pytest.approx((150, 300) if orientation > 4 else (300, 150), 1e-4)
+    assert image.kept.dpi == pytest.approx((150, 300) if orientation > 4 else (300, 150), 1e-4)
 
 
 @pytest.mark.parametrize("level", [0, 1, 127, 128, 254, 255])
@@ -93,7 +93,7 @@ def test_pixels_are_those_of_the_8_bit_reader(tmp_path):
         assert np.array_equal(read_rgb8(path), read_image(path).pixels)
 
 
-def test_without_a_decoder_a_phone_s_picture_is_refused_with_its_cure(tmp_path, monkeypatch):
+def test_without_a_decoder_a_phone_s_image_is_refused_with_its_cure(tmp_path, monkeypatch):
     path = put(tmp_path, ".heic", CASES["HEIC (HEVC), of phones"]().contents)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     for read in (read_image, read_rgb8):
@@ -102,7 +102,7 @@ def test_without_a_decoder_a_phone_s_picture_is_refused_with_its_cure(tmp_path, 
         assert "d2csr[heif]" in caught.value.remedy
 
 
-def test_a_phone_s_picture_keeps_exif_xmp_and_profile(tmp_path):
+def test_a_phone_s_image_keeps_exif_xmp_and_profile(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -116,14 +116,14 @@ def test_a_phone_s_picture_keeps_exif_xmp_and_profile(tmp_path):
     assert b"xmpmeta" in found.xmp
 
 
-def test_a_phone_s_picture_in_tiles_is_one_picture(tmp_path):
+def test_a_phone_s_image_in_tiles_is_one_image(tmp_path):
     large = np.tile(SMOOTH, (7, 6, 1))
     path = put(tmp_path, ".heic", heic(large, "RGB", tile_size=64))
     assert path.read_bytes().count(b"grid") == 1
     assert np.array_equal(read_image(path).pixels, large)
 
 
-def test_a_phone_s_picture_cut_short_is_refused(tmp_path):
+def test_a_phone_s_image_cut_short_is_refused(tmp_path):
     whole = heic(RGB, "RGB")
     path = put(tmp_path, ".heic", whole[: len(whole) - 300])
     with pytest.raises(ImageError, match="damaged or cut short"):
@@ -185,15 +185,15 @@ def test_what_is_cut_short_is_refused(tmp_path, kind, share):
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     whole = pillow(noise, kind)
     path = put(tmp_path, f".{kind}", whole[: int(len(whole) * share)])
-    with pytest.raises(ImageError, match=r"cut short|no picture"):
+    with pytest.raises(ImageError, match=r"cut short|no image"):
         read_image(path)
 
 
 def test_texts_of_a_png_are_kept_where_they_can_be_written_again(tmp_path):
     chunks = [(b"tEXt", b"Author\0A. Person"), (b"iTXt", b"Title\0\0\0de\0\0" + "ü写".encode())]
-    picture = read_image(put(tmp_path, ".png", png(RGB, extra=chunks)))
-    assert picture.kept.texts == (("Author", "A. Person"),)
-    assert "a text outside ASCII was left out" in picture.warnings[0]
+    image = read_image(put(tmp_path, ".png", png(RGB, extra=chunks)))
+    assert image.kept.texts == (("Author", "A. Person"),)
+    assert "a text outside ASCII was left out" in image.warnings[0]
 
 
 def test_p3_by_number_gets_the_profile_that_says_so(tmp_path):
@@ -208,17 +208,17 @@ def test_p3_by_number_gets_the_profile_that_says_so(tmp_path):
 def test_a_profile_that_does_not_fit_is_left_out_and_said(tmp_path, damage):
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     icc = icc[:-1] if damage == "short" else icc[:16] + b"GRAY" + icc[20:]
-    picture = read_image(put(tmp_path, ".jpg", pillow(SMOOTH, "jpeg", icc_profile=icc)))
-    assert picture.kept.icc is None
-    assert "colour profile" in picture.warnings[0]
+    image = read_image(put(tmp_path, ".jpg", pillow(SMOOTH, "jpeg", icc_profile=icc)))
+    assert image.kept.icc is None
+    assert "colour profile" in image.warnings[0]
 
 
 def test_a_gif_of_several_frames_has_no_alpha_unless_it_uses_it(tmp_path):
-    picture = read_image(put(tmp_path, ".gif", animated("gif")))
-    assert picture.alpha is None
+    image = read_image(put(tmp_path, ".gif", animated("gif")))
+    assert image.alpha is None
 
 
 def test_dark_is_not_mistaken_for_8_bit(tmp_path):
     assert DARK16.max() < 256
-    picture = read_image(put(tmp_path, ".png", png(DARK16)))
-    assert picture.pixels.dtype == np.uint16
+    image = read_image(put(tmp_path, ".png", png(DARK16)))
+    assert image.pixels.dtype == np.uint16

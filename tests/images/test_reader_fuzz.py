@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "files.md"
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "fuzz_files.json"
 
 
-def test_damaged_files_give_a_picture_or_plain_words(tmp_path):
+def test_damaged_files_give_a_image_or_plain_words(tmp_path):
     findings = fuzz(2, tmp_path)
     assert findings.sound, findings
     assert sum(findings.read.values()) + sum(findings.refused.values()) == 2 * len(SEEDS)

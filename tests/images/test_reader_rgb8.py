@@ -1,4 +1,4 @@
-"""Pictures of every kind become upright 8-bit RGB; what can't is refused in plain words."""
+"""Images of every kind become upright 8-bit RGB; what can't is refused in plain words."""
 
 import io
 
@@ -47,7 +47,7 @@ def test_gray_is_repeated_and_alpha_is_dropped(tmp_path):
     assert np.array_equal(read_rgb8(tmp_path / "la.png"), np.dstack([gray] * 3))
 
 
-def test_palette_and_one_bit_pictures_get_their_colours(tmp_path):
+def test_palette_and_one_bit_images_get_their_colours(tmp_path):
     paletted = Image.fromarray(RGB).convert("P")
     paletted.save(tmp_path / "p.png")
     Image.fromarray(RGB[..., 0] > 127).save(tmp_path / "one.png")
@@ -100,7 +100,7 @@ def test_a_file_cut_short_is_refused_by_name(tmp_path, kind, share):
     whole = encoded(noise, kind)
     path = tmp_path / f"cut.{kind}"
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ImageError, match=r"cut short|no picture") as caught:
+    with pytest.raises(ImageError, match=r"cut short|no image") as caught:
         read_rgb8(path)
     assert caught.value.where == str(path)
 
@@ -115,21 +115,21 @@ def test_a_damaged_png_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("contents", "said"),
-    [(None, "does not exist"), (b"", "is empty"), (b"a,b\n1,2\n", "no picture")],
+    [(None, "does not exist"), (b"", "is empty"), (b"a,b\n1,2\n", "no image")],
 )
-def test_what_is_no_picture_says_why(tmp_path, contents, said):
+def test_what_is_no_image_says_why(tmp_path, contents, said):
     if contents is not None:
         (tmp_path / "x.png").write_bytes(contents)
     with pytest.raises(ImageError, match=said):
         image_size(tmp_path / "x.png")
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     with pytest.raises(ImageError, match="can't be read"):
         read_rgb8(tmp_path)
 
 
-def test_floating_point_pictures_are_refused(tmp_path):
+def test_floating_point_images_are_refused(tmp_path):
     Image.fromarray(RGB[..., 0].astype(np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(ImageError, match="float32"):
         read_rgb8(tmp_path / "x.tif")

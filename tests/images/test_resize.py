@@ -1,4 +1,4 @@
-"""Bicubic resizing against MATLAB's published pictures, a loop, and known figures."""
+"""Bicubic resizing against MATLAB's published images, a loop, and known figures."""
 
 from fractions import Fraction
 
@@ -73,7 +73,7 @@ def test_taps_and_weights_are_those_of_the_loop(length, factor):
 
 
 @pytest.mark.parametrize("scale", [Fraction(1, 8), Fraction(1, 3), 0.5, 2.5, 8, (5, 20)])
-def test_an_even_picture_stays_even(scale):
+def test_an_even_image_stays_even(scale):
     assert np.unique(resize_bicubic(np.full((16, 24, 3), 77, np.uint8), scale=scale)) == [77]
 
 

@@ -1,4 +1,4 @@
-"""Pictures written come back; a failure leaves nothing behind."""
+"""Images written come back; a failure leaves nothing behind."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_lossless_formats_keep_every_pixel(tmp_path, suffix):
     assert np.array_equal(read_rgb8(tmp_path / f"é{suffix}"), RGB)
 
 
-def test_a_jpeg_is_near_the_picture_with_full_colour_resolution(tmp_path):
+def test_a_jpeg_is_near_the_image_with_full_colour_resolution(tmp_path):
     smooth = np.asarray(Image.fromarray(RGB).resize((50, 70), Image.Resampling.BICUBIC))
     write_rgb8(tmp_path / "x.jpg", smooth)
     assert np.abs(read_rgb8(tmp_path / "x.jpg").astype(int) - smooth).mean() < 1.5
@@ -41,7 +41,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path, name):
         write_rgb8(tmp_path / name, RGB)
 
 
-def test_a_picture_that_the_format_can_not_hold_leaves_nothing(tmp_path):
+def test_a_image_that_the_format_can_not_hold_leaves_nothing(tmp_path):
     with pytest.raises(ImageError, match=r"16384x1 is too large for \.webp"):
         write_rgb8(tmp_path / "x.webp", np.zeros((1, 16384, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []

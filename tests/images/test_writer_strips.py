@@ -200,7 +200,7 @@ def test_what_a_photo_says_is_kept_and_mended(tmp_path, photo, suffix):
     assert contents.find(b"\xff\xd8\xff", 1) < 0  # no thumbnail, reachable or not
     again = read_image(path).kept
     assert again.dpi == pytest.approx((600, 600), rel=1e-4)
-    assert again.exif.exif[0xA434].data == picture.kept.exif.exif[0xA434].data
+    assert again.exif.exif[0xA434].data == image.kept.exif.exif[0xA434].data
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
@@ -241,7 +241,7 @@ def test_any_cut_into_rows_gives_the_same_file(tmp_path, suffix, height):
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 @pytest.mark.parametrize("size", [(1, 1), (8, 5), (2, 100), (9, 9)])
-def test_the_smallest_flat_pictures_keep_their_value(tmp_path, suffix, size):
+def test_the_smallest_flat_images_keep_their_value(tmp_path, suffix, size):
     for level in (200, 255):
         found = read_image(write(tmp_path / f"x{suffix}", np.full((*size, 3), level, np.uint8)))
         assert np.unique(found.pixels).tolist() == [level]
@@ -258,14 +258,14 @@ def test_rows_may_be_changed_after_they_were_written(tmp_path):
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 @pytest.mark.parametrize("written", [0, 1, 19, 20])
-def test_a_fault_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suffix, written):
+def test_a_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suffix, written):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"old")
 
     def fail():
         with ImageWriter(path, size=Size(30, 20), layout=PixelFormat()) as strips:
             strips.write(RGB[:written])
-            raise KeyError("a fault of the maker of rows")
+            raise KeyError("an error of the maker of rows")
 
     with pytest.raises(KeyError, match="maker of rows"):
         fail()
@@ -273,7 +273,7 @@ def test_a_fault_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suf
     assert "encoder" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_missing_rows_are_a_fault_of_ours_and_leave_nothing(tmp_path):
+def test_missing_rows_are_a_error_of_ours_and_leave_nothing(tmp_path):
     with (
         pytest.raises(ValueError, match="19 of 20 rows"),
         ImageWriter(tmp_path / "x.png", size=Size(30, 20), layout=PixelFormat()) as strips,
@@ -285,7 +285,7 @@ def test_missing_rows_are_a_fault_of_ours_and_leave_nothing(tmp_path):
 @pytest.mark.parametrize(
     "rows", [RGB[:, :29], RGB16, np.vstack([RGB, RGB]), RGB[..., :1], RGB[..., 0]]
 )
-def test_rows_of_another_kind_are_a_fault_of_ours(tmp_path, rows):
+def test_rows_of_another_kind_are_a_error_of_ours(tmp_path, rows):
     with (
         pytest.raises(ValueError, match="rows"),
         ImageWriter(tmp_path / "x.png", size=Size(30, 20), layout=PixelFormat()) as strips,
@@ -308,7 +308,7 @@ def test_a_writer_left_open_holds_nobody(tmp_path):
     assert "encoder" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_a_place_that_can_not_be_written_is_a_usage_fault(tmp_path):
+def test_a_place_that_can_not_be_written_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(UsageError, match="can't be written"),
@@ -332,8 +332,8 @@ try:
     with StripWriter(Path(sys.argv[1]), size=Size(500, 64000), layout=Layout()) as strips:
         for _ in range(1000):
             strips.write(noise)
-except ImageError as fault:
-    print(fault)
+except ImageError as error:
+    print(error)
 """
 
 MEMORY = """
@@ -369,6 +369,6 @@ def test_a_full_disk_is_told_at_once_and_leaves_nothing(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_memory_does_not_grow_with_the_picture(tmp_path, suffix):
+def test_memory_does_not_grow_with_the_image(tmp_path, suffix):
     """Of 60 MB more pixels, a third would show."""
     assert int(run(MEMORY, tmp_path / f"x{suffix}")) < 20

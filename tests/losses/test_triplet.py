@@ -170,7 +170,7 @@ def all_hinges_are_active(predictions, hr, tree, settings):
 
 @pytest.mark.parametrize("statistics", ["image", "batch"])
 @pytest.mark.parametrize("flat", ["hr", "predictions", "both"])
-def test_flat_pictures_give_finite_values_and_gradients(statistics, flat):
+def test_flat_images_give_finite_values_and_gradients(statistics, flat):
     predictions, hr = (torch.as_tensor(part).float() for part in random_images(2, Tree(2, 2)))
     if flat != "predictions":
         hr = torch.full_like(hr, 0.5)

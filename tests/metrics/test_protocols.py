@@ -21,7 +21,7 @@ SSIM_OF_SCIKIT = {
 }
 
 
-def pictures(seed: int, *, height: int = 40, width: int = 47) -> tuple[np.ndarray, np.ndarray]:
+def images(seed: int, *, height: int = 40, width: int = 47) -> tuple[np.ndarray, np.ndarray]:
     """A smooth HR and an SR with errors, both 8 bit."""
     generator = np.random.default_rng(seed)
     waves = np.cumsum(generator.normal(size=(height, width, 3)), axis=1) * 12 + 128
@@ -30,18 +30,18 @@ def pictures(seed: int, *, height: int = 40, width: int = 47) -> tuple[np.ndarra
     return sr.round().astype(np.uint8), hr.round().astype(np.uint8)
 
 
-def cut(picture: np.ndarray, px: int) -> np.ndarray:
-    return picture[px : picture.shape[0] - px, px : picture.shape[1] - px]
+def cut(image: np.ndarray, px: int) -> np.ndarray:
+    return image[px : image.shape[0] - px, px : image.shape[1] - px]
 
 
-def luma(picture: np.ndarray) -> np.ndarray:
-    return picture @ np.array([65.481, 128.553, 24.966]) / 255 + 16
+def luma(image: np.ndarray) -> np.ndarray:
+    return image @ np.array([65.481, 128.553, 24.966]) / 255 + 16
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_y_is_what_scikit_image_says_of_the_luma(scale):
-    sr, hr = pictures(scale)
-    one, other = (cut(luma(picture), scale) for picture in (hr, sr))
+    sr, hr = images(scale)
+    one, other = (cut(luma(image), scale) for image in (hr, sr))
     figures = score(sr, hr, protocol="y", scale=scale)
     psnr = peak_signal_noise_ratio(one, other, data_range=255)
     assert figures.psnr_db == pytest.approx(psnr, abs=1e-6)
@@ -51,8 +51,8 @@ def test_y_is_what_scikit_image_says_of_the_luma(scale):
 
 @pytest.mark.parametrize(("protocol", "cut_px"), [("rgb", 3), ("rgb-full", 0)])
 def test_rgb_is_what_scikit_image_says_of_the_channels(protocol, cut_px):
-    sr, hr = pictures(1)
-    one, other = (cut(picture, cut_px) for picture in (hr, sr))
+    sr, hr = images(1)
+    one, other = (cut(image, cut_px) for image in (hr, sr))
     figures = score(sr, hr, protocol=protocol, scale=3)
     psnr = peak_signal_noise_ratio(one, other, data_range=255)
     assert figures.psnr_db == pytest.approx(psnr, abs=1e-6)
@@ -76,7 +76,7 @@ def test_official_is_what_the_authors_code_said(data_folder, scale):
 
 
 def test_official_clips_for_the_psnr_but_not_for_the_ssim():
-    sr8, hr = pictures(2, height=24, width=26)
+    sr8, hr = images(2, height=24, width=26)
     sr = (sr8 / 255.0 - 0.5) * 1.6 + 0.5
     shares = (25.064 / 256, 129.057 / 256, 65.738 / 256)
     reference = oracle.weighted_sum(hr / 255, shares)
@@ -88,12 +88,12 @@ def test_official_clips_for_the_psnr_but_not_for_the_ssim():
     assert figures.ssim == pytest.approx(ssim, abs=1e-9)
 
 
-def test_cdc_is_what_the_loops_say_of_unclipped_pictures():
-    sr8, hr = pictures(3, height=24, width=26)
+def test_cdc_is_what_the_loops_say_of_unclipped_images():
+    sr8, hr = images(3, height=24, width=26)
     sr = (sr8 / 255.0 - 0.5) * 1.6 + 0.5
     shares = (65.738 / 256, 129.057 / 256, 25.064 / 256)
     figures = score(sr, hr, protocol="cdc", scale=3)
-    one, other = (oracle.weighted_sum(picture, shares) for picture in (sr, hr / 255))
+    one, other = (oracle.weighted_sum(image, shares) for image in (sr, hr / 255))
     psnr = oracle.psnr_cut(one, other, cut_px=3, peak=1)
     assert figures.psnr_db == pytest.approx(psnr, abs=1e-9)
     channels = [oracle.ssim_zero_padded(sr[..., c], hr[..., c] / 255.0, peak=1) for c in range(3)]
@@ -102,7 +102,7 @@ def test_cdc_is_what_the_loops_say_of_unclipped_pictures():
 
 @pytest.mark.parametrize("protocol", ["y", "rgb", "rgb-full"])
 def test_floats_are_clipped_and_rounded_first_where_the_protocol_says_so(protocol):
-    sr, hr = pictures(4)
+    sr, hr = images(4)
     nudged = sr / 255.0 + np.random.default_rng(0).uniform(-0.49, 0.49, sr.shape) / 255
     nudged = np.where(sr == 255, 1.3, np.where(sr == 0, -0.2, nudged))
     rounded = score(nudged, hr, protocol=protocol, scale=2)
@@ -110,8 +110,8 @@ def test_floats_are_clipped_and_rounded_first_where_the_protocol_says_so(protoco
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_identical_pictures_are_infinitely_good(protocol):
-    _, hr = pictures(5)
+def test_identical_images_are_infinitely_good(protocol):
+    _, hr = images(5)
     figures = score(hr, hr, protocol=protocol, scale=2)
     assert figures.psnr_db == math.inf
     assert figures.ssim == pytest.approx(1, abs=1e-12)
@@ -123,34 +123,34 @@ def test_identical_pictures_are_infinitely_good(protocol):
     seed=st.integers(0, 1000),
     more_px=st.integers(0, 9),
 )
-def test_a_picture_of_the_smallest_size_has_figures(protocol, scale, seed, more_px):
+def test_a_image_of_the_smallest_size_has_figures(protocol, scale, seed, more_px):
     side = smallest_side_px(scale) + more_px
-    sr, hr = pictures(seed, height=side, width=side)
+    sr, hr = images(seed, height=side, width=side)
     figures = score(sr, hr, protocol=protocol, scale=scale)
     assert 5 < figures.psnr_db < 60
     assert -1 <= figures.ssim <= 1
 
 
 @given(protocol=st.sampled_from(sorted(PROTOCOLS)), seed=st.integers(0, 1000))
-def test_scores_do_not_change_when_both_pictures_are_turned(protocol, seed):
-    sr, hr = pictures(seed)
+def test_scores_do_not_change_when_both_images_are_turned(protocol, seed):
+    sr, hr = images(seed)
     turned = score(np.rot90(sr), np.rot90(hr), protocol=protocol, scale=2)
     assert turned == pytest.approx(score(sr, hr, protocol=protocol, scale=2), rel=1e-12)
 
 
 def test_an_unknown_protocol_is_told_with_those_that_exist():
-    sr, hr = pictures(6)
+    sr, hr = images(6)
     with pytest.raises(UsageError, match=r"ycbcr.*y, rgb, official, cdc, rgb-full"):
         score(sr, hr, protocol="ycbcr", scale=2)
 
 
 def test_sizes_that_differ_are_refused():
-    sr, hr = pictures(7)
+    sr, hr = images(7)
     with pytest.raises((ValueError, TypeError)):  # TypeError: here shapes are checked before
         score(sr[1:], hr, protocol="y", scale=2)
 
 
-def test_a_picture_without_a_window_is_refused():
-    sr, hr = pictures(8)
+def test_a_image_without_a_window_is_refused():
+    sr, hr = images(8)
     with pytest.raises(ValueError, match="window"):
         score(sr[:14], hr[:14], protocol="y", scale=2)

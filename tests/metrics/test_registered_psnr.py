@@ -7,12 +7,12 @@ import pytest
 
 from d2csr.metrics import registered_psnr
 from d2csr.metrics.protocols import score
-from d2csr.metrics.registered_psnr import Shift, psnr_registered_db, register, shift_picture
+from d2csr.metrics.registered_psnr import Shift, psnr_registered_db, register, shift_image
 from tests.oracles import metrics as oracle
 
 
 def scene(seed: int, *, height: int = 60, width: int = 71) -> np.ndarray:
-    """A blurred random picture, 8 bit, that joins at its edges as a Fourier shift assumes."""
+    """A blurred random image, 8 bit, that joins at its edges as a Fourier shift assumes."""
     generator = np.random.default_rng(seed)
     spectrum = np.fft.fft2(generator.normal(size=(3, height, width)))
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
@@ -21,9 +21,9 @@ def scene(seed: int, *, height: int = 60, width: int = 71) -> np.ndarray:
     return np.clip(np.moveaxis(levels, 0, 2), 0, 255).round().astype(np.uint8)
 
 
-def moved(picture: np.ndarray, dx_px: float, dy_px: float) -> np.ndarray:
-    channels = np.moveaxis(picture / 255.0, 2, 0)
-    return np.moveaxis(shift_picture(channels, Shift(dx_px, dy_px)), 0, 2)
+def moved(image: np.ndarray, dx_px: float, dy_px: float) -> np.ndarray:
+    channels = np.moveaxis(image / 255.0, 2, 0)
+    return np.moveaxis(shift_image(channels, Shift(dx_px, dy_px)), 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_blur_is_not_forgiven():
     assert psnr_registered_db(blurred, hr, protocol="y") < 40
 
 
-def test_identical_pictures_are_infinitely_good():
+def test_identical_images_are_infinitely_good():
     hr = scene(3)
     assert psnr_registered_db(hr, hr, protocol="rgb") == math.inf
 
 
-def test_a_flat_picture_gets_the_mean_as_its_offset():
+def test_a_flat_image_gets_the_mean_as_its_offset():
     hr = scene(4)
     found = register(np.full_like(hr, 9), hr)
     spread = found.hr - found.hr.mean(axis=(0, 1))
@@ -91,12 +91,12 @@ def test_a_shift_is_the_sum_of_the_fourier_terms(length):
     row = np.random.default_rng(5).random(length)
     one_row = np.broadcast_to(row, (3, 8, length))
     expected = oracle.shift_row(row.tolist(), 0.35)
-    assert np.allclose(shift_picture(one_row, Shift(0.35, 0.0))[0, 0], expected)
-    turned = shift_picture(one_row.transpose(0, 2, 1), Shift(0.0, 0.35))
+    assert np.allclose(shift_image(one_row, Shift(0.35, 0.0))[0, 0], expected)
+    turned = shift_image(one_row.transpose(0, 2, 1), Shift(0.0, 0.35))
     assert np.allclose(turned[0, :, 0], expected)
 
 
-def test_a_picture_too_small_for_the_cut_is_refused():
+def test_a_image_too_small_for_the_cut_is_refused():
     hr = scene(6)[:20]
     with pytest.raises(ValueError, match="27 px"):
         register(hr, hr)

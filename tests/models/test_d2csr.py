@@ -44,7 +44,7 @@ def test_network_is_the_one_written_in_numpy(config, size):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_a_picture_of_one_pixel_is_enlarged(scale):
+def test_a_image_of_one_pixel_is_enlarged(scale):
     output = D2CSR(ModelConfig(scale=scale, **TINY))(torch.rand(2, 3, 1, 1))
     assert output.sr.shape == (2, 3, scale, scale)
     assert output.predictions.shape == (2, 4, 3, scale, scale)

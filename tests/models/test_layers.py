@@ -19,7 +19,7 @@ def test_pooling_is_the_mean_over_what_lies_inside_in_loops(window, size):
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-9)
 
 
-def test_a_window_over_the_whole_picture_is_global_pooling():
+def test_a_window_over_the_whole_image_is_global_pooling():
     features = torch.rand(1, 4, 5, 6)
     everywhere = ChannelAttention(4, 13).mean(features)
     once = ChannelAttention(4, None).mean(features)

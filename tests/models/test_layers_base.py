@@ -20,23 +20,23 @@ def test_base_is_keys_interpolation_with_clamped_edges_in_loops(scale, size):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_base_is_the_matlab_enlargement_but_for_the_frame(scale):
-    """MATLAB mirrors the picture, which differs from clamping within 2 LR pixels of the frame."""
+def test_base_is_the_matlab_enlargement_but_for_the_border(scale):
+    """MATLAB mirrors the image, which differs from clamping within 2 LR pixels of the frame."""
     lr = torch.rand(1, 3, 9, 7)
-    picture = lr[0].double().numpy()
+    image = lr[0].double().numpy()
     for axis, length in ((1, 9), (2, 7)):
         places, weights = cubic_weights(length, length * scale, factor=float(scale))
-        taps = np.moveaxis(np.take(picture, places, axis=axis), axis + 1, -1)
+        taps = np.moveaxis(np.take(image, places, axis=axis), axis + 1, -1)
         shape = [1, 1, 1, weights.shape[1]]
         shape[axis] = len(weights)
-        picture = (taps * weights.reshape(shape)).sum(-1)
+        image = (taps * weights.reshape(shape)).sum(-1)
     inner = slice(2 * scale, -2 * scale)
     found = BicubicBase(scale)(lr)[0].numpy()
-    np.testing.assert_allclose(found[:, inner, inner], picture[:, inner, inner], atol=2e-6)
+    np.testing.assert_allclose(found[:, inner, inner], image[:, inner, inner], atol=2e-6)
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_base_keeps_a_flat_picture(scale):
+def test_base_keeps_a_flat_image(scale):
     flat = torch.full((1, 3, 3, 4), 0.375)
     torch.testing.assert_close(
         BicubicBase(scale)(flat), torch.full((1, 3, 3 * scale, 4 * scale), 0.375)

@@ -1,4 +1,4 @@
-"""Collapsed tails: the same pictures as expanded ones, everywhere and at any size."""
+"""Collapsed tails: the same images as expanded ones, everywhere and at any size."""
 
 import pytest
 import torch
@@ -85,7 +85,7 @@ def test_a_features_tail_is_one_zero_padded_5x5_convolution(scale):
 
 @pytest.mark.parametrize("scale", SCALES)
 @torch.no_grad()
-def test_the_two_borders_differ_within_one_lr_pixel_of_the_frame_only(scale):
+def test_the_two_borders_differ_within_one_lr_pixel_of_the_border_only(scale):
     own = ExpandedTail(ModelConfig(scale=scale, channels=8))
     theirs = ExpandedTail(ModelConfig(scale=scale, channels=8, tail_border="each"))
     theirs.load_state_dict(own.state_dict())

@@ -45,12 +45,12 @@ def ssim_zero_padded(first: np.ndarray, second: np.ndarray, *, peak: float) -> f
     return total / (height * width)
 
 
-def weighted_sum(picture: np.ndarray, shares: tuple[float, float, float]) -> np.ndarray:
+def weighted_sum(image: np.ndarray, shares: tuple[float, float, float]) -> np.ndarray:
     """One plane out of three, pixel by pixel."""
-    plane = np.zeros(picture.shape[:2])
-    for y in range(picture.shape[0]):
-        for x in range(picture.shape[1]):
-            plane[y, x] = sum(shares[c] * float(picture[y, x, c]) for c in range(3))
+    plane = np.zeros(image.shape[:2])
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            plane[y, x] = sum(shares[c] * float(image[y, x, c]) for c in range(3))
     return plane
 
 

@@ -1,6 +1,6 @@
-"""The whole network in numpy, for one picture, from the paper's and DESIGN's words; no torch.
+"""The whole network in numpy, for one image, from the paper's and DESIGN's words; no torch.
 
-`weights` maps the names of the weights file to arrays; pictures are (colour, row, column).
+`weights` maps the names of the weights file to arrays; images are (colour, row, column).
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def shuffled(image, factor):
 
 
 def window_mean(image, window):
-    """Return the mean over the whole picture, or around every pixel over what lies inside."""
+    """Return the mean over the whole image, or around every pixel over what lies inside."""
     if window is None:
         return image.mean((1, 2), keepdims=True)
     reach = window // 2
@@ -135,28 +135,28 @@ def leaf_features(lr, weights, config):
 
 
 def predictions(lr, weights, config):
-    pictures = []
+    images = []
     for index, features in enumerate(leaf_features(lr, weights, config)):
-        picture = tail(features, weights, f"divergence.tails.{index}", config)
+        image = tail(features, weights, f"divergence.tails.{index}", config)
         if config["mean"] == "convolution":
-            picture = layer(picture, weights, "divergence.add_mean")
+            image = layer(image, weights, "divergence.add_mean")
         if config["base"] == "bicubic":
-            picture = picture + bicubic(lr, config["scale"])
+            image = image + bicubic(lr, config["scale"])
         elif config["mean"] == "fixed":
-            picture = picture + RGB_MEAN
-        pictures.append(picture)
-    return np.stack(pictures)
+            image = image + RGB_MEAN
+        images.append(image)
+    return np.stack(images)
 
 
 def forward(lr, weights, config):
-    """Return SR, predictions and weight maps of one picture."""
-    pictures = predictions(lr, weights, config)
-    features = np.concatenate(pictures)
+    """Return SR, predictions and weight maps of one image."""
+    images = predictions(lr, weights, config)
+    features = np.concatenate(images)
     for index in range(3):
         features = layer(features, weights, f"convergence.convs.{index}")
         if index < 2 or config["convergence_last_relu"]:
             features = relu(features)
     raised = np.exp(features - features.max(0))
     maps = raised / raised.sum(0)
-    sr = sum(picture * one for picture, one in zip(pictures, maps, strict=True))
-    return sr, pictures, maps
+    sr = sum(image * one for image, one in zip(images, maps, strict=True))
+    return sr, images, maps

@@ -1,6 +1,6 @@
 """Eq. 1 to 7 and 9 of the paper, literally, number by number; nothing of the package is used.
 
-Pictures are nested lists or arrays indexed [image][leaf][colour][row][column].
+Images are nested lists or arrays indexed [image][leaf][colour][row][column].
 """
 
 import math
@@ -8,9 +8,9 @@ import math
 LUMA = {"y": (0.299, 0.587, 0.114), "mean": (1 / 3, 1 / 3, 1 / 3)}
 
 
-def luma(picture, kind):
+def luma(image, kind):
     """Return one number per pixel, up to the gain and offset that Eq. 2 removes."""
-    red, green, blue = picture
+    red, green, blue = image
     rows, columns = range(len(red)), range(len(red[0]))
     weights = LUMA[kind]
     return [
@@ -22,9 +22,9 @@ def luma(picture, kind):
     ]
 
 
-def standardized(pictures, kind):
-    """Return the luma of pictures with their common mean 0 and deviation 1 (Eq. 2)."""
-    lumas = [luma(picture, kind) for picture in pictures]
+def standardized(images, kind):
+    """Return the luma of images with their common mean 0 and deviation 1 (Eq. 2)."""
+    lumas = [luma(image, kind) for image in images]
     values = [value for one in lumas for row in one for value in row]
     mean = sum(values) / len(values)
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))

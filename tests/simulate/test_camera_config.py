@@ -100,7 +100,7 @@ def test_a_file_says_what_differs(tmp_path):
         ("[]\n", "holds no settings"),
     ],
 )
-def test_faults_are_told_with_their_line(tmp_path, text, told):
+def test_errors_are_told_with_their_line(tmp_path, text, told):
     (tmp_path / "camera.yaml").write_text(text)
     with pytest.raises(CameraError, match=told):
         read_camera(tmp_path / "camera.yaml")

@@ -114,7 +114,7 @@ def test_what_cannot_be_used_is_told_before_work(tmp_path):
     photos = tmp_path / "photos"
     small, broken = photos / "small.png", photos / "broken.png"
     write_rgb8(small, procedural(Size(30, 200), rng=np.random.default_rng(0)))
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"2 can't be used") as told:
         simulate(photos_in([photos], out=tmp_path / "out"), tmp_path / "out", job=JOB)
     assert "small.png: is 30x200 px; scale 2 needs 40 px" in str(told.value)

@@ -100,7 +100,7 @@ TILTED = Camera(
 
 
 def test_dots_appear_where_the_truth_says():
-    """To 0.01 px of each grid: wide, tele, and the tele picture on the wide grid times 3."""
+    """To 0.01 px of each grid: wide, tele, and the tele image on the wide grid times 3."""
     photo, places = dots()
     both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
     plane = both.scene.planes[0]
@@ -149,11 +149,11 @@ def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
     assert not free[seen == 1].any()
     hidden = (free == 0) & (seen == 0)
     assert 0.1 * (seen == 1).sum() < hidden.sum()
-    picture = both.wide.take(both.scene)
+    image = both.wide.take(both.scene)
     inner = cv2.erode((seen == 1).astype(np.uint8), np.ones((9, 9))) > 0
     outer = cv2.dilate((seen == 1).astype(np.uint8), np.ones((9, 9))) == 0
-    assert picture[inner].max() < 25
-    assert picture[outer].min() > 120
+    assert image[inner].max() < 25
+    assert image[outer].min() > 120
 
 
 def test_a_photo_too_small_is_told():

@@ -37,6 +37,6 @@ def test_nothing_between_black_and_white_changes_nothing():
     np.testing.assert_array_equal(match_color(hr, hr[1::3, 1::3]), hr)
 
 
-def test_pictures_smaller_than_a_block():
+def test_images_smaller_than_a_block():
     hr = np.full((12, 12, 3), 50, np.uint8)
     assert (match_color(hr, np.full((4, 4, 3), 60, np.uint8)) == 60).all()

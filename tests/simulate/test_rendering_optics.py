@@ -1,4 +1,4 @@
-"""Lens and pixel against closed forms, alone and in a rendered picture."""
+"""Lens and pixel against closed forms, alone and in a rendered image."""
 
 from dataclasses import replace
 

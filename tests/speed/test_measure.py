@@ -12,7 +12,7 @@ from d2csr.core.errors import UsageError
 from d2csr.images.reader import read_rgb8
 from d2csr.speed import measure as measure_module
 from d2csr.speed import peak_flops
-from d2csr.speed.accuracy import Pictures, cost
+from d2csr.speed.accuracy import Images, cost
 from d2csr.speed.candidates import Candidate, cases, chosen_backends
 from d2csr.speed.charts import draw_speed, refuse_without_matplotlib
 from d2csr.speed.measure import BenchmarkOptions, measure, measure_ceilings, ratio_of_medians
@@ -89,7 +89,7 @@ def test_the_file_gives_back_what_was_written(results, tmp_path):
     assert promised <= set(row)
 
 
-def test_the_picture_shows_every_way(results, tmp_path):
+def test_the_image_shows_every_way(results, tmp_path):
     draw_speed(results, tmp_path / "speed.png")
     pixels = read_rgb8(tmp_path / "speed.png")
     assert pixels.shape[1] == 9 * 120
@@ -151,24 +151,24 @@ def test_an_estimate_is_the_loss_of_two_errors_added(subject):
     """An error as large as the model's own costs 3.01 dB."""
     flat = np.zeros((8, 8, 3), np.float32)
     off = flat + np.float32(10 ** (-34 / 20))  # 34 dB: what a model of no figures is taken to reach
-    found = cost(subject.bundle.card, Pictures(()), sr=[off], reference=[flat])
+    found = cost(subject.bundle.card, Images(()), sr=[off], reference=[flat])
     assert found.change_db == pytest.approx(-3.0103, abs=1e-3)
     assert found.between_db == pytest.approx(34)
-    assert cost(subject.bundle.card, Pictures(()), sr=[], reference=[]) is None
+    assert cost(subject.bundle.card, Images(()), sr=[], reference=[]) is None
 
 
 def test_changes_on_pairs_are_differences_of_their_psnr(subject, pairs, tmp_path):
-    pictures = measure_module.pictures_for(subject.bundle.card, pairs, trained=True)
-    assert len(pictures.paths) == 3
-    hr = [read_rgb8(pair.hr).astype(np.float32) / 255 for pair in pictures.pairs]
+    images = measure_module.images_for(subject.bundle.card, pairs, trained=True)
+    assert len(images.paths) == 3
+    hr = [read_rgb8(pair.hr).astype(np.float32) / 255 for pair in images.pairs]
     close, far = ([each + np.float32(error) for each in hr] for error in (0.01, 0.02))
-    found = cost(subject.bundle.card, pictures, sr=far, reference=close)
+    found = cost(subject.bundle.card, images, sr=far, reference=close)
     assert (found.by, found.change_db < -4) == ("pairs", True)
-    random = measure_module.pictures_for(subject.bundle.card, pairs, trained=False)
+    random = measure_module.images_for(subject.bundle.card, pairs, trained=False)
     assert (len(random.paths), random.pairs) == (1, None)
 
 
-def test_a_fault_in_a_worker_comes_back_as_a_fault(tmp_path):
+def test_a_error_in_a_worker_comes_back_as_a_error(tmp_path):
     job = {"job": "engine", "bundle": str(tmp_path), "backend": "openvino", "precision": "fp32"}
     with pytest.raises(UsageError, match=r"bundle\.json: can't be read"):
         Worker(job, threads=1)

@@ -25,8 +25,8 @@ def write_pairs(
         blocks = generator.uniform(60, 190, (4, 4, 3)).repeat(size_px * scale // 4, 0)
         hr = blocks.repeat(size_px * scale // 4, 1) + 50 * wave[..., None]
         lr = hr.reshape(size_px, scale, size_px, scale, 3).mean((1, 3))
-        for name, picture in ((f"s{number}_HR", hr), (f"s{number}_LR{scale}", lr)):
-            write_rgb8(folder / f"{name}.png", picture.clip(0, 255).round().astype(np.uint8))
+        for name, image in ((f"s{number}_HR", hr), (f"s{number}_LR{scale}", lr)):
+            write_rgb8(folder / f"{name}.png", image.clip(0, 255).round().astype(np.uint8))
     return folder
 
 
@@ -70,7 +70,7 @@ def recipe_values(pairs: Path, **changes) -> dict:
             {"kind": "divergence", "steps": 2, "learning_rate": 1e-3},
             {"kind": "convergence", "steps": 2, "learning_rate": 1e-3, "schedule": "cosine"},
         ],
-        "pace": {"log": 1, "save": 1000, "validate_every": 1000},
+        "intervals": {"log": 1, "save": 1000, "validate_every": 1000},
         "precision": "fp32",
     }
     return {**values, **changes}

@@ -87,7 +87,7 @@ def test_processes_that_resume_at_different_steps_are_refused(tmp_path, pairs):
         launch(order, 2)
 
 
-def test_a_fault_in_a_process_is_one_line_and_exit_2(tmp_path, pairs):
+def test_a_error_in_a_process_is_one_line_and_exit_2(tmp_path, pairs):
     stages = [{"kind": "joint", "steps": 9, "learning_rate": 1e30}]
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, stages=stages))
     command = [sys.executable, "-m", "d2csr", "train", str(recipe), "--devices", "2"]

@@ -63,7 +63,7 @@ def test_pairs_to_enlarged_photograph_from_end_to_end(tmp_path):
         {"kind": "joint", "steps": 40, "learning_rate": 3e-3, "schedule": "cosine"},
     ]
     values = recipe_values(tmp_path / "train", stages=stages)
-    values |= {"pace": {"validate_every": 40, "log": 20, "pictures": 40}, "precision": "auto"}
+    values |= {"intervals": {"validate_every": 40, "log": 20, "images": 40}, "precision": "auto"}
     recipe = write_recipe(tmp_path / "r.yaml", values)
 
     def run(*words):

@@ -123,7 +123,7 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_move(tmp_path, pa
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
 
-def test_the_loss_falls_on_a_picture_seen_again_and_again(tmp_path, pairs):
+def test_the_loss_falls_on_a_image_seen_again_and_again(tmp_path, pairs):
     stages = [{"kind": "joint", "steps": 60, "learning_rate": 3e-3}]
     recipe = tiny_recipe(pairs, stages=stages, loss={"reconstruction": "l1"})
     run, loader = make_run(recipe, tmp_path / "run")

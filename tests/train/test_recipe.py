@@ -35,7 +35,7 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     values["model"] |= {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
     values["data"] = {"train": str(pairs), "patch_px": 8, "batch": 2}
     values["stages"] = [{**stage, "steps": 2} for stage in values["stages"]]
-    values |= {"pace": {"log": 1}, "compile": False, "initial": None}
+    values |= {"intervals": {"log": 1}, "compile": False, "initial": None}
     train(write_recipe(tmp_path / "small.yaml", values), out=tmp_path / "run")
     card = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text(encoding="utf-8"))
     assert card["scale"] == scale
@@ -44,7 +44,7 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     assert state["precision"] == resolve_precision(chosen, torch.device("cpu"))
 
 
-def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
+def test_all_errors_are_told_at_once_with_their_lines(tmp_path):
     path = tmp_path / "faulty.yaml"
     path.write_text(
         "name: x\nmodel:\n  scale: 5\n  chanels: 4\ndata: {train: a}\n"
@@ -54,7 +54,7 @@ def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
         read_recipe(path)
     told = str(caught.value)
     for part in (
-        "4 faults",
+        "4 errors",
         "line 3: model.scale",
         "line 4: model.chanels: unknown key; the nearest known one is channels",
         "line 7: stages.0.steps",

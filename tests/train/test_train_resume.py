@@ -98,7 +98,7 @@ def _save_without_end(recipe, folder):
 
 
 def test_a_kill_during_a_save_leaves_a_whole_checkpoint(tmp_path, pairs):
-    recipe = tiny_recipe(pairs, pace={"keep": 1})
+    recipe = tiny_recipe(pairs, intervals={"keep": 1})
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     steps = []
     for attempt in range(4):

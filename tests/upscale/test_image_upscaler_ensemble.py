@@ -13,8 +13,8 @@ LR01 = np.random.default_rng(0).random((9, 14, 3), dtype=np.float32)
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle):
-    """Return an engine that runs pictures in bands of four rows."""
-    return open_engine(bundle, precision="fp32").with_bands(4)
+    """Return an engine that runs images in strips of four rows."""
+    return open_engine(bundle, precision="fp32").with_strips(4)
 
 
 def test_it_is_the_mean_over_flips_and_quarter_turns(engine):
@@ -29,7 +29,7 @@ def test_it_is_the_mean_over_flips_and_quarter_turns(engine):
 
 
 @pytest.mark.parametrize("turn", range(TURNS))
-def test_a_turned_picture_gives_the_turned_result(engine, turn: int):
+def test_a_turned_image_gives_the_turned_result(engine, turn: int):
     expected = dihedral_transform(self_ensemble(engine, LR01, warned=pytest.fail), turn)
     found = self_ensemble(
         engine, np.ascontiguousarray(dihedral_transform(LR01, turn)), warned=pytest.fail

@@ -1,4 +1,4 @@
-"""What a call means: which pictures, where they go, and what is refused before any work."""
+"""What a call means: which images, where they go, and what is refused before any work."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ def touch(tmp_path):
 
 
 def _targets(*inputs: Path, out: Path, wanted: OutputOptions = DEFAULT_OUTPUT) -> list[str]:
-    jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=4)
-    assert not faults
+    jobs, errors = plan_jobs(inputs, out, wanted=wanted, leaves=4)
+    assert not errors
     return [job.target.relative_to(out).as_posix() for job in jobs]
 
 
@@ -68,29 +68,29 @@ def test_every_extra_has_a_name():
     ]
 
 
-def test_one_picture_may_name_its_result(tmp_path, touch):
+def test_one_image_may_name_its_result(tmp_path, touch):
     touch("a.png")
     jobs, _ = plan_jobs([tmp_path / "a.png"], tmp_path / "b.webp", wanted=DEFAULT_OUTPUT, leaves=4)
     assert [job.target for job in jobs] == [tmp_path / "b.webp"]
 
 
-def test_a_folder_may_be_called_like_a_picture(tmp_path, touch):
+def test_a_folder_may_be_called_like_a_image(tmp_path, touch):
     touch("a.png", "o.bmp/notes.txt")
     assert _targets(tmp_path / "a.png", out=tmp_path / "o.bmp") == ["a.png"]
 
 
-def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
+def test_what_is_missing_is_a_error_and_the_rest_goes_on(tmp_path, touch):
     touch("a.png")
     inputs = [tmp_path / "none.png", tmp_path / "a.png"]
-    jobs, faults = plan_jobs(inputs, tmp_path / "out", wanted=DEFAULT_OUTPUT, leaves=4)
+    jobs, errors = plan_jobs(inputs, tmp_path / "out", wanted=DEFAULT_OUTPUT, leaves=4)
     assert [job.source.name for job in jobs] == ["a.png"]
-    assert [fault.problem for fault in faults] == ["does not exist"]
+    assert [error.problem for error in errors] == ["does not exist"]
 
 
 @pytest.mark.parametrize(
     ("inputs", "out", "wanted", "message"),
     [
-        (["empty"], "out", DEFAULT_OUTPUT, "empty: no pictures there"),
+        (["empty"], "out", DEFAULT_OUTPUT, "empty: no images there"),
         (["in/a.png"], "in", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
         (["in/a.png"], "in/a.png", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
         (
@@ -113,12 +113,12 @@ def test_what_is_missing_is_a_fault_and_the_rest_goes_on(tmp_path, touch):
         ),
         (["in", "twins"], "b.png", DEFAULT_OUTPUT, "is the name of one file"),
         (["in/a.png"], "b.png", OutputOptions(suffix="_2"), "says the name and the format already"),
-        (["in/a.png"], "notes.txt", DEFAULT_OUTPUT, "is a file, and no picture"),
+        (["in/a.png"], "notes.txt", DEFAULT_OUTPUT, "is a file, and no image"),
         (
             ["in/a.png"],
             "o.BMP",
             DEFAULT_OUTPUT,
-            r"\.BMP picture, which can't be written.*\.png, .*\.tif",
+            r"\.BMP image, which can't be written.*\.png, .*\.tif",
         ),
         (["in/a.png"], "out", OutputOptions(suffix="/../x"), "holds a path separator"),
     ],

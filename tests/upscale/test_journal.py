@@ -9,7 +9,7 @@ from d2csr.upscale.journal import LIST_NAME, Journal, settings_hash
 
 @pytest.fixture
 def out(tmp_path):
-    """Return a folder of results with one finished picture of two files."""
+    """Return a folder of results with one finished image of two files."""
     (tmp_path / "deep").mkdir()
     for name in ("deep/a.png", "deep/a_bicubic.png"):
         (tmp_path / name).write_bytes(name.encode())

@@ -32,7 +32,7 @@ def test_sizes(asked: OutputSize, size: Size):
     "asked",
     [{"outscale": 2.0, "width": 4}, {"outscale": 0.0}, {"width": -1}, {"outscale": float("nan")}],
 )
-def test_what_no_picture_can_be_is_refused(asked):
+def test_what_no_image_can_be_is_refused(asked):
     with pytest.raises(UsageError):
         OutputSize(**asked)
 
@@ -49,10 +49,10 @@ def test_resampling_is_matlabs_bicubic(wanted: Size):
 
 @pytest.mark.parametrize("wanted", [Size(80, 60), Size(31, 11), Size(9, 1)])
 @pytest.mark.parametrize("band_rows", [1, 4, 36])
-def test_bands_change_nothing(wanted: Size, band_rows: int):
+def test_strips_change_nothing(wanted: Size, strip_rows: int):
     given = PICTURE8.astype(np.float32)
-    bands = [given[first : first + band_rows] for first in range(0, 37, band_rows)]
-    banded = list(resample_rows(iter(bands), size=Size(53, 37), wanted=wanted))
+    strips = [given[first : first + strip_rows] for first in range(0, 37, strip_rows)]
+    banded = list(resample_rows(iter(strips), size=Size(53, 37), wanted=wanted))
     (whole,) = resample_rows([given], size=Size(53, 37), wanted=wanted)
     assert np.array_equal(np.concatenate(banded), whole)
 

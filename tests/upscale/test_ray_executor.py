@@ -40,7 +40,7 @@ def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundl
         for line in process.stdout:
             records.append(json.loads(line))
             if len(records) == 1:
-                os.kill(records[0]["worker"], signal.SIGKILL)  # it has its next picture by now
+                os.kill(records[0]["worker"], signal.SIGKILL)  # it has its next image by now
     assert process.returncode == 1  # for the bad one
     assert {each["status"] for each in records if "bad" in str(each.get("input"))} == {"failed"}
     workers = {each["worker"] for each in records if each.get("status") == "done"}
@@ -56,7 +56,7 @@ def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundl
         wanted=wanted,
         manner=BatchOptions(resume=True),
     )
-    assert (summary.unchanged, len(summary.faults)) == (8, 1)
+    assert (summary.unchanged, len(summary.errors)) == (8, 1)
 
 
 def test_without_ray_the_extra_is_named(bundle: Bundle, tmp_path, monkeypatch):

@@ -22,12 +22,12 @@ BICUBIC = OutputOptions(bicubic=True)
 
 @pytest.fixture
 def bucket(tmp_path):
-    """Return fsspec's memory with a picture, a hidden one, and a note; also in a folder."""
+    """Return fsspec's memory with an image, a hidden one, and a note; also in a folder."""
     write_rgb8(tmp_path / "in" / "deep" / "a.png", LR8)
     memory = fsspec.filesystem("memory")
     memory.put_file(str(tmp_path / "in" / "deep" / "a.png"), "/bucket/in/deep/a.png")
     memory.pipe_file("/bucket/in/.b.png", b"hidden")
-    memory.pipe_file("/bucket/in/note.txt", b"no picture")
+    memory.pipe_file("/bucket/in/note.txt", b"no image")
     yield memory
     memory.rm("/bucket", recursive=True)
 
@@ -40,8 +40,8 @@ def test_an_errand_makes_the_files_that_a_run_here_makes(
     bundle: Bundle, bucket, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("D2CSR_CACHE", str(tmp_path / "cache"))
-    errands, faults = _plan(["memory://bucket/in"], bundle)
-    assert ([each.place for each in errands], faults) == (["deep/a.png"], [])
+    errands, errors = _plan(["memory://bucket/in"], bundle)
+    assert ([each.place for each in errands], errors) == (["deep/a.png"], [])
     settings = run_fingerprint(bundle, BICUBIC, compute=DEFAULT_COMPUTE)
     names = [CARD_NAME, *bundle.card.files]
     files = {name: (bundle.folder / name).read_bytes() for name in names}
@@ -70,20 +70,20 @@ def test_an_errand_makes_the_files_that_a_run_here_makes(
     assert runner.run(again, settings).report.status == "done"
 
     missing = runner.run(RemoteJob("memory://bucket/in/gone.png", "gone.png"), settings)
-    assert missing.fault is not None
-    assert missing.fault[:2] == ("memory://bucket/in/gone.png", "does not exist")
+    assert missing.error is not None
+    assert missing.error[:2] == ("memory://bucket/in/gone.png", "does not exist")
 
 
-def test_two_pictures_for_one_file_are_refused(bundle: Bundle, bucket):
+def test_two_images_for_one_file_are_refused(bundle: Bundle, bucket):
     bucket.cp_file("/bucket/in/deep/a.png", "/bucket/in/deep/a.jpg")
-    with pytest.raises(UsageError, match="two pictures would become one file"):
+    with pytest.raises(UsageError, match="two images would become one file"):
         _plan(["memory://bucket/in"], bundle)
 
 
-def test_an_empty_place_is_a_fault_and_the_rest_go_on(bundle: Bundle, bucket):
-    errands, faults = _plan(["memory://bucket/none", "memory://bucket/in/deep/a.png"], bundle)
+def test_an_empty_place_is_a_error_and_the_rest_go_on(bundle: Bundle, bucket):
+    errands, errors = _plan(["memory://bucket/none", "memory://bucket/in/deep/a.png"], bundle)
     assert [each.source for each in errands] == ["memory://bucket/in/deep/a.png"]
-    assert [type(fault) for fault in faults] == [ImageError]
+    assert [type(error) for error in errors] == [ImageError]
 
 
 def test_unknown_storage_and_urls_without_a_cluster_are_refused(tmp_path):

@@ -23,7 +23,7 @@ EVERYTHING = OutputOptions(predictions=True, weight_maps=True, disagreement=True
 
 @pytest.fixture
 def photos(tmp_path):
-    """Return a folder with two pictures, one of them in a folder below."""
+    """Return a folder with two images, one of them in a folder below."""
     write_rgb8(tmp_path / "photos" / "a.png", LR8)
     write_rgb8(tmp_path / "photos" / "deep" / "b.png", LR8[::-1])
     return tmp_path / "photos"
@@ -34,15 +34,15 @@ def _names(folder) -> list[str]:
     return sorted(name for name in names if name != LIST_NAME)
 
 
-def test_every_picture_of_a_folder_is_enlarged(bundle: Bundle, photos, tmp_path):
+def test_every_image_of_a_folder_is_enlarged(bundle: Bundle, photos, tmp_path):
     summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
-    assert (summary.exit_code, summary.faults) == (0, ())
+    assert (summary.exit_code, summary.errors) == (0, ())
     assert _names(tmp_path / "out") == ["a.png", "deep/b.png"]
     wanted = load(bundle.folder).upscale(LR8[::-1])
     assert np.array_equal(read_rgb8(tmp_path / "out" / "deep" / "b.png"), wanted)
 
 
-def test_all_extras_are_pictures_of_what_the_model_says(bundle: Bundle, photos, tmp_path):
+def test_all_extras_are_images_of_what_the_model_says(bundle: Bundle, photos, tmp_path):
     upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=EVERYTHING)
     answer = load(bundle.folder).predict(LR8)
     numbered = [f"a_{what}_{leaf}.png" for what in ("prediction", "weight") for leaf in range(1, 5)]
@@ -60,11 +60,11 @@ def test_a_bad_file_is_reported_and_the_rest_go_on(bundle: Bundle, photos, tmp_p
     (photos / "aa.png").write_bytes(b"")
     (photos / "ab.png").write_bytes((photos / "a.png").read_bytes()[:90])
     summary = upscale_files([photos, tmp_path / "gone"], tmp_path / "out", bundle=bundle)
-    assert (summary.exit_code, len(summary.faults)) == (1, 3)
+    assert (summary.exit_code, len(summary.errors)) == (1, 3)
     assert _names(tmp_path / "out") == ["a.png", "deep/b.png"]
     told = capfd.readouterr().err
     assert [name for name in ("aa.png: is empty", "ab.png: ", "gone: ") if name not in told] == []
-    assert summary.as_text().startswith("2 pictures enlarged x2 by tiny in ")
+    assert summary.as_text().startswith("2 images enlarged x2 by tiny in ")
     assert summary.as_text().endswith(", 3 failed")
 
 
@@ -72,15 +72,15 @@ def test_where_nothing_works_the_exit_code_is_two(bundle: Bundle, tmp_path):
     assert upscale_files([tmp_path / "gone"], tmp_path / "out", bundle=bundle).exit_code == 2
 
 
-def test_a_picture_too_large_for_the_memory_is_reported(
+def test_a_image_too_large_for_the_memory_is_reported(
     bundle: Bundle, photos, tmp_path, monkeypatch
 ):
-    def bands(*_: object, **__: object) -> None:
+    def strips(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Engine, "iter_strips", bands)
+    monkeypatch.setattr(Engine, "iter_strips", strips)
     summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
-    assert [fault.problem for fault in summary.faults] == [
+    assert [error.problem for error in summary.errors] == [
         "is too large for this machine's memory"
     ] * 2
 
@@ -88,7 +88,7 @@ def test_a_picture_too_large_for_the_memory_is_reported(
 def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     summary = upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle)
-    assert [fault.problem for fault in summary.faults] == ["is a folder"]
+    assert [error.problem for error in summary.errors] == ["is a folder"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
@@ -96,7 +96,7 @@ RESUME = BatchOptions(resume=True)
 
 
 def _states(summary) -> list[tuple[str, str]]:
-    return sorted((Path(report.source).name, report.status) for report in summary.pictures)
+    return sorted((Path(report.source).name, report.status) for report in summary.images)
 
 
 def test_resume_leaves_out_what_is_done(bundle: Bundle, photos, tmp_path):
@@ -115,7 +115,7 @@ def test_without_resume_everything_is_done_again(bundle: Bundle, photos, tmp_pat
     assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
 
 
-def test_resume_does_changed_pictures_and_lost_results_again(bundle: Bundle, photos, tmp_path):
+def test_resume_does_changed_images_and_lost_results_again(bundle: Bundle, photos, tmp_path):
     out = tmp_path / "out"
     write_rgb8(photos / "c.png", LR8[:, ::-1])
     upscale_files([photos], out, bundle=bundle)
@@ -140,7 +140,7 @@ def test_resume_does_all_again_with_other_settings(bundle: Bundle, photos, tmp_p
     assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
 
 
-def test_a_failed_picture_is_tried_again(bundle: Bundle, photos, tmp_path):
+def test_a_failed_image_is_tried_again(bundle: Bundle, photos, tmp_path):
     whole = (photos / "a.png").read_bytes()
     (photos / "a.png").write_bytes(whole[:70])
     assert upscale_files([photos], tmp_path / "out", bundle=bundle).exit_code == 1
@@ -175,17 +175,17 @@ def test_maps_of_predictions_are_of_the_models_own_size():
         OutputOptions(disagreement=True, size=OutputSize(outscale=3.0))
 
 
-def test_pictures_of_many_bands_and_many_pictures_come_out_in_order(bundle: Bundle, tmp_path):
-    """More pictures than the conveyor and the pool hold, each with several bands."""
+def test_images_of_many_strips_and_many_images_come_out_in_order(bundle: Bundle, tmp_path):
+    """More images than the conveyor and the pool hold, each with several strips."""
     random = np.random.default_rng(3)
-    pictures = [random.integers(0, 256, (70, 5, 3), dtype=np.uint8) for _ in range(7)]
-    for k, picture in enumerate(pictures):
-        write_rgb8(tmp_path / "in" / f"{k}.png", picture)
+    images = [random.integers(0, 256, (70, 5, 3), dtype=np.uint8) for _ in range(7)]
+    for k, image in enumerate(images):
+        write_rgb8(tmp_path / "in" / f"{k}.png", image)
     summary = upscale_files([tmp_path / "in"], tmp_path / "out", bundle=bundle)
     assert summary.exit_code == 0
     model = load(bundle.folder)
-    for k, picture in enumerate(pictures):
-        assert np.array_equal(read_rgb8(tmp_path / "out" / f"{k}.png"), model.upscale(picture))
+    for k, image in enumerate(images):
+        assert np.array_equal(read_rgb8(tmp_path / "out" / f"{k}.png"), model.upscale(image))
 
 
 def test_a_result_too_large_for_its_format_is_told_once_and_before_work(
@@ -196,15 +196,15 @@ def test_a_result_too_large_for_its_format_is_told_once_and_before_work(
     )
     wanted = OutputOptions(size=OutputSize(width=100_000), ext="jpg")
     summary = upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
-    assert [fault.problem for fault in summary.faults] == ["100000x77778 is too large for .jpg"]
+    assert [error.problem for error in summary.errors] == ["100000x77778 is too large for .jpg"]
     assert not list((tmp_path / "out").rglob("*.jpg"))
 
 
 def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkeypatch):
-    def bands(*_: object, **__: object) -> None:
+    def strips(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Engine, "iter_strips", bands)
+    monkeypatch.setattr(Engine, "iter_strips", strips)
     with pytest.raises(ZeroDivisionError):
         upscale_files([photos], tmp_path / "out", bundle=bundle)
     assert not list(tmp_path.rglob("out/*.png"))

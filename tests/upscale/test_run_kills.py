@@ -55,7 +55,7 @@ def test_after_kills_every_file_is_right_and_none_was_ever_half_written(command,
 
 
 def test_sigterm_ends_a_run_cleanly_and_says_how_to_go_on(bundle: Bundle, command, tmp_path):
-    """A large picture comes last, so that the signal meets it while it is computed."""
+    """A large image comes last, so that the signal meets it while it is computed."""
     large = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), dtype=np.uint8)
     write_rgb8(tmp_path / "in" / "z" / "large.png", large)
     process = subprocess.Popen(command("out"), stderr=subprocess.PIPE, text=True)
@@ -67,7 +67,7 @@ def test_sigterm_ends_a_run_cleanly_and_says_how_to_go_on(bundle: Bundle, comman
     process.terminate()
     _, told = process.communicate()
     assert process.returncode == 130
-    assert told.startswith("interrupted: 5 pictures enlarged x2 by tiny in ")
+    assert told.startswith("interrupted: 5 images enlarged x2 by tiny in ")
     assert "--resume" in told
     assert len(_contents(tmp_path / "out")) == 10
     assert [path.name for path in (tmp_path / "out").rglob(".*")] == [LIST_NAME]

@@ -16,21 +16,21 @@ RGB8 = RANDOM.integers(0, 256, (8, 11, 3), dtype=np.uint8)
 
 @pytest.fixture
 def enlarged(bundle: Bundle, tmp_path):
-    """Return a function: pixels -> the picture made of a PNG file of them."""
+    """Return a function: pixels -> the image made of a PNG file of them."""
 
     def run(pixels: np.ndarray, *, kind: str, wanted: OutputOptions = DEFAULT_OUTPUT):
         image = pyvips.Image.new_from_array(pixels).copy(interpretation=kind)
         image.write_to_file(str(tmp_path / "in.png"))
         out = tmp_path / "out.png"
         summary = upscale_files([tmp_path / "in.png"], out, bundle=bundle, wanted=wanted)
-        assert summary.exit_code == 0, summary.faults
+        assert summary.exit_code == 0, summary.errors
         return read_image(out)
 
     return run
 
 
 def test_16_bit_stays_16_bit_and_finer_than_8(bundle: Bundle, enlarged):
-    """A dark picture: its values end at 2000 of 65535, eight levels of 8 bit."""
+    """A dark image: its values end at 2000 of 65535, eight levels of 8 bit."""
     pixels = RANDOM.integers(0, 2000, (8, 11, 3)).astype(np.uint16)
     sr = enlarged(pixels, kind="rgb16").pixels
     assert sr.dtype == np.uint16
@@ -47,13 +47,13 @@ def test_gray_stays_gray(bundle: Bundle, enlarged):
     assert np.abs(sr[..., 0] - expected).max() <= 1
 
 
-def test_gray_in_three_bands_gets_no_colour(enlarged):
+def test_gray_in_three_strips_gets_no_colour(enlarged):
     sr = enlarged(np.repeat(RGB8[..., :1], 3, axis=2), kind="srgb").pixels
     assert (sr == sr[..., :1]).all()
 
 
 @pytest.mark.parametrize("wanted", [DEFAULT_OUTPUT, OutputOptions(size=OutputSize(outscale=1.5))])
-def test_an_opaque_picture_stays_opaque_and_its_colours_those_without_alpha(enlarged, wanted):
+def test_an_opaque_image_stays_opaque_and_its_colours_those_without_alpha(enlarged, wanted):
     opaque = np.full((8, 11, 1), 255, np.uint8)
     with_alpha = enlarged(np.concatenate([RGB8, opaque], axis=2), kind="srgb", wanted=wanted)
     assert (with_alpha.alpha == 255).all()

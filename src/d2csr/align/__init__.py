@@ -1,1 +1,1 @@
-"""From two photographs to a training pair: the HR picture warped onto the LR picture's grid."""
+"""From two photographs to a training pair: the HR image warped onto the LR image's grid."""

@@ -252,7 +252,7 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _refuse_other_scale(out: Path, *, scale: int) -> None:
-    """Refuse a set whose pictures an earlier run made at another scale."""
+    """Refuse a set whose images an earlier run made at another scale."""
     manifest = out / MANIFEST_NAME
     if manifest.is_file() and (earlier := read_manifest(manifest).scale) != scale:
         problem = f"holds a set at scale {earlier}, and {scale} is asked for"
@@ -267,7 +267,7 @@ def camera_name(capture: PhotoPair) -> str:
 
 
 def _done(task: PairJob, out: Path, *, shape: DatasetLayout) -> PairResult | None:
-    """Return an earlier run's outcome, if files and settings are the same and pictures there."""
+    """Return an earlier run's outcome, if files and settings are the same and images there."""
     outcome = read_outcome(task.outcome_path)
     if outcome is None or outcome.key != cache_key(task.capture, task.settings):
         return None
@@ -301,7 +301,7 @@ def _bytes(task: PairJob) -> int:
         try:
             size = (RAW_PX, 1) if is_raw_name(path) else image_size(path)
         except D2csrError:
-            continue  # told as this pair's fault when its turn comes
+            continue  # told as this pair's error when its turn comes
         pixels += size[0] * size[1]
     return max(1, pixels * BYTES_PER_PX)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from d2csr.align.outcome import PICTURES, PairResult
-from d2csr.align.pair_worker import move_picture
+from d2csr.align.outcome import IMAGES, PairResult
+from d2csr.align.pair_worker import move_image
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
@@ -15,7 +15,7 @@ from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
 SPLITS = ("train", "val", "test")
 Layout = Literal["splits", "realsr"]
 
-# Folder of a split's pictures, by layout; RealSR V3 sorts by camera first.
+# Folder of a split's images, by layout; RealSR V3 sorts by camera first.
 FOLDERS: Mapping[Layout, Callable[[str, str, int], str]] = {
     "splits": lambda split, camera, scale: split,
     "realsr": lambda split, camera, scale: f"{camera}/{split.capitalize()}/{scale}",
@@ -46,7 +46,7 @@ class DatasetLayout:
 def write_set(
     outcomes: Sequence[PairResult], work: Path, *, out: Path, shape: DatasetLayout
 ) -> Manifest:
-    """Move the accepted pairs' pictures to their places and write the manifest; return it."""
+    """Move the accepted pairs' images to their places and write the manifest; return it."""
     accepted = [outcome for outcome in outcomes if outcome.verdict == "accepted"]
     splits = splits_of([outcome.scene for outcome in accepted], shape)
     pairs = tuple(
@@ -79,7 +79,7 @@ def _hash(seed: int, scene: str) -> str:
 
 
 def place(outcome: PairResult, kind: str, *, split: str, out: Path, shape: DatasetLayout) -> Path:
-    """Return where a picture of a pair belongs."""
+    """Return where an image of a pair belongs."""
     if kind == "mask":
         return out / "masks" / f"{outcome.name}.png"
     folder = out / FOLDERS[shape.layout](split, outcome.camera, shape.scale)
@@ -89,7 +89,7 @@ def place(outcome: PairResult, kind: str, *, split: str, out: Path, shape: Datas
 def locate(
     outcome: PairResult, kind: str, *, work: Path, out: Path, shape: DatasetLayout
 ) -> Path | None:
-    """Return where a picture lies now: in the work folder, or any split of any layout, or None.
+    """Return where an image lies now: in the work folder, or any split of any layout, or None.
 
     A file of that name with other contents, of an earlier run, is not it.
     """
@@ -101,10 +101,10 @@ def locate(
 def remove_stale(
     outcomes: Sequence[PairResult], manifest: Manifest, *, work: Path, shape: DatasetLayout
 ) -> None:
-    """Remove pictures of these pairs, in work or set, that the set's manifest doesn't name."""
+    """Remove images of these pairs, in work or set, that the set's manifest doesn't name."""
     named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask)}
     for outcome in outcomes:
-        for kind in PICTURES:
+        for kind in IMAGES:
             places = _places(outcome, kind, out=manifest.folder, shape=shape)
             for path in (work / f"{outcome.name}_{kind}.png", *places):
                 if path not in named:
@@ -112,7 +112,7 @@ def remove_stale(
 
 
 def _places(outcome: PairResult, kind: str, *, out: Path, shape: DatasetLayout) -> list[Path]:
-    """Return where a picture may lie, by split and layout."""
+    """Return where an image may lie, by split and layout."""
     shapes = [replace(shape, layout=layout) for layout in FOLDERS]
     places = [
         place(outcome, kind, split=split, out=out, shape=each)
@@ -126,7 +126,7 @@ def _placed(
     outcome: PairResult, split: str, *, work: Path, out: Path, shape: DatasetLayout
 ) -> Pair:
     paths = {}
-    for kind in PICTURES:
+    for kind in IMAGES:
         if kind not in outcome.hashes:
             continue
         now, paths[kind] = (
@@ -136,7 +136,7 @@ def _placed(
         if now is None:
             raise FileNotFoundError(paths[kind])
         if now != paths[kind]:
-            move_picture(now, paths[kind])
+            move_image(now, paths[kind])
     return Pair(
         outcome.name,
         split,

@@ -31,7 +31,7 @@ def write_report(
     Args:
         outcomes: of every pair.
         alone: photographs without a partner, and why.
-        work: folder with the pairs' small pictures.
+        work: folder with the pairs' small images.
         path: of the HTML file.
         scale: HR pixels to an LR pixel.
     """
@@ -64,12 +64,12 @@ def _row(outcome: PairResult, work: Path) -> dict[str, Any]:
 
 
 def preview_path(work: Path, name: str, *, kind: str) -> Path:
-    """Return where a pair's small picture of a kind (of `PREVIEWS`) lies."""
+    """Return where a pair's small image of a kind (of `PREVIEWS`) lies."""
     return work / f"{name}_{kind}.{PREVIEWS[kind]}"
 
 
 def _embedded(path: Path) -> str:
-    """Return a picture as a data address; empty where there is none."""
+    """Return an image as a data address; empty where there is none."""
     if not path.is_file():
         return ""
     kind = {".jpg": "jpeg", ".png": "png"}[path.suffix]

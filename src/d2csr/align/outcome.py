@@ -1,4 +1,4 @@
-"""The outcome of one pair, accepted or not: kept beside its pictures, so that a run can go on."""
+"""The outcome of one pair, accepted or not: kept beside its images, so that a run can go on."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from d2csr.core.files import sha256_file, write_atomically
 
 VERSION = 2  # of how pairs are made: another number makes earlier ones anew
 Verdict = Literal["accepted", "rejected", "failed"]
-PICTURES = ("LR", "HR", "mask")
+IMAGES = ("LR", "HR", "mask")
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class PairResult:
         cause: one word for it; empty if accepted.
         reason: a sentence; empty if accepted.
         camera: what took them.
-        lr_size: width and height of the LR picture.
-        hr_size: of the HR picture.
-        hashes: of the pictures written, by their kind: LR, HR, mask.
+        lr_size: width and height of the LR image.
+        hr_size: of the HR image.
+        hashes: of the images written, by their kind: LR, HR, mask.
         scores: as `trust.Scores` names them; empty where it did not come so far.
         transform: how the tele photograph lies on the LR grid.
         arrows: places and displacements left, (x, y, dx, dy) in HR pixels of the pair.
@@ -71,7 +71,7 @@ def cache_key(capture: PhotoPair, settings: Settings) -> str:
 
 
 def write_outcome(outcome: PairResult, path: Path) -> None:
-    """Write an outcome atomically, after its pictures."""
+    """Write an outcome atomically, after its images."""
     write_atomically(path, f"{json.dumps(outcome.as_json(), indent=1, allow_nan=False)}\n".encode())
 
 

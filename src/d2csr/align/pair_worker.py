@@ -24,7 +24,7 @@ from d2csr.core.parallel import MAX_ATTEMPTS, ActorPool, ray_session
 from d2csr.images.reader import eight_bit
 from d2csr.images.writer import write_gray8, write_rgb8
 
-PREVIEW_PX = 640  # longer side of the pictures in the report
+PREVIEW_PX = 640  # longer side of the images in the report
 ARROWS = 400
 MASKED_BGRA = (200, 0, 220, 110)
 
@@ -38,7 +38,7 @@ class PairJob:
         name: of its files.
         camera: what took them.
         settings: how.
-        work: folder for its pictures and its outcome.
+        work: folder for its images and its outcome.
     """
 
     capture: PhotoPair
@@ -54,11 +54,11 @@ class PairJob:
 
 
 def process_pair(task: PairJob) -> PairResult:
-    """Return what became of a pair; its pictures and then its outcome are on the disk."""
+    """Return what became of a pair; its images and then its outcome are on the disk."""
     try:
         photos = read_pair(task.capture.wide, task.capture.tele)
-    except D2csrError as fault:
-        return _kept(task, _outcome(task, "failed", cause="file", reason=str(fault)))
+    except D2csrError as error:
+        return _kept(task, _outcome(task, "failed", cause="file", reason=str(error)))
     try:
         registered = register(*photos, settings=task.settings)
     except PairRejectedError as rejection:
@@ -66,8 +66,8 @@ def process_pair(task: PairJob) -> PairResult:
         preview_path(task.work, task.name, kind="m").unlink(missing_ok=True)  # of an earlier run
         told = {"cause": rejection.cause, "reason": rejection.reason}
         return _kept(task, _outcome(task, "rejected", **told, notes=_notes(photos)))
-    except D2csrError as fault:
-        return _kept(task, _outcome(task, "failed", cause="lens", reason=str(fault)))
+    except D2csrError as error:
+        return _kept(task, _outcome(task, "failed", cause="lens", reason=str(error)))
     pair = make_pair(*photos, registered=registered, settings=task.settings)
     about = _about(task, pair, photos=photos)
     _write_previews(task, enlarged(eight(pair.lr), task.settings.scale), second=pair.hr)
@@ -77,7 +77,7 @@ def process_pair(task: PairJob) -> PairResult:
     except PairRejectedError as rejection:
         told = {"cause": rejection.cause, "reason": rejection.reason}
         return _kept(task, _outcome(task, "rejected", **told, **about))
-    return _kept(task, _outcome(task, "accepted", hashes=_write_pictures(task, pair), **about))
+    return _kept(task, _outcome(task, "accepted", hashes=_write_images(task, pair), **about))
 
 
 def given_up(task: PairJob, reason: str) -> PairResult:
@@ -155,7 +155,7 @@ def arrows(registered: Registration, scale: int) -> list[list[float]]:
     return rows.round(2).tolist()
 
 
-def _write_pictures(task: PairJob, pair: AlignedPair) -> dict[str, str]:
+def _write_images(task: PairJob, pair: AlignedPair) -> dict[str, str]:
     """Write LR, HR and, where anything is masked, the mask; return their hashes."""
     write_rgb8(task.work / f"{task.name}_LR.png", eight(pair.lr))
     write_rgb8(task.work / f"{task.name}_HR.png", pair.hr)
@@ -169,9 +169,9 @@ def _write_pictures(task: PairJob, pair: AlignedPair) -> dict[str, str]:
 def _write_previews(
     task: PairJob, first: UInt8[np.ndarray, "h w 3"], *, second: UInt8[np.ndarray, "sh sw 3"]
 ) -> None:
-    """Write small JPEGs of both pictures, for the report."""
-    for kind, picture in (("a", first), ("b", second)):
-        small = cv2.resize(picture, _preview_size(picture), interpolation=cv2.INTER_AREA)
+    """Write small JPEGs of both images, for the report."""
+    for kind, image in (("a", first), ("b", second)):
+        small = cv2.resize(image, _preview_size(image), interpolation=cv2.INTER_AREA)
         _write_preview(task, small[..., ::-1], kind=kind)
 
 
@@ -183,10 +183,10 @@ def _write_mask_preview(task: PairJob, mask: UInt8[np.ndarray, "h w"]) -> None:
     _write_preview(task, small, kind="m")
 
 
-def _preview_size(picture: np.ndarray) -> tuple[int, int]:
-    """Return width and height of a picture in the report."""
-    factor = min(1.0, PREVIEW_PX / max(picture.shape[:2]))
-    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+def _preview_size(image: np.ndarray) -> tuple[int, int]:
+    """Return width and height of an image in the report."""
+    factor = min(1.0, PREVIEW_PX / max(image.shape[:2]))
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
     return width, height
 
 
@@ -207,8 +207,8 @@ def enlarged(lr: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "s
     return cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
 
 
-def move_picture(source: Path, target: Path) -> None:
-    """Move a finished picture to where it belongs."""
+def move_image(source: Path, target: Path) -> None:
+    """Move a finished image to where it belongs."""
     target.parent.mkdir(parents=True, exist_ok=True)
     Path(source).replace(target)
 

@@ -11,7 +11,7 @@ from d2csr.align.camera_info import MIN_RATIO, CameraInfo, facts_of_file, focal_
 from d2csr.align.photo import is_photo_name, is_raw_name
 from d2csr.core.errors import DataError
 
-LONGEST_RATIO = 2.0  # of the scale; a longer tele lens shows too little of the wide picture
+LONGEST_RATIO = 2.0  # of the scale; a longer tele lens shows too little of the wide image
 APART_S = 180.0  # between the photographs of a pair
 SCENE_S = 20.0  # pairs closer than this show one scene
 

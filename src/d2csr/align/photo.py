@@ -43,7 +43,7 @@ class Photo:
 
 
 def is_photo_name(path: Path) -> bool:
-    """Return whether a name ends as a picture's or a camera RAW file's does."""
+    """Return whether a name ends as an image's or a camera RAW file's does."""
     return is_image_name(path) or (is_raw_name(path) and not path.name.startswith("."))
 
 
@@ -66,7 +66,7 @@ def read_photo(path: Path, *, balance: WhiteBalance | None = None) -> Photo:
     """Return a photograph; gray is repeated, alpha left out.
 
     Args:
-        path: picture or RAW file.
+        path: image or RAW file.
         balance: multipliers of a RAW file's channels; its camera's own for None.
 
     Raises:
@@ -75,8 +75,8 @@ def read_photo(path: Path, *, balance: WhiteBalance | None = None) -> Photo:
     if is_raw_name(path):
         pixels, notes = _developed(path, balance), ()
     else:
-        picture = read_image(path)
-        pixels, notes = picture.pixels, picture.warnings
+        image = read_image(path)
+        pixels, notes = image.pixels, image.warnings
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
     if min(pixels.shape[:2]) < LEAST_PX:
@@ -109,8 +109,8 @@ def _developed(path: Path, balance: WhiteBalance | None) -> UInt16[np.ndarray, "
     with _opened(path) as raw:
         try:
             return raw.postprocess(**DEVELOPMENT, **chosen)
-        except rawpy.LibRawError as fault:
-            raise _damaged(path, fault) from fault
+        except rawpy.LibRawError as error:
+            raise _damaged(path, error) from error
 
 
 def _opened(path: Path) -> Any:
@@ -120,10 +120,10 @@ def _opened(path: Path) -> Any:
         raise ImageError(path, "does not exist", remedy="Check the name.")
     try:
         return rawpy.imread(str(path))
-    except rawpy.LibRawError as fault:
-        raise _damaged(path, fault) from fault
+    except rawpy.LibRawError as error:
+        raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, fault: Exception) -> ImageError:
-    problem = f"is damaged, or RAW of an unknown camera ({fault})"
+def _damaged(path: Path, error: Exception) -> ImageError:
+    problem = f"is damaged, or RAW of an unknown camera ({error})"
     return ImageError(path, problem, remedy="Replace it, or develop it to TIFF first.")

@@ -58,7 +58,7 @@ class Settings:
         lens: where the lenses' distortion is known from.
         warp: none (the matrix alone), radial (with three coefficients of both lenses), auto (a mesh
             too, where held-out patches are better explained with it).
-        match_colours: give the HR picture the LR picture's brightness and colours.
+        match_colours: give the HR image the LR image's brightness and colours.
         edge_px: LR pixels cropped from every edge at the end.
         centre: share of the covered area's sides that is kept, against lens distortion.
     """
@@ -73,12 +73,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Registration:
-    """How two photographs lie, and how good that is; no picture is made yet.
+    """How two photographs lie, and how good that is; no image is made yet.
 
     Attributes:
         mapping: from the registered grid to the tele photograph.
         region: of the wide frame, that the pair will show.
-        tone: of red, green and blue: the wide picture's look.
+        tone: of red, green and blue: the wide image's look.
         scores: what the pair is judged by.
         patches: displacements that are left, places on the wide frame.
         mask: on the region; 0 = avoid.
@@ -94,7 +94,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class AlignedPair:
-    """A pair: the wide picture's own pixels, and the tele picture on their grid times the scale."""
+    """A pair: the wide image's own pixels, and the tele image on their grid times the scale."""
 
     lr: np.ndarray
     hr: UInt8[np.ndarray, "sh sw 3"]
@@ -162,7 +162,7 @@ def register(
 def make_pair(
     wide: Photo, tele: Photo, *, registered: Registration, settings: Settings
 ) -> AlignedPair:
-    """Return the pictures: LR pixels copied, HR pixels interpolated once from the source."""
+    """Return the images: LR pixels copied, HR pixels interpolated once from the source."""
     region = registered.region
     tone = registered.tone if settings.match_colours else None
     hr = warp(tele.pixels, registered.mapping, region=region.times(settings.scale), tone=tone)
@@ -244,7 +244,7 @@ def assess(  # noqa: PLR0917 - all that is known of a pair
         residual_p95_px=float(np.percentile(off_px, 95)) if sure.any() else np.inf,
         grid_error_px=grid_error_px(mapping, matches, region=region, mask=mask),
         parallax=parallax_share(patches),
-        likeness=float(np.median(patches.likeness[textured])) if textured.any() else 0.0,
+        similarity=float(np.median(patches.similarity[textured])) if textured.any() else 0.0,
         textured=float(textured.sum() / max(1, _patches_in(fixed.shape))),
         blur_minor=blur[0],
         blur_major=blur[1],

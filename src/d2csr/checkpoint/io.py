@@ -63,9 +63,9 @@ def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) ->
     try:
         config = ModelConfig.from_dict({**_sizes(shapes), **_chosen(options)})
         expected = expected_shapes(config)  # torch has a RuntimeError for sizes beyond counting
-    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as fault:
-        problem = f"its tensors are not those of a D2C-SR network ({fault!r})"
-        raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from fault
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as error:
+        problem = f"its tensors are not those of a D2C-SR network ({error!r})"
+        raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from error
     names = sorted({*shapes, *expected})
     if unlike := [name for name in names if shapes.get(name) != expected.get(name)]:
         problem = f"{len(unlike)} tensors are missing, extra or of another size: {unlike[0]} first"
@@ -238,18 +238,18 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
         with safe_open(path, framework="pt") as file:
             options = (file.metadata() or {}).get(METADATA_KEY)
             return {name: file.get_tensor(name) for name in file.keys()}, options  # noqa: SIM118
-    except (OSError, SafetensorError) as fault:
-        problem = f"it is no readable safetensors file ({fault})"
-        raise CheckpointError(path, problem, remedy="Check the path, or copy it again.") from fault
+    except (OSError, SafetensorError) as error:
+        problem = f"it is no readable safetensors file ({error})"
+        raise CheckpointError(path, problem, remedy="Check the path, or copy it again.") from error
 
 
 def read_state(folder: Path) -> dict[str, Any]:
     """Return the plain values of a checkpoint folder."""
     try:
         return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        problem = f"its {STATE_FILE} is missing or damaged ({fault})"
-        raise CheckpointError(folder, problem, remedy="Resume from another checkpoint.") from fault
+    except (OSError, ValueError) as error:
+        problem = f"its {STATE_FILE} is missing or damaged ({error})"
+        raise CheckpointError(folder, problem, remedy="Resume from another checkpoint.") from error
 
 
 def trained_steps(folder: Path) -> int:

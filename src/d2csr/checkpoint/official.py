@@ -1,4 +1,4 @@
-"""Conversion of the authors' checkpoints: their names, shapes and BGR pictures to ours.
+"""Conversion of the authors' checkpoints: their names, shapes and BGR images to ours.
 
 Source: github.com/megvii-research/D2C-SR, `model/model.py`; its tree has depth 2 and 2 children.
 
@@ -85,12 +85,12 @@ def load_restricted(path: Path) -> Any:
             problem = f"{size} bytes are more than any network of the paper has ({MOST_BYTES})"
             raise CheckpointError(path, problem, remedy=_REMEDY)
         return _run(path.read_bytes())
-    except OSError as fault:
-        problem = f"it can't be read ({fault.strerror})"
-        raise CheckpointError(path, problem, remedy="Check the path.") from fault
-    except (ValueError, IndexError, KeyError, OverflowError) as fault:
-        problem = f"it is no readable checkpoint of the authors' code ({fault})"
-        raise CheckpointError(path, problem, remedy=_REMEDY) from fault
+    except OSError as error:
+        problem = f"it can't be read ({error.strerror})"
+        raise CheckpointError(path, problem, remedy="Check the path.") from error
+    except (ValueError, IndexError, KeyError, OverflowError) as error:
+        problem = f"it is no readable checkpoint of the authors' code ({error})"
+        raise CheckpointError(path, problem, remedy=_REMEDY) from error
 
 
 def _run(program: bytes) -> Any:
@@ -105,8 +105,8 @@ def _run(program: bytes) -> Any:
             raise ValueError(f"instruction {instruction.name} at byte {place} is not allowed")
         try:
             _INSTRUCTIONS[instruction.name](stack, argument)
-        except (IndexError, KeyError) as fault:
-            raise ValueError(f"{instruction.name} at byte {place} finds nothing there") from fault
+        except (IndexError, KeyError) as error:
+            raise ValueError(f"{instruction.name} at byte {place} finds nothing there") from error
     if len(stack.values) != 1 or stack.marks:
         raise ValueError("its instructions do not end in one value")
     return stack.values[0]
@@ -265,7 +265,7 @@ _BLOCK = {
     "attention.squeeze": "body.3.conv_du.0",
     "attention.excite": "body.3.conv_du.2",
 }
-# BGR to RGB where a picture enters or leaves: our name -> the axis that counts colours
+# BGR to RGB where an image enters or leaves: our name -> the axis that counts colours
 _COLOUR_AXIS = {
     "divergence.sub_mean.weight": 1,
     "divergence.add_mean.weight": 0,
@@ -337,9 +337,9 @@ def _config(arrays: dict[str, PickledArray], path: Path) -> ModelConfig:
             mean="convolution",
             tail_border="each",
         )
-    except (LookupError, D2csrError) as fault:
-        problem = f"its arrays are not those of the authors' networks ({fault})"
-        raise CheckpointError(path, problem, remedy=_REMEDY) from fault
+    except (LookupError, D2csrError) as error:
+        problem = f"its arrays are not those of the authors' networks ({error})"
+        raise CheckpointError(path, problem, remedy=_REMEDY) from error
 
 
 def _scale(arrays: dict[str, PickledArray], channels: int) -> int:
@@ -396,17 +396,17 @@ def _check(
     arrays: dict[str, PickledArray], names: dict[str, str], *, config: ModelConfig, path: Path
 ) -> None:
     """Refuse names that are missing or too many, and shapes that are not the network's."""
-    faults = [f"{name} is missing" for name in names.values() if name not in arrays]
-    faults += [f"{name} is not part of it" for name in arrays if name not in names.values()]
-    if not faults:
+    errors = [f"{name} is missing" for name in names.values() if name not in arrays]
+    errors += [f"{name} is not part of it" for name in arrays if name not in names.values()]
+    if not errors:
         for ours, shape in expected_shapes(config).items():
             theirs, found = names[ours], arrays[names[ours]].shape
             expected = (1, *shape, 1, 1) if len(shape) == 1 else shape
             if found != expected:
-                faults.append(f"{theirs} is of shape {found}, not {expected}")
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        problem = f"it does not fit a network of its own sizes: {'; '.join(faults[:3])}{more}"
+                errors.append(f"{theirs} is of shape {found}, not {expected}")
+    if errors:
+        more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
+        problem = f"it does not fit a network of its own sizes: {'; '.join(errors[:3])}{more}"
         raise CheckpointError(path, problem, remedy=_REMEDY)
 
 

@@ -18,7 +18,7 @@ class RegistrationOptions:
     Attributes:
         lens: Distortion to undo first: identity, lensfun (by EXIF), estimate (from the pairs of one
             lens together), or a JSON file of coefficients.
-        warp: What may bend the picture besides the matrix: none, radial (both lenses' distortion,
+        warp: What may bend the image besides the matrix: none, radial (both lenses' distortion,
             fitted to the pair), or auto (a mesh of few cells too, where held-out patches are better
             explained by it).
         edge: LR pixels to crop from every edge.

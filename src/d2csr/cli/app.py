@@ -1,4 +1,4 @@
-"""Table of the commands, and the way their faults reach the shell."""
+"""Table of the commands, and the way their errors reach the shell."""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _COMMANDS = {
     "doctor": ("d2csr.cli.doctor:doctor", "Say what works on this machine."),
 }
 _DATA_COMMANDS = {
-    "check": ("d2csr.cli.data:check", "Find every fault in a folder of pairs."),
+    "check": ("d2csr.cli.data:check", "Find every error in a folder of pairs."),
     "bicubic": ("d2csr.cli.data:bicubic", "Make bicubic pairs from a folder of photographs."),
 }
 _IMPORT_COMMANDS = {
@@ -52,7 +52,7 @@ def build_app(words: Sequence[str] = ()) -> App:
         help_format="markdown" if names_command else "plaintext",
         version=__version__,
         default_parameter=Parameter(negative=""),  # no --no-resume beside --resume
-        error_formatter=lambda fault: f"error: {fault}",
+        error_formatter=lambda error: f"error: {error}",
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Check, import and make pairs.")
@@ -81,14 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except CycloptsError:  # already printed
         return 2
-    except D2csrError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+    except D2csrError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as fault:
+    except ModuleNotFoundError as error:
         for extra, modules in _EXTRAS.items():
-            if fault.name in modules:
+            if error.name in modules:
                 remedy = f"Install it: pip install 'd2csr[{extra}]', or make dev in a clone."
-                print(f"error: {fault.name}: is not installed. {remedy}", file=sys.stderr)
+                print(f"error: {error.name}: is not installed. {remedy}", file=sys.stderr)
                 return 2
         raise
     except KeyboardInterrupt:

@@ -22,14 +22,14 @@ class Runs:
     """How to run them.
 
     Attributes:
-        size: Of the LR picture, WIDTHxHEIGHT.
+        size: Of the LR image, WIDTHxHEIGHT.
         rounds: Runs of every backend; all take turns.
         reference_rounds: In how many of these rounds `reference` runs, which takes longest.
         threads: Cores that may be used; unless given, all.
         backend: What to compare with `reference`, repeated for several; unless given, all that are
             installed.
         precision: In which precisions, repeated for several; unless given, in all there are.
-        data: Pairs to tell the cost in accuracy on; of those of another scale the LR pictures serve
+        data: Pairs to tell the cost in accuracy on; of those of another scale the LR images serve
             to estimate it. Unless given, it is estimated on the example photograph of a clone.
     """
 
@@ -52,11 +52,11 @@ class Files:
 
     Attributes:
         json: File for all figures, run by run.
-        picture: PNG file for a picture of them.
+        image: PNG file for an image of them.
     """
 
     json: Path | None = None
-    picture: Path | None = None
+    image: Path | None = None
 
 
 AS_USUAL = Runs()
@@ -73,7 +73,7 @@ def benchmark(
     """Measure how fast models run here, in how much memory, and how near to the machine's limits.
 
     Everything is compared with `--backend reference`: the network as it was trained, in PyTorch,
-    eager, float32, the whole picture at once. A plain network on ncnn, ONNX Runtime and compiled
+    eager, float32, the whole image at once. A plain network on ncnn, ONNX Runtime and compiled
     PyTorch stands beside in `benchmarks/upscale_speed.py --cases peers` of the repository.
 
     Args:
@@ -87,18 +87,18 @@ def benchmark(
     from d2csr.speed.measure import measure
     from d2csr.speed.speed_results import write_speed
 
-    for path in (files.json, files.picture):
+    for path in (files.json, files.image):
         if path is not None:
             check_writable(path, folder=False)
-    if files.picture is not None:
-        refuse_without_matplotlib(files.picture)
+    if files.image is not None:
+        refuse_without_matplotlib(files.image)
     wish = _wish(runs)
     with subjects(name, scale=scale) as found:
         results = measure(found, wish)
     if files.json is not None:
         write_speed(results, files.json)
-    if files.picture is not None:
-        draw_speed(results, files.picture)
+    if files.image is not None:
+        draw_speed(results, files.image)
     print_speed(results)
     return 0
 

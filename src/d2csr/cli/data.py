@@ -17,25 +17,25 @@ def check(
     patch: Annotated[PositiveInt | None, Parameter(name="--patch")] = None,
     mask_limit: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
 ) -> int:
-    """Find every fault in a set of pairs: missing, damaged, mislabelled, of the wrong size.
+    """Find every error in a set of pairs: missing, damaged, mislabelled, of the wrong size.
 
     Args:
         folder: A manifest, a list of pairs, or a folder in any layout that training takes.
         scale: Which scale to check, where several lie there.
-        patch: Side of the LR crops training is to cut; smaller pictures are then faults.
-        mask_limit: Largest masked share of a crop, 0..1; a pair that allows no crop is a fault.
+        patch: Side of the LR crops training is to cut; smaller images are then errors.
+        mask_limit: Largest masked share of a crop, 0..1; a pair that allows no crop is an error.
     """
     from d2csr.data.sources import open_pairs
     from d2csr.data.validation import check_pairs
 
     manifest = open_pairs(folder, scale=scale)
-    faults = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
-    for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+    errors = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
     splits = sorted({pair.split or "no split" for pair in manifest})
     found = f"{len(manifest)} pairs of scale {manifest.scale} ({', '.join(splits)})"
-    print(f"{folder}: {found}, {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
-    return 2 if faults else 0
+    print(f"{folder}: {found}, {len(errors) or 'no'} error{'' if len(errors) == 1 else 's'}")
+    return 2 if errors else 0
 
 
 def city100(
@@ -76,9 +76,9 @@ def bicubic(
     """Make pairs from photos and their bicubic reductions, as MATLAB's imresize reduces.
 
     Args:
-        photos: Folder of sharp pictures, searched at any depth.
+        photos: Folder of sharp images, searched at any depth.
         out: Folder that gets the pairs and their manifest.
-        scale: How many times smaller the LR pictures are.
+        scale: How many times smaller the LR images are.
         split: What the manifest calls the split: train, val or test.
         licence: What the manifest says about the photos' licence.
     """

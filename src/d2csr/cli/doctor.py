@@ -52,10 +52,10 @@ def _findings(topic: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Fi
     """Yield what `check` finds; a check that fails is itself a finding."""
     try:
         yield from check()
-    except D2csrError as fault:
-        yield Finding(topic, "broken", str(fault))
-    except Exception as fault:  # noqa: BLE001 - a broken installation can raise anything
-        yield Finding(topic, "broken", f"{type(fault).__name__}: {fault}".splitlines()[0])
+    except D2csrError as error:
+        yield Finding(topic, "broken", str(error))
+    except Exception as error:  # noqa: BLE001 - a broken installation can raise anything
+        yield Finding(topic, "broken", f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def _python() -> Iterator[Finding]:
@@ -107,15 +107,15 @@ def _backends() -> Iterator[Finding]:
             backend = load_backend(name)
             device = backend.find_device("auto")
             text = f"{name} on {device}: {', '.join(backend.precisions(device))}"
-        except Exception as fault:  # noqa: BLE001 - the others may be sound
-            text = f"{name}: {type(fault).__name__}: {fault}".splitlines()[0]
+        except Exception as error:  # noqa: BLE001 - the others may be sound
+            text = f"{name}: {type(error).__name__}: {error}".splitlines()[0]
             yield Finding("backends", "broken" if entry.extra is None else "partly", text)
         else:
             yield Finding("backends", "works", text)
 
 
-def _pictures() -> Iterator[Finding]:
-    """Find the picture formats that can be read and written."""
+def _images() -> Iterator[Finding]:
+    """Find the image formats that can be read and written."""
     import pyvips
 
     version = ".".join(str(pyvips.version(part)) for part in range(3))
@@ -142,8 +142,8 @@ def _models() -> Iterator[Finding]:
             bundle = read_bundle(find_bundle(name))
             verify_bundle(bundle)
             auto = resolve_backend(bundle, backend="auto", options=DeviceOptions())
-        except D2csrError as fault:  # the other models may be sound
-            yield Finding("models", "broken", str(fault))
+        except D2csrError as error:  # the other models may be sound
+            yield Finding("models", "broken", str(error))
         else:
             runs = f"`auto` runs it on {auto.backend} ({auto.device}) in {auto.precision}"
             yield Finding("models", "works", f"{name}: all files match their hashes; {runs}")
@@ -181,7 +181,7 @@ _CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "processor": _processor,
     "engine": _engine,
     "backends": _backends,
-    "pictures": _pictures,
+    "pictures": _images,
     "models": _models,
     "training": _training,
     "data": _data,

@@ -1,4 +1,4 @@
-"""Command `evaluate`: score models and finished pictures on paired photographs."""
+"""Command `evaluate`: score models and finished images on paired photographs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ class Files:
     """Files that keep the figures.
 
     Attributes:
-        json: File for all figures, picture by picture.
+        json: File for all figures, image by image.
         csv: File for the same as a table.
     """
 
@@ -38,7 +38,7 @@ def evaluate(
 
     Args:
         name: A shipped model, a run, a bundle, `bicubic`, `linear`, or a folder of finished
-            pictures named as the pairs. Repeat it to compare.
+            images named as the pairs. Repeat it to compare.
         data: Pairs: a manifest, or a folder in any layout that `d2csr data check` knows.
         protocol: How to measure, one or several with commas: y, rgb, official, cdc, rgb-full.
         scale: Which pairs to take, where several scales lie there.

@@ -48,7 +48,7 @@ def export(
         source: Of a run its bundle counts, or else its best checkpoint, or else its last one.
         output: Folder for the bundle; a bundle that lies there is replaced.
         name: What the model is called; else what the run calls it.
-        verify_on: LR pictures to compare on; without any, noise.
+        verify_on: LR images to compare on; without any, noise.
         int8: Pairs, a manifest or a folder: graphs in int8 are added, calibrated on their train
             split; over 0.05 dB lost on their val split nothing is written. Needs the extra
             `quantize`.
@@ -65,10 +65,10 @@ def export(
     facts = replace(
         _known_facts(weights, source), **{key: value for key, value in said.items() if value}
     )
-    pictures = [read_rgb8(path) for path in verify_on]
+    images = [read_rgb8(path) for path in verify_on]
     network = load_weights(weights)
     pairs = None if int8 is None else open_pairs(int8, scale=network.config.scale)
-    bundle = export_bundle(network, output, card=facts, verify_on=pictures, int8_by=pairs)
+    bundle = export_bundle(network, output, card=facts, verify_on=images, int8_by=pairs)
     parameters = f"{bundle.card.parameters:,} parameters as run"
     print(f"{output}: {bundle.card.name}, x{bundle.card.scale}, {parameters}")
     print(f"fp32: verified, within {LIMIT:.0e} of the largest value of its network")

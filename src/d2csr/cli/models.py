@@ -22,11 +22,11 @@ def _lines(card: ModelCard) -> Iterator[str]:
     yield f"{card.name}  x{card.scale}  {size}  licence {card.facts.licence}"
     yield from [f"  {card.facts.description}"] if card.facts.description else []
     yield f"  trained on {card.facts.data}"
-    for figure in card.facts.figures:
+    for figure in card.facts.scores:
         low, high = figure.psnr_db_interval95
         beside = figure.bicubic_psnr_db
         yield (
             f"  {figure.data}, protocol {figure.protocol}: {figure.psnr_db:.2f} dB "
-            f"({low:.2f} - {high:.2f}), SSIM {figure.ssim:.4f}, {figure.images} pictures"
+            f"({low:.2f} - {high:.2f}), SSIM {figure.ssim:.4f}, {figure.images} images"
             + (f"; bicubic {beside:.2f} dB" if beside is not None else "")
         )

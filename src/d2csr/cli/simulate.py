@@ -31,13 +31,13 @@ def simulate(  # noqa: PLR0913 - one parameter an option
     """Take photos anew with a simulated zoom camera: training pairs, or frames to align.
 
     Args:
-        out: New folder for the pictures.
+        out: New folder for the images.
         scale: Tele focal length by wide focal length.
         photos: Sharp photos to stand before the camera, or folders of them.
         procedural: How many scenes of text, texture and edges to draw by chance as well.
         captures: Whole wide and tele frames with EXIF, and their truth, instead of pairs.
         config: YAML file of the camera's values that differ from the default.
-        seed: Decides every draw: the same seed makes the same pictures.
+        seed: Decides every draw: the same seed makes the same images.
         shots: How often each scene is taken, every time with other draws.
         val: Share of the scenes that become the split `val`; pairs only.
         test: Share of the scenes that become the split `test`; pairs only.

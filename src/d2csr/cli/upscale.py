@@ -49,7 +49,7 @@ class Means:
             accuracy.
         memory: How much memory the engine may take: 4GiB, 500MB, or a number of bytes; a share of
             what is free unless given.
-        limit_mp: The largest picture taken, in millions of pixels; more is refused by its header,
+        limit_mp: The largest image taken, in millions of pixels; more is refused by its header,
             before it is decoded.
         engine: Who does the work: this process (local), or a Ray cluster (ray): the one that
             RAY_ADDRESS names, or else one started here. With ray, inputs and output may be URLs of
@@ -72,9 +72,9 @@ class Conduct:
     """How to go about it.
 
     Attributes:
-        resume: Leave out what an earlier run into this folder has finished, if neither the picture
+        resume: Leave out what an earlier run into this folder has finished, if neither the image
             nor the settings have changed since.
-        json: Print a line of JSON for each picture, and one for the call, on standard output.
+        json: Print a line of JSON for each image, and one for the call, on standard output.
         dry_run: Say what would be done, how, and in how much memory, and write nothing.
     """
 
@@ -97,15 +97,15 @@ def upscale(
 ) -> int:
     """Enlarge photographs and write them into one folder.
 
-    A picture that can't be enlarged is reported and the rest go on. What is written is whole: after
+    An image that can't be enlarged is reported and the rest go on. What is written is whole: after
     Ctrl-C or a crash the same call with --resume goes on. Exit code: 0 all done, 1 some failed, 2
     nothing could be done, 130 interrupted.
 
     Args:
-        input: Picture files, or folders searched recursively; hidden files and files that are no
-            pictures are skipped.
+        input: Image files, or folders searched recursively; hidden files and files that are no
+            images are skipped.
         output: Folder for the results, in which the tree of an input folder is kept; for a single
-            picture also the name of a file.
+            image also the name of a file.
     """
     from d2csr.core.errors import UsageError
     from d2csr.upscale.options import ComputeOptions, parse_bytes

@@ -10,7 +10,7 @@ from d2csr.core.config import ModelConfig
 from d2csr.core.errors import BundleError, D2csrError
 from d2csr.core.files import sha256_file, write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CARD_NAME = "bundle.json"
 WEIGHTS_NAME = "model.safetensors"
 
@@ -23,8 +23,8 @@ class EvaluationScore:
         data: the pairs, in words.
         protocol: a protocol's name.
         images: how many pairs.
-        psnr_db: mean over the pictures.
-        ssim: mean over the pictures.
+        psnr_db: mean over the images.
+        ssim: mean over the images.
         psnr_db_interval95: bootstrap interval of the mean.
         ssim_interval95: the same for SSIM.
         bicubic_psnr_db: what bicubic enlargement scores there.
@@ -53,7 +53,7 @@ class ModelMetadata:
         machine: what it was trained on.
         preset: the named configuration it has, if any.
         description: one or two sentences: what it is for.
-        figures: what it scores.
+        scores: what it scores.
     """
 
     name: str
@@ -64,7 +64,7 @@ class ModelMetadata:
     machine: str | None = None
     preset: str | None = None
     description: str = ""
-    figures: tuple[EvaluationScore, ...] = ()
+    scores: tuple[EvaluationScore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,35 +72,35 @@ class PrecisionError:
     """How far a coarser precision is from float32, measured at export.
 
     Attributes:
-        psnr_between_db: of SR in the one against SR in the other, over all pictures.
-        pictures: how many were compared; 0: a picture of noise.
+        psnr_between_db: of SR in the one against SR in the other, over all images.
+        images: how many were compared; 0: an image of noise.
         cost_db: by how much PSNR against the truth is lower, where that was measured; else None.
     """
 
     psnr_between_db: float
-    pictures: int
+    images: int
     cost_db: float | None = None
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How far the graphs look, so that they may run on parts of a picture.
+    """How far the graphs look, so that they may run on parts of an image.
 
     Attributes:
-        trunk_lr_px: LR pixels that a leaf feature sees to each side; None: the whole picture.
+        trunk_lr_px: LR pixels that a leaf feature sees to each side; None: the whole image.
         tail_lr_px: LR pixels that the base and the tail see to each side.
         fusion_sr_px: SR pixels that the convergence network sees to each side.
         halo_lr_rows: LR rows needed beyond a band so that its SR rows are exact: both together.
-        frame_strip_lr_px: width of the strips at the frame that `tail_frame` runs on; 0: none.
-        frame_kept_lr_px: how much of a strip, from the frame inwards, replaces what `tail` says.
+        border_strip_lr_px: width of the strips at the frame that `tail_frame` runs on; 0: none.
+        border_kept_lr_px: how much of a strip, from the frame inwards, replaces what `tail` says.
     """
 
     trunk_lr_px: int | None
     tail_lr_px: int
     fusion_sr_px: int
     halo_lr_rows: int
-    frame_strip_lr_px: int = 0
-    frame_kept_lr_px: int = 0
+    border_strip_lr_px: int = 0
+    border_kept_lr_px: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class ModelCard:
         scale: SR pixels per LR pixel.
         parameters: trained values as run, tails collapsed.
         config: the network's configuration.
-        reach: how far the graphs look.
+        receptive_field: how far the graphs look.
         graphs: role -> file. Either `trunk` (lr -> features) and `tail` (features, lr ->
             predictions, weights, sr), or, where the frame differs, `trunk`, `tail` and
             `tail_frame` (features, lr -> predictions) and `fusion` (predictions -> weights, sr).
@@ -126,7 +126,7 @@ class ModelCard:
     scale: int
     parameters: int
     config: ModelConfig
-    reach: ReceptiveField
+    receptive_field: ReceptiveField
     graphs: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     precisions: Mapping[str, PrecisionError] = field(default_factory=dict)
@@ -163,10 +163,10 @@ def read_bundle(folder: Path) -> Bundle:
     path = folder / CARD_NAME
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise BundleError(path, f"can't be read: {fault.strerror}", remedy=_REMEDY) from fault
-    except ValueError as fault:
-        raise BundleError(path, f"is not JSON: {fault}", remedy=_REMEDY) from fault
+    except OSError as error:
+        raise BundleError(path, f"can't be read: {error.strerror}", remedy=_REMEDY) from error
+    except ValueError as error:
+        raise BundleError(path, f"is not JSON: {error}", remedy=_REMEDY) from error
     card = _card(path, values)
     if missing := [name for name in card.files if not (folder / name).is_file()]:
         raise BundleError(folder, f"lacks {', '.join(sorted(missing))}", remedy=_REMEDY)
@@ -180,7 +180,7 @@ def write_card(folder: Path, card: ModelCard) -> None:
         "scale": card.scale,
         "parameters": card.parameters,
         "config": card.config.to_dict(),
-        "reach": asdict(card.reach),
+        "receptive_field": asdict(card.receptive_field),
         "graphs": dict(card.graphs),
         "files": dict(card.files),
         "precisions": {name: asdict(loss) for name, loss in card.precisions.items()},
@@ -208,19 +208,21 @@ _REMEDY = "Copy the bundle again, or write it anew with `d2csr export`."
 def _card(path: Path, values: Any) -> ModelCard:
     """Return the card that JSON values are; the version is looked at first."""
     version = values.get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        problem = f"has format version {version!r}; this release reads version {FORMAT_VERSION}"
+    if version == 1:
+        values = _upgraded_from_1(values)
+    elif version != FORMAT_VERSION:
+        problem = f"has format version {version!r}; this release reads versions 1 and {FORMAT_VERSION}"
         raise BundleError(path, problem, remedy="Use the d2csr release that wrote it.")
     names = [each.name for each in fields(ModelMetadata)]
     try:
         facts: dict[str, Any] = {name: values[name] for name in names}
-        facts["figures"] = tuple(_figure(row) for row in values["figures"])
+        facts["scores"] = tuple(_score(row) for row in values["scores"])
         card = ModelCard(
             facts=ModelMetadata(**facts),
             scale=values["scale"],
             parameters=values["parameters"],
             config=ModelConfig.from_dict(values["config"]),
-            reach=ReceptiveField(**values["reach"]),
+            receptive_field=ReceptiveField(**values["receptive_field"]),
             graphs=values["graphs"],
             files=values["files"],
             precisions={
@@ -228,13 +230,28 @@ def _card(path: Path, values: Any) -> ModelCard:
             },
         )
         _check(card)
-    except (KeyError, TypeError, ValueError, AttributeError, D2csrError) as fault:
-        problem = f"doesn't follow the schema ({fault!r})"
-        raise BundleError(path, problem, remedy=_REMEDY) from fault
+    except (KeyError, TypeError, ValueError, AttributeError, D2csrError) as error:
+        problem = f"doesn't follow the schema ({error!r})"
+        raise BundleError(path, problem, remedy=_REMEDY) from error
     return card
 
 
-def _figure(values: dict[str, Any]) -> EvaluationScore:
+def _upgraded_from_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a card of version 1 in the keys of version 2; what it lacks, the reader reports."""
+    renamed = {"figures": "scores", "reach": "receptive_field"}
+    upgraded = {renamed.get(key, key): value for key, value in values.items()}
+    field_of_1 = upgraded.get("receptive_field", {})
+    upgraded["receptive_field"] = {
+        key.replace("frame_", "border_"): value for key, value in field_of_1.items()
+    }
+    upgraded["precisions"] = {
+        name: {key.replace("pictures", "images"): value for key, value in row.items()}
+        for name, row in values.get("precisions", {}).items()
+    }
+    return upgraded
+
+
+def _score(values: dict[str, Any]) -> EvaluationScore:
     intervals = {name: tuple(values[name]) for name in values if name.endswith("interval95")}
     return EvaluationScore(**{**values, **intervals})
 

@@ -41,7 +41,7 @@ class ModelConfig:
         tail: convolutions and shuffles, or the single 5x5 convolution they amount to.
         tail_border: zero-pad the tail's features (one convolution everywhere), or each of its
             stages (the authors' border).
-        pooling_px: window of the channel attention's mean, odd; None takes the whole picture.
+        pooling_px: window of the channel attention's mean, odd; None takes the whole image.
         convergence_last_relu: ReLU also before the softmax, as in the authors' code.
     """
 
@@ -62,7 +62,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes and choices that no network can have, all of them in one message."""
-        _refuse_faults(vars(self))
+        _refuse_errors(vars(self))
 
     @property
     def leaves(self) -> int:
@@ -71,7 +71,7 @@ class ModelConfig:
 
     @property
     def trunk_reach_px(self) -> int:
-        """Return how many LR pixels features see to each side, whole-picture means aside."""
+        """Return how many LR pixels features see to each side, whole-image means aside."""
         block = 2 + (self.pooling_px or 0) // 2
         branch = self.groups * (self.blocks * block + 1) + 1
         residuals = self.depth if self.deep_residual else 1
@@ -88,27 +88,27 @@ class ModelConfig:
         if unknown := sorted(set(values) - names):
             remedy = f"Known are: {', '.join(sorted(names))}."
             raise D2csrError("model", f"unknown settings {unknown}", remedy=remedy)
-        _refuse_faults({field.name: field.default for field in fields(cls)} | values)
+        _refuse_errors({field.name: field.default for field in fields(cls)} | values)
         return cls(**values)
 
 
-def _refuse_faults(values: dict[str, Any]) -> None:
+def _refuse_errors(values: dict[str, Any]) -> None:
     """Raise an error that names every size and choice that no network can have."""
-    faults = [
+    errors = [
         f"{name} {values[name]!r} is not a whole number from 1 on"
         for name in _POSITIVE
         if not isinstance(values[name], int) or values[name] < 1
     ]
     if values["scale"] not in SCALES:
-        faults.append(f"scale {values['scale']!r} is none of {SCALES}")
+        errors.append(f"scale {values['scale']!r} is none of {SCALES}")
     for name, choices in _CHOICES.items():
         if values[name] not in choices:
-            faults.append(f"{name} {values[name]!r} is none of {choices}")
+            errors.append(f"{name} {values[name]!r} is none of {choices}")
     window = values["pooling_px"]
     if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
-        faults.append(f"pooling_px {window!r} is not an odd number from 3 on")
-    if faults:
-        raise D2csrError("model", "; ".join(faults), remedy="Mend the model's configuration.")
+        errors.append(f"pooling_px {window!r} is not an odd number from 3 on")
+    if errors:
+        raise D2csrError("model", "; ".join(errors), remedy="Mend the model's configuration.")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

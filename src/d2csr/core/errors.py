@@ -1,14 +1,14 @@
-"""Faults the user can mend: where, what, and what to do about it.
+"""Errors the user can mend: where, what, and what to do about it.
 
 Why a pair of photographs makes no training pair.
 """
 
 
 class D2csrError(Exception):
-    """A fault in what the user gave; printed as one line, exit code 2."""
+    """An error in what the user gave; printed as one line, exit code 2."""
 
     def __init__(self, where: object, problem: str, *, remedy: str) -> None:
-        """Keep the place, the fault and the cure apart, so that reports can list them."""
+        """Keep the place, the error and the cure apart, so that reports can list them."""
         super().__init__(where, problem, remedy)
         self.where = str(where)
         self.problem = problem
@@ -20,11 +20,11 @@ class D2csrError(Exception):
 
 
 class ImageError(D2csrError):
-    """A picture that can't be read or written."""
+    """An image that can't be read or written."""
 
 
 class PairError(D2csrError):
-    """An LR and an HR picture that don't belong together."""
+    """An LR and an HR image that don't belong together."""
 
 
 class DataError(D2csrError):
@@ -36,7 +36,7 @@ class ManifestError(D2csrError):
 
 
 class RecipeError(D2csrError):
-    """A training recipe with faults."""
+    """A training recipe with errors."""
 
 
 class BundleError(D2csrError):

@@ -90,9 +90,9 @@ def check_writable(path: Path, *, folder: bool) -> None:
     try:
         with tempfile.NamedTemporaryFile(dir=nearest):
             pass
-    except OSError as fault:
-        problem = f"can't be written: {nearest}: {fault.strerror}"
-        raise UsageError(path, problem, remedy="Choose a folder you may write to.") from fault
+    except OSError as error:
+        problem = f"can't be written: {nearest}: {error.strerror}"
+        raise UsageError(path, problem, remedy="Choose a folder you may write to.") from error
 
 
 def flush_to_disk(path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Size(NamedTuple):
-    """The extent of a picture, in pixels."""
+    """The extent of an image, in pixels."""
 
     width: int
     height: int
@@ -20,7 +20,7 @@ class Size(NamedTuple):
         return f"{self.width}x{self.height}"
 
     def times(self, scale: int) -> "Size":
-        """Return the size of the picture enlarged `scale` times."""
+        """Return the size of the image enlarged `scale` times."""
         return Size(self.width * scale, self.height * scale)
 
 
@@ -51,7 +51,7 @@ def dihedral_transform(image: np.ndarray, turn: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Region:
-    """Columns left..left + width - 1 and rows top..top + height - 1 of a picture."""
+    """Columns left..left + width - 1 and rows top..top + height - 1 of an image."""
 
     left: int
     top: int
@@ -70,7 +70,7 @@ class Region:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Return rows and columns to index a picture by."""
+        """Return rows and columns to index an image by."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def shrunk(self, pixels_x: int, pixels_y: int) -> "Region":

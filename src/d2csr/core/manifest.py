@@ -1,4 +1,4 @@
-"""The manifest: a versioned list of picture pairs, read and written as JSON."""
+"""The manifest: a versioned list of image pairs, read and written as JSON."""
 
 import json
 import os
@@ -19,22 +19,22 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Pair:
-    """One LR picture and the HR picture of the same scene.
+    """One LR image and the HR image of the same scene.
 
     Attributes:
         name: what results call it; unique within its split.
         split: train, val, test, or empty where the source tells none.
-        lr: path of the LR picture.
-        hr: path of the HR picture.
+        lr: path of the LR image.
+        hr: path of the HR image.
         lr_size: width and height; (0, 0) where the file could not be read.
         hr_size: the part used, from the top left corner on: `scale` times `lr_size`. Benchmarks
-            were made from HR pictures cut to a multiple of the scale, and publish the whole ones.
+            were made from HR images cut to a multiple of the scale, and publish the whole ones.
         sha256_lr: hash of the LR file; empty until it is needed (`with_hashes`).
         sha256_hr: hash of the HR file; likewise.
         mask: 8-bit PNG on the LR grid, 0 = avoid; None where every pixel may be used.
         scores: figures the pair was judged by, when it was made.
         transform: how the pair was aligned.
-        camera: what took the pictures.
+        camera: what took the images.
     """
 
     name: str
@@ -106,7 +106,7 @@ class _File(BaseModel):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the pairs a manifest lists; whether the pictures are there is not looked at.
+    """Return the pairs a manifest lists; whether the images are there is not looked at.
 
     Raises:
         ManifestError: the file is missing, no JSON, or not of this schema and version; it names
@@ -141,7 +141,7 @@ def _hashed(pair: Pair) -> Pair:
 
 
 def _parsed(path: Path) -> _File:
-    remedy = "Give the manifest.json that `d2csr data` wrote, or the folder of the pictures."
+    remedy = "Give the manifest.json that `d2csr data` wrote, or the folder of the images."
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

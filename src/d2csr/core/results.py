@@ -1,6 +1,6 @@
 """The results file: scores of systems on pairs, with all that is needed to repeat them.
 
-JSON has no infinity. A PSNR is infinite where two pictures agree exactly; it is written as null,
+JSON has no infinity. A PSNR is infinite where two images agree exactly; it is written as null,
 and null is read back as infinity. A difference, or a rank correlation, without a value (one of
 two PSNRs infinite; a constant map) is null as well, and read back as nan.
 """
@@ -36,7 +36,7 @@ class _Schema(BaseModel):
 
 
 class ImageScore(_Schema):
-    """One picture's figures."""
+    """One image's figures."""
 
     name: str
     psnr_db: Decibels
@@ -45,7 +45,7 @@ class ImageScore(_Schema):
 
 
 class MeanScore(_Schema):
-    """Means over the pictures."""
+    """Means over the images."""
 
     psnr_db: Decibels
     ssim: float
@@ -64,9 +64,9 @@ class SystemResult(_Schema):
     Attributes:
         model: as it was asked for: a name, or a folder.
         protocol: a name of `d2csr.metrics.protocols.PROTOCOLS`.
-        images: the pictures, in the order of the pairs.
-        mean: over the pictures.
-        interval95: of the means; with a single picture, both ends are its figure.
+        images: the images, in the order of the pairs.
+        mean: over the images.
+        interval95: of the means; with a single image, both ends are its figure.
         mean_psnr_registered_db: PSNR after the best shift, gain and offset; not comparable
             with `psnr_db`.
         weights_sha256: hash of the model's weights; null for what has none.
@@ -84,7 +84,7 @@ class SystemResult(_Schema):
 
 
 class PairedResult(_Schema):
-    """How much better `a` is than `b` on the same pictures, in dB, with its 95% interval."""
+    """How much better `a` is than `b` on the same images, in dB, with its 95% interval."""
 
     a: str
     b: str
@@ -94,7 +94,7 @@ class PairedResult(_Schema):
 
 
 class PredictorScore(_Schema):
-    """How well one map foretells the error of one picture, or, as a mean, of all."""
+    """How well one map foretells the error of one image, or, as a mean, of all."""
 
     name: str
     predictor: Literal["disagreement", "gradient"]
@@ -116,9 +116,9 @@ class CalibrationResult(_Schema):
     Attributes:
         model: as in `SystemResult`.
         block_px: side of the blocks that are compared.
-        images: one entry a picture and predictor.
+        images: one entry an image and predictor.
         mean: one entry a predictor, called `mean`.
-        curves: means over the pictures.
+        curves: means over the images.
         weights_sha256: hash of the model's weights.
     """
 

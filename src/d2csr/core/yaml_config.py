@@ -1,4 +1,4 @@
-"""Settings files: YAML read into a typed tree, every fault told at once with its line."""
+"""Settings files: YAML read into a typed tree, every error told at once with its line."""
 
 import difflib
 from pathlib import Path
@@ -26,7 +26,7 @@ def read_settings(
         remedy: what to do about a file that is no settings file at all.
 
     Raises:
-        D2csrError: of the kind `error_type`: unreadable, no YAML, or faults in it; all of them, each
+        D2csrError: of the kind `error_type`: unreadable, no YAML, or errors in it; all of them, each
             with its line and, for an unknown key, the nearest known one.
     """
     try:
@@ -41,12 +41,12 @@ def read_settings(
         return tree.model_validate(values)
     except ValidationError as errors:
         lines = [_told(error, tree, node=node) for error in errors.errors()]
-        problem = "\n  ".join([f"{len(lines)} fault{'s' * (len(lines) > 1)}", *lines])
+        problem = "\n  ".join([f"{len(lines)} error{'s' * (len(lines) > 1)}", *lines])
         raise error_type(path, problem, remedy="Mend the lines named.") from errors
 
 
 def _told(error: ErrorDetails, tree: type[BaseModel], *, node: yaml.Node | None) -> str:
-    """Return one fault as `line N: key: what is wrong`."""
+    """Return one error as `line N: key: what is wrong`."""
     place, message = error["loc"], error["msg"]
     if error["type"] == "extra_forbidden":
         known = _known_keys(tree, place[:-1])

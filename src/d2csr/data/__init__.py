@@ -1,1 +1,1 @@
-"""Picture pairs: public layouts to manifests, manifests to crops; no torch."""
+"""Image pairs: public layouts to manifests, manifests to crops; no torch."""

@@ -1,4 +1,4 @@
-"""City100, imported: the authors' interpolated LR pictures brought to an integer grid."""
+"""City100, imported: the authors' interpolated LR images brought to an integer grid."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _SOURCE = re.compile(r"(?P<scene>\d{3})(?P<role>[HL])\.png", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Camera:
-    """One of the two cameras: what the authors call it, and what becomes of its pictures."""
+    """One of the two cameras: what the authors call it, and what becomes of its images."""
 
     source: str
     name: str
@@ -55,7 +55,7 @@ class _Scene:
         return "val" if self.number in VAL_SCENES else "train"
 
     def target(self, role: str) -> Path:
-        """Return where the HR or LR picture is written."""
+        """Return where the HR or LR image is written."""
         name = f"{self.camera.name}_{self.number:03d}_{role}.webp"
         return self.out / self.camera.folder / self.split / name
 
@@ -65,7 +65,7 @@ def import_city100(
 ) -> tuple[Manifest, ...]:
     """Write City100's pairs as lossless WebP, and return a manifest for each camera.
 
-    HR pictures keep every pixel. The published LR pictures are interpolated to the HR size by a
+    HR images keep every pixel. The published LR images are interpolated to the HR size by a
     factor that is no integer; they hold next to nothing above the new grid's limit, so x3 keeps
     every third pixel from the second on, and x2 the mean of each 2x2 block, halves to even.
 
@@ -76,7 +76,7 @@ def import_city100(
 
     Raises:
         DataError: no camera folder is there, or scenes or files are missing; all are named.
-        ImageError: a picture can't be read.
+        ImageError: an image can't be read.
     """
     found = list(_scenes(clone, out, wanted=scenes))
     _refuse_incomplete(clone, found, wanted=scenes)
@@ -98,7 +98,7 @@ def cameras_in(folder: Path) -> list[Camera]:
 
 
 def recover_lr(published: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "lh lw 3"]:
-    """Return the LR picture on the integer grid, from one interpolated to the HR size."""
+    """Return the LR image on the integer grid, from one interpolated to the HR size."""
     if scale == 3:
         return published[1::3, 1::3]
     height, width, _ = published.shape
@@ -165,7 +165,7 @@ def _import_scene(scene: _Scene) -> Pair:
     hr, published = read_rgb8(scene.files["H"]), read_rgb8(scene.files["L"])
     if hr.shape != published.shape or hr.shape[0] % scale or hr.shape[1] % scale:
         sizes = " and ".join(str(_size(image)) for image in (hr, published))
-        problem = f"the two pictures are {sizes} px, not alike or no multiple of {scale}"
+        problem = f"the two images are {sizes} px, not alike or no multiple of {scale}"
         raise PairError(scene.files["L"], problem, remedy="Take the authors' files unchanged.")
     lr = recover_lr(published, scale)
     lr_path, hr_path = scene.target(f"LR{scale}"), scene.target("HR")

@@ -27,7 +27,7 @@ class PairCandidate:
         scale: the scale the names tell, or None.
         lr: path of the LR file.
         hr: path of the HR file.
-        cut: whether the set's HR pictures are cut to a multiple of the scale before use.
+        cut: whether the set's HR images are cut to a multiple of the scale before use.
     """
 
     name: str
@@ -99,7 +99,7 @@ def _found(name: str, scale: int | None, *, top: Path, lr: Path, hr: Path) -> Pa
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the picture files of a folder and all below it, sorted, hidden folders left out."""
+    """Return the image files of a folder and all below it, sorted, hidden folders left out."""
     inside = (path for path in sorted(folder.rglob("*")) if is_image_name(path))
     return [path for path in inside if not _is_hidden(path.relative_to(folder)) and path.is_file()]
 
@@ -135,7 +135,7 @@ _MARK = re.compile(r"(?P<name>.+?)(?:_?x(?P<scale>\d)|_LR(?P<lr_scale>\d?)|_HR)"
 
 @dataclass(frozen=True)
 class _Side:
-    """One folder of pictures: which set it belongs to, and what its names tell."""
+    """One folder of images: which set it belongs to, and what its names tell."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -147,7 +147,7 @@ class _Side:
 def match_hr_lr_folders(files: Iterable[Path], top: Path) -> list[PairCandidate]:
     """Return the pairs of an HR folder and an LR folder beside it, told by the folders' names.
 
-    Pictures are called alike in both, up to marks of the scale: `baby.png` and `babyx2.png`,
+    Images are called alike in both, up to marks of the scale: `baby.png` and `babyx2.png`,
     `P_1_x4.png` and `P_1_x1.png`.
     """
     by_folder: dict[Path, list[Path]] = defaultdict(list)
@@ -170,9 +170,9 @@ def match_hr_lr_folders(files: Iterable[Path], top: Path) -> list[PairCandidate]
 
 
 def match_equal_names(files: Sequence[Path], top: Path) -> list[PairCandidate]:
-    """Return the pairs of two folders whose pictures are called alike, the smaller ones as LR.
+    """Return the pairs of two folders whose images are called alike, the smaller ones as LR.
 
-    Empty unless pictures lie in exactly two folders, side by side.
+    Empty unless images lie in exactly two folders, side by side.
     """
     folders = sorted({path.parent for path in files})
     if len(folders) != 2 or folders[0].parent != folders[1].parent:
@@ -219,12 +219,12 @@ def _refuse_two_kinds(sides: list[_Side]) -> None:
     for side in sides:
         other = seen.setdefault((side.belongs, side.scale), side)
         if other is not side:
-            problem = f"LR pictures lie in {other.folder.name} and in {side.folder.name}"
+            problem = f"LR images lie in {other.folder.name} and in {side.folder.name}"
             raise DataError(side.folder.parent, problem, remedy="Keep one of them, or give a list.")
 
 
 def _matched(lr_side: _Side, hr_side: _Side, *, top: Path) -> Iterator[PairCandidate]:
-    """Yield a pair for every picture of either folder, the missing side by its expected name."""
+    """Yield a pair for every image of either folder, the missing side by its expected name."""
     exact = {path.stem: path for path in hr_side.files}
     bare = {_bare(path.stem)[0]: path for path in hr_side.files}
     left = set(hr_side.files)
@@ -258,7 +258,7 @@ def _bare(stem: str) -> tuple[str, int | None]:
 
 
 def _useful(mark: int | None) -> int | None:
-    """Return the scale a mark tells; DRealSR marks its LR pictures `_x1`, which tells none."""
+    """Return the scale a mark tells; DRealSR marks its LR images `_x1`, which tells none."""
     return mark if mark and mark > 1 else None
 
 
@@ -273,7 +273,7 @@ FORMAT = "Each line holds two paths, LR and HR, with a space or a tab between."
 def read_list(path: Path) -> list[PairCandidate]:
     """Return the pairs a list file names; relative paths are relative to the file.
 
-    The authors' code cuts HR pictures to a multiple of the scale, and so do we.
+    The authors' code cuts HR images to a multiple of the scale, and so do we.
 
     Raises:
         DataError: the file is no text, or lines don't hold two paths; all are named.

@@ -19,7 +19,7 @@ def load_pair(
     """Return a pair's LR and HR pixels, HR cut to `hr_size` from the top left corner.
 
     Raises:
-        ImageError: a file is missing, damaged or no picture.
+        ImageError: a file is missing, damaged or no image.
         PairError: the sizes don't fit the scale.
     """
     lr, hr = read_rgb8(pair.lr), read_rgb8(pair.hr)
@@ -35,12 +35,12 @@ def load_mask(pair: Pair) -> UInt8[np.ndarray, "h w"] | None:
         return None
     mask = read_rgb8(pair.mask)[..., 0]
     if _size(mask) != pair.lr_size:
-        problem = f"is {_size(mask)} px where the LR picture {pair.lr.name} is {pair.lr_size} px"
+        problem = f"is {_size(mask)} px where the LR image {pair.lr.name} is {pair.lr_size} px"
         raise PairError(pair.mask, problem, remedy="Give a mask on the LR grid.")
     return np.ascontiguousarray(mask)
 
 
-SIZE_REMEDY = "Cut or replace the pictures, or choose another scale."
+SIZE_REMEDY = "Cut or replace the images, or choose another scale."
 
 
 def describe_size_mismatch(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str:

@@ -49,13 +49,13 @@ class PairCache:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Entry:
-        """Return LR picture, HR picture (`scale` times as large), and mask or None."""
+        """Return LR image, HR image (`scale` times as large), and mask or None."""
         place = self._places[index]
         mask = None if place["mask"] is None else self._view(place["mask"])
         return self._view(place["lr"]), self._view(place["hr"]), mask
 
     def lr_shape(self, index: int) -> tuple[int, int]:
-        """Return rows and columns of an LR picture, without touching its pixels."""
+        """Return rows and columns of an LR image, without touching its pixels."""
         rows, columns, _ = self._places[index]["lr"]["shape"]
         return rows, columns
 
@@ -67,11 +67,11 @@ class PairCache:
 def open_cache(manifest: Manifest, folder: Path) -> PairCache:
     """Return the manifest's pixels, decoding them into a folder below `folder` on first use.
 
-    The folder's name is a hash of the pictures' contents, so a changed picture makes a new cache
+    The folder's name is a hash of the images' contents, so a changed image makes a new cache
     and an old one is never wrong. Several processes may ask at once: one builds, the others wait.
 
     Raises:
-        ImageError: a picture can't be read.
+        ImageError: an image can't be read.
         PairError: a pair's sizes don't fit the scale.
         DataError: the cache on the disk is damaged.
     """
@@ -88,7 +88,7 @@ def is_cached(manifest: Manifest, folder: Path) -> bool:
     try:
         return (folder / _key(manifest) / INDEX).is_file()
     except OSError:
-        return False  # a picture is missing
+        return False  # an image is missing
 
 
 def _key(manifest: Manifest) -> str:

@@ -140,7 +140,7 @@ def _positions(
     height, width = cache.lr_shape(pair)
     rows, columns = height - patch_px + 1, width - patch_px + 1
     if min(rows, columns) < 1:
-        problem = f"LR picture of {width}x{height} px is smaller than the {patch_px} px crop"
+        problem = f"LR image of {width}x{height} px is smaller than the {patch_px} px crop"
         raise DataError(cache.names[pair], problem, remedy="Choose smaller crops, or drop it.")
     mask = cache[pair][2]
     if mask is None:

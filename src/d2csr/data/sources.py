@@ -25,15 +25,15 @@ LAYOUTS = """a manifest.json;
 a text file of two columns, LR path and HR path;
 NAME_HR.png beside NAME_LR4.png, at any depth (RealSR V3);
 folders HR and LR, or HR and LR_bicubic/X4 (benchmarks), or train_HR and train_LR (DRealSR,
-D2CRealSR), pictures called alike but for marks of the scale;
-two folders whose pictures are called alike;
+D2CRealSR), images called alike but for marks of the scale;
+two folders whose images are called alike;
 a clone of City100's repository""".replace("\n", " ")
 
 
 def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None) -> Manifest:
     """Return the pairs that lie at `path`, and never write there.
 
-    Faults of single pairs stay in the manifest, for `check_pairs` to tell them all at once: a
+    Errors of single pairs stay in the manifest, for `check_pairs` to tell them all at once: a
     missing file is the path expected, and a size that can't be read is (0, 0).
 
     Args:
@@ -147,7 +147,7 @@ def _size(path: Path) -> Size:
 def _measured_scale(pairs: list[Pair], path: Path) -> int:
     """Return the scale that most pairs' sizes tell, HR rounded down to whole LR pixels."""
     if not any(min(pair.lr_size) and min(pair.hr_size) for pair in pairs):
-        problem = f"in no pair can both pictures be read ({pairs[0].lr.name}, {pairs[0].hr.name})"
+        problem = f"in no pair can both images be read ({pairs[0].lr.name}, {pairs[0].hr.name})"
         raise DataError(path, problem, remedy="Put the missing ones there, or say the scale.")
     ratios = [pair.hr_size.width // pair.lr_size.width for pair in pairs if min(pair.lr_size)]
     counts = Counter(ratio for ratio in ratios if ratio >= 1)

@@ -21,7 +21,7 @@ def make_bicubic_pairs(
     """Write each photo, cut to a multiple of the scale, beside its reduction; return the manifest.
 
     Args:
-        photos: folder of pictures, searched at any depth.
+        photos: folder of images, searched at any depth.
         out: gets `NAME_HR.png`, `NAME_LRs.png` and manifest.json.
         scale: HR pixels per LR pixel.
         split: what the manifest calls the split.
@@ -54,24 +54,24 @@ def _photos(photos: Path, out: Path, *, scale: int) -> list[Path]:
     if not photos.is_dir():
         raise DataError(photos, "is no folder", remedy="Give the folder of the photos.")
     if out.resolve().is_relative_to(photos.resolve()):
-        remedy = "Choose a folder outside; a second run would take its pictures for photos."
+        remedy = "Choose a folder outside; a second run would take its images for photos."
         raise DataError(out, "lies among the photos", remedy=remedy)
     files = image_files(photos)
     if not files:
-        raise DataError(photos, "holds no pictures", remedy="Give the folder of the photos.")
+        raise DataError(photos, "holds no images", remedy="Give the folder of the photos.")
     return files
 
 
 def _refuse_unusable(photos: Path, files: list[Path], *, scale: int) -> None:
     """Read every photo; one error tells all that can't be used, each in a line of its own."""
-    faults: list[str] = []
+    errors: list[str] = []
     for path in files:
         try:
             _hr(path, scale)
-        except ImageError as fault:
-            faults.append(str(fault))
-    if faults:
-        lines = "\n  ".join([f"{len(faults)} can't be used, nothing was written", *faults])
+        except ImageError as error:
+            errors.append(str(error))
+    if errors:
+        lines = "\n  ".join([f"{len(errors)} can't be used, nothing was written", *errors])
         raise DataError(photos, lines.removesuffix("."), remedy="Mend or remove these photos.")
 
 

@@ -1,4 +1,4 @@
-"""Every fault of a set of pairs, found at once and before any work is done on it."""
+"""Every error of a set of pairs, found at once and before any work is done on it."""
 
 import os
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ class _Limits(NamedTuple):
 def check_pairs(
     manifest: Manifest, *, patch_px: int | None, mask_limit: float = 0.0, decode: bool = True
 ) -> list[D2csrError]:
-    """Return every fault of the pairs, in their order; empty where all is well.
+    """Return every error of the pairs, in their order; empty where all is well.
 
     Looked for: files missing, empty, damaged, cut short, of another format than their suffix says,
     changed since the manifest was written; sizes that don't fit the scale, LR and HR swapped,
-    pictures smaller than the crop, masks off the LR grid or covering all.
+    images smaller than the crop, masks off the LR grid or covering all.
 
     Args:
         manifest: the pairs.
@@ -44,31 +44,31 @@ def check_pairs(
     """
     limits = _Limits(manifest.scale, patch_px, mask_limit, decode)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = list(pool.map(partial(_faults, limits=limits), manifest))
-    return [fault for faults in found for fault in faults]
+        found = list(pool.map(partial(_errors, limits=limits), manifest))
+    return [error for errors in found for error in errors]
 
 
-def _faults(pair: Pair, limits: _Limits) -> list[D2csrError]:
-    faults = [
-        *_file_faults(pair.lr, pair.hr, decode=limits.decode),
-        *_file_faults(pair.hr, pair.lr, decode=limits.decode),
+def _errors(pair: Pair, limits: _Limits) -> list[D2csrError]:
+    errors = [
+        *_file_errors(pair.lr, pair.hr, decode=limits.decode),
+        *_file_errors(pair.hr, pair.lr, decode=limits.decode),
     ]
-    if any(isinstance(fault, _UnreadableError) for fault in faults):
-        return faults  # sizes and hashes say nothing about a file that can't be read
+    if any(isinstance(error, _UnreadableError) for error in errors):
+        return errors  # sizes and hashes say nothing about a file that can't be read
     lr, hr = image_size(pair.lr), image_size(pair.hr)
     return [
-        *faults,
-        *_hash_faults(pair),
-        *_size_faults(pair, limits, lr=lr, hr=hr),
-        *_mask_faults(pair, limits),
+        *errors,
+        *_hash_errors(pair),
+        *_size_errors(pair, limits, lr=lr, hr=hr),
+        *_mask_errors(pair, limits),
     ]
 
 
 class _UnreadableError(ImageError):
-    """A picture of which not even the size is known, or not all pixels."""
+    """An image of which not even the size is known, or not all pixels."""
 
 
-def _file_faults(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrError]:
+def _file_errors(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrError]:
     if not path.exists():
         problem = f"is missing, the partner of {partner.name}"
         remedy = f"Put it there, or take {partner.name} out."
@@ -78,8 +78,8 @@ def _file_faults(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrEr
         content = detect_format(path)
         if decode:
             read_rgb8(path)
-    except ImageError as fault:
-        yield _UnreadableError(fault.where, fault.problem, remedy=fault.remedy)
+    except ImageError as error:
+        yield _UnreadableError(error.where, error.problem, remedy=error.remedy)
         return
     if content != format_from_suffix(path):
         suffix = FORMATS.get(content, (f".{content}",))[0]
@@ -87,14 +87,14 @@ def _file_faults(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrEr
         yield ImageError(path, problem, remedy=f"Rename it to end in {suffix}, or replace it.")
 
 
-def _hash_faults(pair: Pair) -> Iterator[D2csrError]:
+def _hash_errors(pair: Pair) -> Iterator[D2csrError]:
     for path, recorded in ((pair.lr, pair.sha256_lr), (pair.hr, pair.sha256_hr)):
         if recorded and sha256_file(path) != recorded:
             problem = "has changed since the manifest was written (its SHA-256 differs)"
             yield ManifestError(path, problem, remedy="Restore it, or write the manifest anew.")
 
 
-def _size_faults(pair: Pair, limits: _Limits, *, lr: Size, hr: Size) -> Iterator[D2csrError]:
+def _size_errors(pair: Pair, limits: _Limits, *, lr: Size, hr: Size) -> Iterator[D2csrError]:
     if problem := describe_size_mismatch(pair, limits.scale, lr=lr, hr=hr):
         yield PairError(pair.hr, problem, remedy=SIZE_REMEDY)
     side = limits.patch_px
@@ -103,11 +103,11 @@ def _size_faults(pair: Pair, limits: _Limits, *, lr: Size, hr: Size) -> Iterator
         yield ImageError(pair.lr, problem, remedy="Choose smaller crops, or take the pair out.")
 
 
-def _mask_faults(pair: Pair, limits: _Limits) -> Iterator[D2csrError]:
+def _mask_errors(pair: Pair, limits: _Limits) -> Iterator[D2csrError]:
     try:
         mask = load_mask(pair)
-    except D2csrError as fault:
-        yield fault
+    except D2csrError as error:
+        yield error
         return
     if mask is None or limits.patch_px is None or min(mask.shape) < limits.patch_px:
         return

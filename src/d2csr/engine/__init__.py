@@ -1,4 +1,4 @@
-"""The engine: bundles run on pictures, without torch."""
+"""The engine: bundles run on images, without torch."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""What the engine says of a picture: SR, predictions and weights, as floats, nothing clipped.
+"""What the engine says of an image: SR, predictions and weights, as floats, nothing clipped.
 
-The frame of a picture by the expanded tail, where a model pads every stage of its tail.
+The frame of an image by the expanded tail, where a model pads every stage of its tail.
 
-Engine: a bundle's graphs run on one picture, in one piece or in parts, as memory allows.
+Engine: a bundle's graphs run on one image, in one piece or in parts, as memory allows.
 
 Disagreement of the predictions: how far apart they are, pixel by pixel, in grey levels.
 """
@@ -32,12 +32,12 @@ from d2csr.engine.backends.base import (
 )
 from d2csr.engine.feature_store import DiskScratch, FeatureStore, MemoryScratch
 from d2csr.engine.planning import (
-    Band,
     Plan,
+    Strip,
     estimate_memory,
     min_bytes,
-    plan_bands,
     plan_streamed,
+    plan_strips,
     plan_whole,
     plan_windows,
 )
@@ -48,8 +48,8 @@ class EngineOutput(NamedTuple):
     """RGB in the units of the input, rows first.
 
     Attributes:
-        sr: the fused picture.
-        predictions: one picture per leaf.
+        sr: the fused image.
+        predictions: one image per leaf.
         weights: their weights, summing to one over the leaves.
     """
 
@@ -59,17 +59,17 @@ class EngineOutput(NamedTuple):
 
 
 def recompute_border(
-    tail: Graph, tail_frame: Graph, *, features: NchwArray, lr: NchwArray, card: ModelCard
+    tail: Graph, tail_border: Graph, *, features: NchwArray, lr: NchwArray, card: ModelCard
 ) -> NchwArray:
     """Return predictions right up to all four sides of the features.
 
-    Run on a band, this treats the band's upper and lower side as frame too; what it writes there is
-    halo, or else the picture's own frame. Pictures lower or narrower than a strip run the expanded
+    Run on a strip, this treats the strip's upper and lower side as frame too; what it writes there is
+    halo, or else the image's own frame. Images lower or narrower than a strip run the expanded
     tail whole.
     """
-    strip, kept = card.reach.frame_strip_lr_px, card.reach.frame_kept_lr_px
+    strip, kept = card.receptive_field.border_strip_lr_px, card.receptive_field.border_kept_lr_px
     if min(features.shape[2:]) < strip:
-        return tail_frame([features, lr])[0]
+        return tail_border([features, lr])[0]
     (predictions,) = tail([features, lr])
     inside = kept * card.scale
     sides = ((slice(None, strip), slice(None, inside)), (slice(-strip, None), slice(-inside, None)))
@@ -79,7 +79,7 @@ def recompute_border(
             ((..., part), (..., outer)),  # columns
         ):
             pieces = [np.ascontiguousarray(planes[index]) for planes in (features, lr)]
-            predictions[target] = tail_frame(pieces)[0][target]
+            predictions[target] = tail_border(pieces)[0][target]
     return predictions
 
 
@@ -87,7 +87,7 @@ _SHARE_OF_FREE = 0.6  # the rest is for whoever else runs, and for estimates tha
 
 
 class StripOutput(NamedTuple):
-    """The SR rows of one band: where they begin in the SR picture, and what they are."""
+    """The SR rows of one strip: where they begin in the SR image, and what they are."""
 
     first_row: int
     output: EngineOutput
@@ -97,11 +97,11 @@ def _warn(sentence: str) -> None:
     warnings.warn(sentence, stacklevel=3)
 
 
-WHOLE = 1 << 30  # band rows of backends that run a picture in one piece
+WHOLE = 1 << 30  # strip rows of backends that run an image in one piece
 
-# Features and LR (1, c, h, w) of a band -> predictions (1, 3 p, S h, S w), weights, SR.
+# Features and LR (1, c, h, w) of a strip -> predictions (1, 3 p, S h, S w), weights, SR.
 _Tail = Callable[[NchwArray, NchwArray], tuple[NchwArray, NchwArray, NchwArray]]
-_Warned = Callable[[str], object]  # told what the user should know of how a picture is computed
+_Warned = Callable[[str], object]  # told what the user should know of how an image is computed
 # First and last row -> the features in between.
 _ReadFeatures = Callable[[int, int], NchwArray]
 
@@ -115,12 +115,12 @@ class Limits:
         memory: bytes that the process may hold, what it holds already included; None: that and a
             share of what is free.
         disk: bytes of scratch on disk; None: what is free there.
-        band_rows: LR rows of a band at most; None: as many as are fast.
+        strip_rows: LR rows of a strip at most; None: as many as are fast.
     """
 
     memory: int | None = None
     disk: int | None = None
-    band_rows: int | None = None
+    strip_rows: int | None = None
 
 
 @final
@@ -155,15 +155,15 @@ class Engine:
             limits=limits,
         )
 
-    def with_bands(self, band_rows: int) -> "Engine":
-        """Return an engine on the same compiled graphs with bands of so many LR rows at most.
+    def with_strips(self, strip_rows: int) -> "Engine":
+        """Return an engine on the same compiled graphs with strips of so many LR rows at most.
 
-        One that runs pictures in one piece stays as it is.
+        One that runs images in one piece stays as it is.
         """
-        return self.with_limits(replace(self._limits, band_rows=band_rows))
+        return self.with_limits(replace(self._limits, strip_rows=strip_rows))
 
     def plan(self, height: int, width: int) -> Plan:
-        """Return what would be done with a picture of so many LR pixels.
+        """Return what would be done with an image of so many LR pixels.
 
         Raises:
             UsageError: memory and disk are too small for it; says what it takes.
@@ -172,7 +172,7 @@ class Engine:
         return self._plan(Size(width, height), budget=self._budget() - lr_bytes)
 
     def run(self, lr01: Float32[np.ndarray, "h w 3"]) -> EngineOutput:
-        """Return SR, predictions and weights of a picture of any size, RGB in 0..1."""
+        """Return SR, predictions and weights of an image of any size, RGB in 0..1."""
         scale, leaves = self.bundle.card.scale, self.bundle.card.config.leaves
         height, width = scale * lr01.shape[0], scale * lr01.shape[1]
         whole = EngineOutput(
@@ -190,9 +190,9 @@ class Engine:
     def iter_strips(
         self, lr01: Float32[np.ndarray, "h w 3"], *, warned: _Warned = _warn
     ) -> Iterator[StripOutput]:
-        """Yield the same in bands, top to bottom, so that callers keep only what they need.
+        """Yield the same in strips, top to bottom, so that callers keep only what they need.
 
-        An allocation that fails halves what the plan may take, and the picture goes on from the
+        An allocation that fails halves what the plan may take, and the image goes on from the
         row that it has come to. Where that, or memory and disk as they are, cost exactness,
         `warned` is told in a sentence; a `UserWarning` says it unless something else is given.
 
@@ -230,12 +230,14 @@ class Engine:
         self, read: _ReadFeatures, lr: NchwArray, *, plan: Plan, start: int
     ) -> Iterator[StripOutput]:
         """Yield SR rows from the LR row `start` on."""
-        scale, halo_rows = self.bundle.card.scale, self.bundle.card.reach.halo_lr_rows
-        bands = plan_bands(lr.shape[2], band_rows=plan.band_rows, halo_rows=halo_rows, start=start)
-        for band in bands:
-            rows = np.ascontiguousarray(lr[:, :, band.top : band.bottom])
-            planes = self._tail(read(band.top, band.bottom), rows)
-            yield StripOutput(scale * band.first, _band_output(planes, band, scale=scale))
+        scale, halo_rows = self.bundle.card.scale, self.bundle.card.receptive_field.halo_lr_rows
+        strips = plan_strips(
+            lr.shape[2], strip_rows=plan.strip_rows, halo_rows=halo_rows, start=start
+        )
+        for strip in strips:
+            rows = np.ascontiguousarray(lr[:, :, strip.top : strip.bottom])
+            planes = self._tail(read(strip.top, strip.bottom), rows)
+            yield StripOutput(scale * strip.first, _strip_output(planes, strip, scale=scale))
 
     @contextmanager
     def _features(self, lr: NchwArray, plan: Plan) -> Iterator[_ReadFeatures]:
@@ -281,11 +283,11 @@ class Engine:
                 need,
                 **place,
                 reach_rows=card.config.trunk_reach_px,
-                exact=card.reach.trunk_lr_px is not None,
+                exact=card.receptive_field.trunk_lr_px is not None,
             )
         )
-        rows = self._limits.band_rows
-        return plan if rows is None else replace(plan, band_rows=min(rows, plan.band_rows))
+        rows = self._limits.strip_rows
+        return plan if rows is None else replace(plan, strip_rows=min(rows, plan.strip_rows))
 
 
 def open_engine(
@@ -325,12 +327,12 @@ def _scratch_folder() -> Path:
 
 
 def _passed(inputs: Sequence[NchwArray]) -> list[NchwArray]:
-    """Return the picture as the features of a backend that runs everything behind the trunk."""
+    """Return the image as the features of a backend that runs everything behind the trunk."""
     return list(inputs)
 
 
 def _whole(runner: ResolvedBackend) -> _Tail:
-    """Return all graphs as one function of the whole picture."""
+    """Return all graphs as one function of the whole image."""
     whole = runner.compile("whole")
 
     def run(_features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
@@ -341,7 +343,7 @@ def _whole(runner: ResolvedBackend) -> _Tail:
 
 
 def _tail(runner: ResolvedBackend) -> _Tail:
-    """Return everything behind the trunk as one function of a band."""
+    """Return everything behind the trunk as one function of a strip."""
     card = runner.bundle.card
     tail = runner.compile("tail")
     if "tail_frame" not in card.graphs:
@@ -351,21 +353,21 @@ def _tail(runner: ResolvedBackend) -> _Tail:
             return predictions, weights, sr
 
         return plain
-    tail_frame, fusion = runner.compile("tail_frame"), runner.compile("fusion")
+    tail_border, fusion = runner.compile("tail_frame"), runner.compile("fusion")
 
-    def framed(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
-        predictions = recompute_border(tail, tail_frame, features=features, lr=lr, card=card)
+    def bordered(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
+        predictions = recompute_border(tail, tail_border, features=features, lr=lr, card=card)
         weights, sr = fusion([predictions])
         return predictions, weights, sr
 
-    return framed
+    return bordered
 
 
-def _band_output(
-    planes: tuple[NchwArray, NchwArray, NchwArray], band: Band, *, scale: int
+def _strip_output(
+    planes: tuple[NchwArray, NchwArray, NchwArray], strip: Strip, *, scale: int
 ) -> EngineOutput:
-    """Return a band's own rows, channels last, without the halo."""
-    rows = slice(scale * (band.first - band.top), scale * (band.last - band.top))
+    """Return a strip's own rows, channels last, without the halo."""
+    rows = slice(scale * (strip.first - strip.top), scale * (strip.last - strip.top))
     predictions, weights, sr = (each[0, :, rows] for each in planes)
     leaves = weights.shape[0]
     return EngineOutput(

@@ -95,10 +95,10 @@ class DiskScratch:
                 os.posix_fallocate(self._file.fileno(), self._end, size)
             else:
                 self._file.truncate(self._end + size)
-        except OSError as fault:
-            problem = f"can't take {as_text(size)} more for scratch: {fault.strerror}"
+        except OSError as error:
+            problem = f"can't take {as_text(size)} more for scratch: {error.strerror}"
             remedy = "Free some disk, or point TMPDIR elsewhere."
-            raise UsageError(self._folder, problem, remedy=remedy) from fault
+            raise UsageError(self._folder, problem, remedy=remedy) from error
         self._planes.append((channels, self._end))
         self._end += size
         return len(self._planes) - 1

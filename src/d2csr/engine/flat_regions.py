@@ -1,10 +1,10 @@
-"""Colour guard: where a picture is flat there is nothing to add, and SR has its very colour.
+"""Colour guard: where an image is flat there is nothing to add, and SR has its very colour.
 
 A trained network needn't answer a flat field with its own colour: photographs hold hardly any, and
 pairs of them differ a little in colour. The shipped models are off by up to 11 levels in black and
 6 in white. Where LR is constant for four pixels around, SR is LR; where it differs by `_LEVELS` or
 more within two, SR is the network's; between, one goes over into the other. PSNR on City100's test
-pictures stays the same to 0.001 dB.
+images stays the same to 0.001 dB.
 """
 
 from typing import final
@@ -19,10 +19,10 @@ _LEVELS = 2.0  # of 255
 
 @final
 class FlatRegionBlend:
-    """Flat places of one picture, looked for where and when rows of SR come."""
+    """Flat places of one image, looked for where and when rows of SR come."""
 
     def __init__(self, lr01: Float32[np.ndarray, "h w 3"], *, scale: int) -> None:
-        """Keep the picture."""
+        """Keep the image."""
         self._lr01, self._scale = lr01, scale
 
     def blend(

@@ -1,4 +1,4 @@
-"""A model as Python code uses it: 8-bit pictures in, 8-bit pictures out.
+"""A model as Python code uses it: 8-bit images in, 8-bit images out.
 
 Names of models: those that ship inside the package, and folders that hold one.
 """
@@ -56,11 +56,11 @@ def find_bundle(name: str | Path) -> Path:
 
 
 class Prediction(NamedTuple):
-    """All that a model says of one picture.
+    """All that a model says of one image.
 
     Attributes:
-        sr: the fused picture, 8-bit RGB; flat places in LR's own colour (`FlatRegionBlend`).
-        predictions: one 8-bit picture per leaf.
+        sr: the fused image, 8-bit RGB; flat places in LR's own colour (`FlatRegionBlend`).
+        predictions: one 8-bit image per leaf.
         weights: their weights, in 0..1, summing to one over the leaves.
         disagreement: standard deviation of the predictions around their plain mean, weights
             left aside, in grey levels.
@@ -92,10 +92,10 @@ class Model:
         return self.bundle.card.scale
 
     def upscale(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "sh sw 3"]:
-        """Return an 8-bit RGB picture enlarged.
+        """Return an 8-bit RGB image enlarged.
 
         Raises:
-            ImageError: the array is no 8-bit RGB picture.
+            ImageError: the array is no 8-bit RGB image.
         """
         lr = _rgb01(rgb8)
         height, width, _ = lr.shape
@@ -107,10 +107,10 @@ class Model:
         return sr
 
     def predict(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> Prediction:
-        """Return an 8-bit RGB picture enlarged, with predictions, weights and disagreement.
+        """Return an 8-bit RGB image enlarged, with predictions, weights and disagreement.
 
         Raises:
-            ImageError: the array is no 8-bit RGB picture.
+            ImageError: the array is no 8-bit RGB image.
         """
         lr = _rgb01(rgb8)
         output = self.engine.run(lr)
@@ -148,7 +148,7 @@ def load(
 
 
 def _rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Return a picture as the engine takes it, after checking that it is one."""
+    """Return an image as the engine takes it, after checking that it is one."""
     given = np.asarray(rgb8)
     if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or given.size == 0:
         problem = f"has shape {given.shape} and type {given.dtype}"

@@ -1,13 +1,13 @@
-"""The trunk cut into passes, each short-sighted, so that it runs in row bands.
+"""The trunk cut into passes, each short-sighted, so that it runs in row strips.
 
-A channel attention needs the mean of a map over the whole picture before its gate can be applied.
+A channel attention needs the mean of a map over the whole image before its gate can be applied.
 So the graph is cut at the input of every pooling:
 
     pass k: maps kept by earlier passes, means known -> the next map to be pooled, and its mean
 
 One pass applies the gate of one block and runs the convolutions of the next, so every map is read
 once and written once. Passes go depth first down the tree, so that few maps live at a time. What
-depends on the picture alone (the head) is computed anew in each pass that needs it: a map kept
+depends on the image alone (the head) is computed anew in each pass that needs it: a map kept
 would cost as much memory as any other, its convolution from three colours next to nothing. The
 windows of local pooling are short-sighted: they are cut at the same places, and need no mean.
 """
@@ -25,15 +25,15 @@ _POOLINGS = ("ReduceMean", "AvgPool")
 
 @dataclass(frozen=True)
 class Segment:
-    """One walk over the picture.
+    """One walk over the image.
 
     Attributes:
-        reads: maps needed, by name; the picture is one of them.
-        means: maps whose mean over the picture is needed.
+        reads: maps needed, by name; the image is one of them.
+        means: maps whose mean over the image is needed.
         writes: maps computed, to be kept.
         averaged: the one of them whose mean a later pass needs; None: none of them.
         frees: maps that nothing needs after this pass.
-        halo_rows: rows needed beyond a band so that its own are exact.
+        halo_rows: rows needed beyond a strip so that its own are exact.
     """
 
     reads: tuple[str, ...]
@@ -49,7 +49,7 @@ class SegmentedTrunk:
     """A trunk as passes.
 
     Attributes:
-        picture: the name of the map that is the LR picture.
+        image: the name of the map that is the LR image.
         passes: in order.
         leaves: the maps that are the features, in the order of their channels.
         channels: map -> its channels.
@@ -62,7 +62,7 @@ class SegmentedTrunk:
         folding.run_passes(model)
         graph = _Graph(model)
         self._model = model
-        self.picture = next(iter(graph.nodes))
+        self.image = next(iter(graph.nodes))
         self.leaves = graph.leaves()
         self.channels = {
             name: node.get_output_partial_shape(0)[1].get_length()
@@ -84,7 +84,7 @@ class SegmentedTrunk:
 
         Args:
             chosen: one of the passes.
-            half: maps go in and out as bfloat16; the picture and means are float32 always.
+            half: maps go in and out as bfloat16; the image and means are float32 always.
         """
         piece = self._model.clone()
         nodes = {node.get_friendly_name(): node for node in piece.get_ordered_ops()}
@@ -100,7 +100,7 @@ class SegmentedTrunk:
             return model
         wires = PrePostProcessor(model)
         for index, name in enumerate(chosen.reads):
-            if name != self.picture:
+            if name != self.image:
                 wires.input(index).tensor().set_element_type(Type.bf16)
         for index in range(len(chosen.writes)):
             wires.output(index).tensor().set_element_type(Type.bf16)
@@ -137,7 +137,7 @@ class _Graph:
         return self.parents[last] if self.nodes[last].get_type_name() == "Concat" else (last,)
 
     def early(self) -> set[str]:
-        """Return what depends on the picture alone, before the first maps to be pooled."""
+        """Return what depends on the image alone, before the first maps to be pooled."""
         found: set[str] = set()
         for name, parents in self.parents.items():
             if name not in self.pooled and found.issuperset(parents):
@@ -161,7 +161,7 @@ class _Graph:
     def rows_needed(self, target: str, *, kept: set[str]) -> dict[str, int]:
         """Return what one pass reads or computes for a map -> rows of it needed to each side.
 
-        The walk back from the map ends at maps that are kept, at means, and at the picture.
+        The walk back from the map ends at maps that are kept, at means, and at the image.
         """
         rows = {target: 0}
         for name in reversed(self.nodes):
@@ -184,7 +184,7 @@ class _Graph:
 
 
 def is_mean(node: Node) -> bool:
-    """Return whether an operation averages the whole picture."""
+    """Return whether an operation averages the whole image."""
     return node.get_type_name() == "ReduceMean"
 
 
@@ -238,7 +238,7 @@ def _reach_rows(node: Node) -> int:
 
 
 def _mean_of(node: Node) -> Node:
-    """Return the operation that averages a map over the picture."""
+    """Return the operation that averages a map over the image."""
     readers = [target.get_node() for target in node.output(0).get_target_inputs()]
     (mean,) = [reader for reader in readers if is_mean(reader)]
     return mean

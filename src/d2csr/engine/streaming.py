@@ -6,7 +6,7 @@ Windows go top to bottom and read every row of a map once: what two windows shar
 window before. So the rows that a window writes may lie where the rows it has read lay, and a pass
 needs no more room than its own results.
 
-A trunk run over parts of a picture, where the whole fits neither in memory nor on the disk.
+A trunk run over parts of an image, where the whole fits neither in memory nor on the disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +35,15 @@ class Window(NamedTuple):
 
 
 def plan_windows(height: int, *, rows: int, halo_rows: int) -> list[Window]:
-    """Return windows of one height that cover a picture; a lower picture is one window.
+    """Return windows of one height that cover an image; a lower image is one window.
 
-    Of one height, so that the graph is prepared for one shape: those at the picture's frame write
+    Of one height, so that the graph is prepared for one shape: those at the image's frame write
     more rows, having no halo there.
 
     Args:
-        height: rows of the picture.
+        height: rows of the image.
         rows: of a window, halo included; at least one row more than both halos.
-        halo_rows: rows that are not exact at an end of a window that is no frame of the picture.
+        halo_rows: rows that are not exact at an end of a window that is no frame of the image.
     """
     windows = [Window(0, min(rows, height), 0, height if rows >= height else rows - halo_rows)]
     while (first := windows[-1].last) < height:
@@ -55,7 +55,7 @@ def plan_windows(height: int, *, rows: int, halo_rows: int) -> list[Window]:
 
 @final
 class Features:
-    """The leaf features of one picture, in scratch."""
+    """The leaf features of one image, in scratch."""
 
     def __init__(self, scratch: FeatureStore, planes: Sequence[int]) -> None:
         """Keep what `run_segments` made: where the leaves are, in the order of their channels."""
@@ -76,11 +76,11 @@ def run_segments(
     window_rows: int,
     compiled: Compile,
 ) -> Features:
-    """Return the features of a picture (1, 3, h, w) after all passes.
+    """Return the features of an image (1, 3, h, w) after all passes.
 
     Args:
         trunk: the passes.
-        lr: the picture.
+        lr: the image.
         scratch: empty planes of its size.
         window_rows: rows that a pass reads at once; more where its halo leaves no row to write.
         compiled: returns a pass's graph, ready to run.
@@ -110,7 +110,7 @@ def run_segments(
 
 @final
 class _Source:
-    """A map (the picture, where it has no planes) read window by window, every row once."""
+    """A map (the image, where it has no planes) read window by window, every row once."""
 
     def __init__(self, scratch: FeatureStore, planes: int | None, *, lr: NchwArray) -> None:
         self._scratch, self._planes, self._lr = scratch, planes, lr
@@ -180,12 +180,12 @@ class StreamedTrunk:
 
     @property
     def requirements(self) -> StreamingRequirements:
-        """Return what it asks for, whatever the picture."""
+        """Return what it asks for, whatever the image."""
         halo_rows = max(each.halo_rows for each in self._cut.passes)
         return StreamingRequirements(self._cut.live_channels, halo_rows)
 
     def run(self, lr: NchwArray, *, scratch: FeatureStore, window_rows: int) -> Features:
-        """Return the features of a picture (1, 3, h, w)."""
+        """Return the features of an image (1, 3, h, w)."""
         return run_segments(
             self._cut, lr, scratch=scratch, window_rows=window_rows, compiled=self._compiled
         )
@@ -203,14 +203,14 @@ class StreamedTrunk:
 
 @final
 class TiledTrunk:
-    """Features of a picture, computed part by part from the top as they are read."""
+    """Features of an image, computed part by part from the top as they are read."""
 
     def __init__(self, trunk: Graph, lr: NchwArray, *, rows: int, reach_rows: int) -> None:
         """Keep what to run.
 
         Args:
             trunk: LR rows to their features.
-            lr: the picture (1, 3, h, w).
+            lr: the image (1, 3, h, w).
             rows: LR rows of a part.
             reach_rows: rows beyond a part, on each side, that its features depend on.
         """

@@ -10,7 +10,7 @@ SEED = 0
 
 
 def interval95(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """Return the 95% interval of the mean: percentiles over `DRAWS` resamples of the pictures.
+    """Return the 95% interval of the mean: percentiles over `DRAWS` resamples of the images.
 
     The seed is fixed, so that a table repeats itself. The ends are means that were drawn, never
     something between two, which keeps infinite values apart from the others.
@@ -29,7 +29,7 @@ def interval95(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
 def paired_differences(
     first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return `first - second` per picture; 0 where both are infinite, as both are perfect there."""
+    """Return `first - second` per image; 0 where both are infinite, as both are perfect there."""
     with np.errstate(invalid="ignore"):
         return np.where(first == second, 0.0, first - second)
 

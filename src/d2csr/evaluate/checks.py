@@ -1,4 +1,4 @@
-"""Faults of an evaluation, all of them told before any work is done.
+"""Errors of an evaluation, all of them told before any work is done.
 
 Wishes beside scores: what else one evaluation is to do.
 """
@@ -22,7 +22,7 @@ class EvaluationOptions:
     Attributes:
         fit: Pairs that the linear filter is fitted on: their train split, if they have one.
         split: Which split to score; without it `test` if there is one, else everything.
-        save: Folder for the SR pictures, with the figures beside them.
+        save: Folder for the SR images, with the figures beside them.
         calibration: Compare the disagreement of the predictions with the true error.
     """
 
@@ -43,20 +43,20 @@ def load_and_check(
     Raises:
         D2csrError: whatever is wrong with the names, the pairs, or both together.
     """
-    systems, faults = find_systems(names, fit=extras.fit)
-    if extras.calibration and not faults and not any(system.has_predictions for system in systems):
+    systems, errors = find_systems(names, fit=extras.fit)
+    if extras.calibration and not errors and not any(system.has_predictions for system in systems):
         problem = "no model is given whose predictions could disagree"
-        faults.append(UsageError("--calibration", problem, remedy="Add one with -n."))
+        errors.append(UsageError("--calibration", problem, remedy="Add one with -n."))
     try:
         manifest = _pairs_to_score(data, scale=scale, split=extras.split)
-    except D2csrError as fault:
-        raise _together(data, [*faults, fault]) from fault
-    faults += check_pairs(manifest, patch_px=None)
-    faults += _too_small(manifest)
+    except D2csrError as error:
+        raise _together(data, [*errors, error]) from error
+    errors += check_pairs(manifest, patch_px=None)
+    errors += _too_small(manifest)
     for system in systems:
-        faults += system.validate(manifest)
-    if faults:
-        raise _together(data, faults)
+        errors += system.validate(manifest)
+    if errors:
+        raise _together(data, errors)
     return systems, manifest
 
 
@@ -68,7 +68,7 @@ def _pairs_to_score(data: Path, *, scale: int | None, split: str | None) -> Mani
 
 
 def _too_small(manifest: Manifest) -> list[D2csrError]:
-    """Return a fault for each pair that is too small for a window inside the border."""
+    """Return an error for each pair that is too small for a window inside the border."""
     least_px = max(smallest_side_px(manifest.scale), SMALLEST_SIDE_PX)
     remedy = f"Scoring takes sides of {least_px} px."
     return [
@@ -78,9 +78,9 @@ def _too_small(manifest: Manifest) -> list[D2csrError]:
     ]
 
 
-def _together(data: Path, faults: list[D2csrError]) -> D2csrError:
-    """Return one error that tells all faults; the fault itself where there is one."""
-    if len(faults) == 1:
-        return faults[0]
-    lines = "\n  ".join([f"{len(faults)} faults, nothing was scored", *map(str, faults)])
+def _together(data: Path, errors: list[D2csrError]) -> D2csrError:
+    """Return one error that tells all errors; the error itself where there is one."""
+    if len(errors) == 1:
+        return errors[0]
+    lines = "\n  ".join([f"{len(errors)} errors, nothing was scored", *map(str, errors)])
     return DataError(data, lines.removesuffix("."), remedy="Mend them and start again.")

@@ -48,7 +48,7 @@ def evaluate_models(
     """Return the scores of systems on pairs, bicubic always among them.
 
     Args:
-        names: each `bicubic`, `linear`, a shipped model, a run, a bundle, or a folder of pictures.
+        names: each `bicubic`, `linear`, a shipped model, a run, a bundle, or a folder of images.
         data: pairs in any layout that `d2csr data check` knows.
         protocols: names of protocols.
         scale: which pairs to take, where several scales lie there.
@@ -119,7 +119,7 @@ def _results(
 
 
 def _system_result(system: System, protocol: str, *, images: list[ImageScore]) -> SystemResult:
-    """Return one system's row: pictures, means, intervals."""
+    """Return one system's row: images, means, intervals."""
     psnr_db = np.array([image.psnr_db for image in images])
     ssim = np.array([image.ssim for image in images])
     registered = np.array([image.psnr_registered_db for image in images])
@@ -142,7 +142,7 @@ def _paired(rows: list[SystemResult]) -> list[PairedResult]:
 
 
 def _difference(first: SystemResult, second: SystemResult) -> PairedResult:
-    """Return the mean difference of two systems on the same pictures."""
+    """Return the mean difference of two systems on the same images."""
     one, other = (np.array([image.psnr_db for image in row.images]) for row in (first, second))
     differences = paired_differences(one, other)
     return PairedResult(

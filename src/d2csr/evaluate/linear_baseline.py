@@ -15,7 +15,7 @@ from d2csr.data.pairs import load_pair
 SIDE_PX = 13
 UNKNOWNS = SIDE_PX * SIDE_PX + 1  # the last is the constant
 # Rows of windows at once: 170 float64 a pixel, about 20 MB for a row of 400 px and three colours.
-BAND_PX = 12
+STRIP_PX = 12
 
 Filters = Float[np.ndarray, "170 phases"]
 
@@ -24,7 +24,7 @@ def fit_filters(manifest: Manifest) -> Filters:
     """Return, per output phase in reading order, 169 weights and the constant, for RGB in 0..1.
 
     Raises:
-        ImageError: a picture can't be read.
+        ImageError: an image can't be read.
         PairError: a pair's sizes don't fit.
     """
     gram = np.zeros((UNKNOWNS, UNKNOWNS))
@@ -34,7 +34,7 @@ def fit_filters(manifest: Manifest) -> Filters:
         padded = _padded(lr)
         gram += gram_matrix(padded)
         moment += moments(padded, _phases(hr / 255.0, manifest.scale))
-    # Least squares of the normal equations: flat pictures leave directions that nothing decides.
+    # Least squares of the normal equations: flat images leave directions that nothing decides.
     return np.linalg.lstsq(gram, moment, rcond=None)[0]
 
 
@@ -44,8 +44,8 @@ def apply_filters(lr: UInt8[np.ndarray, "h w 3"], filters: Filters) -> Float[np.
     height, width = lr.shape[:2]
     sr = np.empty((height, scale, width, scale, 3))
     for rows, windows in _windows(lr):
-        band = (windows @ filters).reshape(3, -1, width, scale, scale)
-        sr[rows] = band.transpose(1, 3, 2, 4, 0)
+        strip = (windows @ filters).reshape(3, -1, width, scale, scale)
+        sr[rows] = strip.transpose(1, 3, 2, 4, 0)
     return sr.reshape(height * scale, width * scale, 3)
 
 
@@ -55,11 +55,11 @@ def _windows(
     """Return, band of rows by band, the window around each pixel of each colour, and a 1."""
     padded = _padded(lr)
     every = np.lib.stride_tricks.sliding_window_view(padded, (SIDE_PX, SIDE_PX), axis=(1, 2))
-    for top in range(0, lr.shape[0], BAND_PX):
-        rows = slice(top, min(top + BAND_PX, lr.shape[0]))
-        band = every[:, rows]
-        windows = np.ones((band[..., 0, 0].size, UNKNOWNS))
-        windows[:, :-1] = band.reshape(len(windows), -1)
+    for top in range(0, lr.shape[0], STRIP_PX):
+        rows = slice(top, min(top + STRIP_PX, lr.shape[0]))
+        strip = every[:, rows]
+        windows = np.ones((strip[..., 0, 0].size, UNKNOWNS))
+        windows[:, :-1] = strip.reshape(len(windows), -1)
         yield rows, windows
 
 
@@ -131,7 +131,7 @@ def _covers(length: int, side: int) -> Float[np.ndarray, "_ _"]:
 
 
 def _padded(lr: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 v u"]:
-    """Return an LR picture in 0..1 with its border reflected, for windows around every pixel."""
+    """Return an LR image in 0..1 with its border reflected, for windows around every pixel."""
     half = SIDE_PX // 2
     border = ((0, 0), (half, half), (half, half))
     return np.pad(np.moveaxis(lr, 2, 0) / 255.0, border, mode="reflect")

@@ -1,4 +1,4 @@
-"""Scores of one system on all pairs, one picture in memory at a time."""
+"""Scores of one system on all pairs, one image in memory at a time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from d2csr.data.pairs import load_pair
 from d2csr.evaluate.systems import System, Upscaled
 from d2csr.evaluate.uncertainty import ImageCalibration, calibrate
 from d2csr.images.writer import write_rgb8
-from d2csr.metrics.protocols import Picture, round_to_8_bit, score
+from d2csr.metrics.protocols import Image, round_to_8_bit, score
 from d2csr.metrics.registered_psnr import register, registered_psnr_db
 
 
@@ -25,14 +25,14 @@ class ScoringOptions:
     Attributes:
         protocols: names of protocols.
         calibration: compare disagreement with the error as well.
-        save: folder for the SR pictures, one folder a system in it.
-        picture_done: called after each picture.
+        save: folder for the SR images, one folder a system in it.
+        image_done: called after each image.
     """
 
     protocols: tuple[str, ...]
     calibration: bool = False
     save: Path | None = None
-    picture_done: Callable[[], None] = lambda: None
+    image_done: Callable[[], None] = lambda: None
 
 
 class SystemScores(NamedTuple):
@@ -51,7 +51,7 @@ def score_system(system: System, manifest: Manifest, *, task: ScoringOptions) ->
     """Return the figures of one system on every pair, under every protocol.
 
     Raises:
-        D2csrError: a picture can't be read or written, or the system can't do it.
+        D2csrError: an image can't be read or written, or the system can't do it.
     """
     scored = SystemScores({protocol: [] for protocol in task.protocols}, [])
     folder = None if task.save is None else task.save / folder_name(system.name)
@@ -64,7 +64,7 @@ def score_system(system: System, manifest: Manifest, *, task: ScoringOptions) ->
             scored.calibrated.append(guessed)
         if folder is not None:
             write_rgb8(folder / f"{folder_name(pair.name)}.png", round_to_8_bit(enlarged.sr))
-        task.picture_done()
+        task.image_done()
     return scored
 
 
@@ -85,9 +85,9 @@ def _enlarged(
 
 
 def _figures(
-    sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, name: str, task: ScoringOptions, scale: int
+    sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, name: str, task: ScoringOptions, scale: int
 ) -> Iterator[tuple[str, ImageScore]]:
-    """Return one picture's figures under each protocol; the registration is the same for all."""
+    """Return one image's figures under each protocol; the registration is the same for all."""
     registered = register(sr, hr)
     for protocol in task.protocols:
         psnr_db, ssim = score(sr, hr, protocol=protocol, scale=scale)

@@ -4,9 +4,9 @@ The two systems that need no weights file: bicubic enlargement and the best line
 
 A trained model as a system: a shipped name, a run, or a bundle, on the engine.
 
-A folder of finished pictures as a system: whatever made them, by the pairs' names.
+A folder of finished images as a system: whatever made them, by the pairs' names.
 
-Names a system can have: two baselines, a shipped model, a run, a bundle, finished pictures.
+Names a system can have: two baselines, a shipped model, a run, a bundle, finished images.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,18 +38,18 @@ from d2csr.evaluate.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
 from d2csr.images.reader import image_size, read_rgb8
 from d2csr.images.resize import enlarge_bicubic
-from d2csr.metrics.protocols import Picture
+from d2csr.metrics.protocols import Image
 
 
 class Upscaled(NamedTuple):
-    """What a system made of one LR picture.
+    """What a system made of one LR image.
 
     Attributes:
         sr: RGB in 0..255, or float in 0..1, unclipped.
         disagreement: spread of its predictions in grey levels; None where it makes but one.
     """
 
-    sr: Picture
+    sr: Image
     disagreement: Float[np.ndarray, "h w"] | None = None
 
 
@@ -130,13 +130,13 @@ class Linear:
             return [UsageError("linear", problem, remedy="Give them with --fit DIR.")]
         try:
             return check_pairs(_training_pairs(self.fit, scale=manifest.scale), patch_px=None)
-        except D2csrError as fault:
-            return [fault]
+        except D2csrError as error:
+            return [error]
 
     def open(self, manifest: Manifest) -> Upscale:
         """Fit the filters and return their application."""
         if self.fit is None:
-            raise ValueError("faults() was not asked")
+            raise ValueError("errors() was not asked")
         filters = fit_filters(_training_pairs(self.fit, scale=manifest.scale))
         return lambda _, lr: Upscaled(apply_filters(lr, filters))
 
@@ -164,11 +164,11 @@ class Model:
         return self.bundle.weights_sha256
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return a fault where the bundle is damaged, or the pairs are of another scale."""
+        """Return an error where the bundle is damaged, or the pairs are of another scale."""
         try:
             verify_bundle(self.bundle)  # the results name its weights by the card's hash
-        except BundleError as fault:
-            return [fault]
+        except BundleError as error:
+            return [error]
         scale = self.bundle.card.scale
         if scale == manifest.scale:
             return []
@@ -198,13 +198,13 @@ def named_model(name: str) -> Model:
     return Model(name, read_bundle(find_bundle(name)))
 
 
-REMEDY = "Put one picture a pair there, named NAME.png, NAME_SR.png, NAME_SRx3.png or NAME_LR3.png."
+REMEDY = "Put one image a pair there, named NAME.png, NAME_SR.png, NAME_SRx3.png or NAME_LR3.png."
 
 
 @final
 @dataclass(frozen=True)
 class PrecomputedImages:
-    """Finished SR pictures, found by name."""
+    """Finished SR images, found by name."""
 
     folder: Path
     name: str
@@ -213,29 +213,29 @@ class PrecomputedImages:
     has_predictions: bool = False
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return the missing pictures in one fault, and one each for those that can't be used."""
-        files = _pictures_by_stem(self.folder)
+        """Return the missing images in one error, and one each for those that can't be used."""
+        files = _images_by_stem(self.folder)
         found = {pair.name: _candidates(pair, files, scale=manifest.scale) for pair in manifest}
-        faults = [fault for pair in manifest for fault in _picture_faults(pair, found[pair.name])]
+        errors = [error for pair in manifest for error in _image_errors(pair, found[pair.name])]
         if missing := [name for name, paths in found.items() if not paths]:
-            problem = f"{len(missing)} of {len(found)} pictures are missing: {', '.join(missing)}"
-            faults.insert(0, DataError(self.folder, problem, remedy=REMEDY))
-        return faults
+            problem = f"{len(missing)} of {len(found)} images are missing: {', '.join(missing)}"
+            errors.insert(0, DataError(self.folder, problem, remedy=REMEDY))
+        return errors
 
     def open(self, manifest: Manifest) -> Upscale:
-        """Return the function that reads a pair's picture."""
-        files = _pictures_by_stem(self.folder)
+        """Return the function that reads a pair's image."""
+        files = _images_by_stem(self.folder)
         scale = manifest.scale
         return lambda pair, _: Upscaled(read_rgb8(_candidates(pair, files, scale=scale)[0]))
 
 
-def holds_pictures(folder: Path) -> bool:
-    """Return whether any picture lies directly in `folder`."""
-    return folder.is_dir() and bool(_pictures_by_stem(folder))
+def holds_images(folder: Path) -> bool:
+    """Return whether any image lies directly in `folder`."""
+    return folder.is_dir() and bool(_images_by_stem(folder))
 
 
-def _pictures_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return the pictures that lie directly in `folder`."""
+def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Return the images that lie directly in `folder`."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if is_image_name(path) and path.is_file():
@@ -244,33 +244,33 @@ def _pictures_by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _candidates(pair: Pair, files: dict[str, list[Path]], *, scale: int) -> list[Path]:
-    """Return the pictures that answer to a pair's name."""
+    """Return the images that answer to a pair's name."""
     return [path for stem in _stems(pair, scale) for path in files.get(stem, [])]
 
 
 def _stems(pair: Pair, scale: int) -> Iterator[str]:
-    """Return the file names, without ending, that an SR picture of the pair may have."""
+    """Return the file names, without ending, that an SR image of the pair may have."""
     lr_parts = ("", "_LR", f"_LR{scale}", f"_LRx{scale}", f"x{scale}")
     sr_parts = ("", "_SR", f"_SR{scale}", f"_SRx{scale}", f"_x{scale}", f"_X{scale}")
     stems = dict.fromkeys([*(pair.name + part for part in lr_parts), pair.lr.stem])
     yield from dict.fromkeys(stem + part for stem, part in product(stems, sr_parts))
 
 
-def _picture_faults(pair: Pair, paths: list[Path]) -> Iterator[D2csrError]:
-    """Return what is wrong with the pictures that answer to one pair."""
+def _image_errors(pair: Pair, paths: list[Path]) -> Iterator[D2csrError]:
+    """Return what is wrong with the images that answer to one pair."""
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
-        problem = f"{len(paths)} pictures answer to {pair.name}: {names}"
+        problem = f"{len(paths)} images answer to {pair.name}: {names}"
         yield DataError(paths[0].parent, problem, remedy="Keep one of them.")
     elif paths:
         try:
             size = image_size(paths[0])
-        except ImageError as fault:
-            yield fault
+        except ImageError as error:
+            yield error
             return
         if tuple(size) != tuple(pair.hr_size):
             told = "{}x{} px, HR is {}x{} px".format(*size, *pair.hr_size)
-            yield DataError(paths[0], f"is {told}", remedy="Give a picture of the HR's size.")
+            yield DataError(paths[0], f"is {told}", remedy="Give an image of the HR's size.")
 
 
 BASELINES = ("bicubic", "linear")
@@ -279,22 +279,22 @@ BASELINES = ("bicubic", "linear")
 def find_systems(
     names: tuple[str, ...], *, fit: Path | None
 ) -> tuple[list[System], list[D2csrError]]:
-    """Return the systems of these names, each once, bicubic among them, and the names' faults."""
+    """Return the systems of these names, each once, bicubic among them, and the names' errors."""
     systems: list[System] = []
-    faults: list[D2csrError] = []
+    errors: list[D2csrError] = []
     for name in dict.fromkeys([*names, "bicubic"]):
         try:
             systems.append(find_system(name, fit=fit))
-        except D2csrError as fault:
-            faults.append(fault)
-    return systems, faults
+        except D2csrError as error:
+            errors.append(error)
+    return systems, errors
 
 
 def find_system(name: str, *, fit: Path | None) -> System:
     """Return the system a name stands for; `./bicubic` is a folder, `bicubic` is not.
 
     Args:
-        name: `bicubic`, `linear`, a shipped model, a run, a bundle, or a folder of pictures.
+        name: `bicubic`, `linear`, a shipped model, a run, a bundle, or a folder of images.
         fit: pairs for the linear filter.
 
     Raises:
@@ -305,13 +305,13 @@ def find_system(name: str, *, fit: Path | None) -> System:
         return Bicubic()
     if name == "linear":
         return Linear(fit)
-    if holds_pictures(folder := Path(name)) and not _holds_model(folder):
+    if holds_images(folder := Path(name)) and not _holds_model(folder):
         return PrecomputedImages(folder, name)
     try:
         return named_model(name)
-    except ModelNameError as fault:
-        remedy = f"{fault.remedy} Baselines: {', '.join(BASELINES)}; or a folder of SR pictures."
-        raise ModelNameError(fault.where, fault.problem, remedy=remedy) from fault
+    except ModelNameError as error:
+        remedy = f"{error.remedy} Baselines: {', '.join(BASELINES)}; or a folder of SR images."
+        raise ModelNameError(error.where, error.problem, remedy=remedy) from error
 
 
 def _holds_model(folder: Path) -> bool:

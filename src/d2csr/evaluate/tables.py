@@ -41,7 +41,7 @@ def print_results(results: Results, *, output: Console | None = None) -> None:
 
 
 def write_csv(results: Results, path: Path) -> None:
-    """Write one row a picture, system and protocol, each with its provenance, atomically."""
+    """Write one row an image, system and protocol, each with its provenance, atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -73,7 +73,7 @@ def _cells(row: SystemResult, paired: list[PairedResult]) -> tuple[str, ...]:
     return (
         row.model,
         f"{row.mean.psnr_db:.2f}",
-        f"{low:.2f}-{high:.2f}" if len(row.images) > 1 else "one picture",
+        f"{low:.2f}-{high:.2f}" if len(row.images) > 1 else "one image",
         f"{row.mean.ssim:.4f}",
         _lead(row, paired),
         f"({row.mean_psnr_registered_db:.2f})",
@@ -92,7 +92,7 @@ def _lead(row: SystemResult, paired: list[PairedResult]) -> str:
 
 
 def _calibration_table(calibration: CalibrationResult) -> Table:
-    """Return how well each guess foretells the error, picture by picture and on average."""
+    """Return how well each guess foretells the error, image by image and on average."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("picture", overflow="fold")
     for heading in ("predictor", "rank correlation", "AUSE"):
@@ -107,11 +107,11 @@ def _calibration_table(calibration: CalibrationResult) -> Table:
 def _provenance(results: Results) -> str:
     """Return data, weights, version and command, one a line."""
     rows = [row for row in results.results if row.protocol == next(iter(results.protocols))]
-    pictures = len(rows[0].images)
+    images = len(rows[0].images)
     lines = [
         "",
         f"(shifted): not comparable; {results.registration}.",
-        f"95%: bootstrap of the mean over {pictures} pictures.",
+        f"95%: bootstrap of the mean over {images} images.",
         f"data: {results.data}" + (f", split {results.split}" if results.split else ""),
     ]
     lines += [f"sha256 of {row.model}: {row.weights_sha256}" for row in rows if row.weights_sha256]

@@ -29,7 +29,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 class ImageCalibration(NamedTuple):
-    """One picture's figures for both guesses, and its curves for these and the best order."""
+    """One image's figures for both guesses, and its curves for these and the best order."""
 
     scores: list[PredictorScore]
     curves: dict[Order, Float[np.ndarray, " 20"]]
@@ -38,7 +38,7 @@ class ImageCalibration(NamedTuple):
 def calibrate(
     enlarged: Upscaled, hr: UInt8[np.ndarray, "h w 3"], *, name: str, border_px: int
 ) -> ImageCalibration:
-    """Return how well disagreement, and gradient magnitude, order the blocks of one picture.
+    """Return how well disagreement, and gradient magnitude, order the blocks of one image.
 
     Raises:
         ValueError: the system makes one prediction only, or no block fits inside the border.
@@ -71,8 +71,8 @@ def calibrate(
 def summarize(
     model: str, calibrated: list[ImageCalibration], *, weights_sha256: str | None
 ) -> CalibrationResult:
-    """Return the pictures' figures with their means."""
-    images = [score for picture in calibrated for score in picture.scores]
+    """Return the images' figures with their means."""
+    images = [score for image in calibrated for score in image.scores]
     return CalibrationResult(
         model=model,
         block_px=BLOCK_PX,
@@ -96,5 +96,5 @@ def _mean(predictor: Predictor, images: list[PredictorScore]) -> PredictorScore:
 
 def _mean_curve(order: Order, calibrated: list[ImageCalibration]) -> SparsificationCurve:
     """Return the mean curve of one order of removal."""
-    curve = np.mean([picture.curves[order] for picture in calibrated], axis=0)
+    curve = np.mean([image.curves[order] for image in calibrated], axis=0)
     return SparsificationCurve(order=order, removed=REMOVED.tolist(), rmse=curve.tolist())

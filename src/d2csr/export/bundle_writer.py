@@ -27,7 +27,7 @@ from d2csr.core.files import atomic_folder, check_writable, sha256_file, write_a
 from d2csr.core.manifest import Manifest
 from d2csr.export.graphs import (
     reach,
-    write_frame_tail,
+    write_border_tail,
     write_fusion,
     write_inner_tail,
     write_tail,
@@ -36,7 +36,7 @@ from d2csr.export.graphs import (
 from d2csr.export.quantization import add_int8, check_quantizable, int8_cost_db
 from d2csr.export.verification import (
     measure_precision_errors,
-    noise_picture,
+    noise_image,
     verify_against_network,
 )
 from d2csr.models.d2csr import D2CSR
@@ -49,7 +49,7 @@ def render_readme(card: ModelCard) -> str:
     lines = [f"# {card.name}", ""]
     lines += [card.facts.description, ""] if card.facts.description else []
     lines += [f"- {topic}: {text}" for topic, text in _rows(card)]
-    lines += ["", *_table(card.facts.figures)] if card.facts.figures else []
+    lines += ["", *_table(card.facts.scores)] if card.facts.scores else []
     return "\n".join(lines) + "\n"
 
 
@@ -64,14 +64,14 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield "network", f"{sizes}{config.blocks} blocks" + (f" ({facts.preset})" * bool(facts.preset))
     yield "parameters as run", f"{card.parameters:,}"
     for precision, loss in card.precisions.items():
-        on = f"{loss.pictures} pictures" if loss.pictures else "noise"
+        on = f"{loss.images} images" if loss.images else "noise"
         cost = "" if loss.cost_db is None else f"; costs {loss.cost_db:.3f} dB of PSNR"
         yield f"{precision} against fp32", f"{loss.psnr_between_db:.1f} dB on {on}{cost}"
     yield "SHA-256 of model.safetensors", card.files.get("model.safetensors", "")
 
 
 def _table(figures: tuple[EvaluationScore, ...]) -> Iterator[str]:
-    yield "| pairs | protocol | pictures | PSNR dB (95%) | SSIM (95%) | bicubic PSNR dB |"
+    yield "| pairs | protocol | images | PSNR dB (95%) | SSIM (95%) | bicubic PSNR dB |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for each in figures:
         psnr_low, psnr_high = each.psnr_db_interval95
@@ -105,7 +105,7 @@ def export_bundle(
             collapsed.
         folder: where the bundle will stand; a bundle already there is replaced at the end.
         card: what the trainer knows; the preset is found by comparing, whatever it says.
-        verify_on: real LR pictures to compare on; none: a picture of noise.
+        verify_on: real LR images to compare on; none: an image of noise.
         int8_by: pairs with a train split to quantise by and a val split to measure the cost on;
             None: no graphs in int8.
 
@@ -127,17 +127,17 @@ def export_bundle(
             scale=network.config.scale,
             parameters=inference_parameter_count(collapsed),
             config=network.config,
-            reach=reach(network.config),
+            receptive_field=reach(network.config),
             graphs=graphs,
             files={name: sha256_file(beside / name) for name in names},
         )
         _write_card(beside, filled)
         written = read_bundle(beside)
-        verify_against_network(written, network, pictures=verify_on or [noise_picture()])
+        verify_against_network(written, network, images=verify_on or [noise_image()])
         if int8_by is not None:
             filled = add_int8(written, pairs=int8_by)
             written = replace(written, card=filled)
-        losses = measure_precision_errors(written, pictures=verify_on)
+        losses = measure_precision_errors(written, images=verify_on)
         if int8_by is not None:
             cost_db = int8_cost_db(written, pairs=int8_by)
             losses["int8"] = replace(losses["int8"], cost_db=cost_db)
@@ -148,12 +148,12 @@ def export_bundle(
 def update_scores(folder: Path, figures: Sequence[EvaluationScore]) -> Bundle:
     """Write what a model scores on its card and return the bundle; weights and graphs stay."""
     card = read_bundle(folder).card
-    _write_card(folder, replace(card, facts=replace(card.facts, figures=tuple(figures))))
+    _write_card(folder, replace(card, facts=replace(card.facts, scores=tuple(figures))))
     return read_bundle(folder)
 
 
 def inference_parameter_count(collapsed: D2CSR) -> int:
-    """Return the number of trained values that the engine multiplies with inside a picture.
+    """Return the number of trained values that the engine multiplies with inside an image.
 
     A framed tail counts as its one inner kernel: the frame repeats weights that are counted there.
     """
@@ -180,7 +180,7 @@ def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
         write_tail(collapsed, folder / "tail.onnx")
         return graphs
     write_inner_tail(collapsed, folder / "tail.onnx")
-    write_frame_tail(collapsed, folder / "tail_frame.onnx")
+    write_border_tail(collapsed, folder / "tail_frame.onnx")
     write_fusion(collapsed, folder / "fusion.onnx")
     return {**graphs, "tail_frame": "tail_frame.onnx", "fusion": "fusion.onnx"}
 

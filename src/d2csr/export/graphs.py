@@ -1,4 +1,4 @@
-"""The trunk's graph: LR picture to leaf features, all that may look at the whole picture.
+"""The trunk's graph: LR image to leaf features, all that may look at the whole image.
 
 The graphs behind the trunk: tails, convergence network and weighted sum, all short-sighted.
 """
@@ -72,7 +72,7 @@ def _block(builder: GraphBuilder, features: str, *, name: str, pooling_px: int |
 
 
 def _mean(builder: GraphBuilder, features: str, *, pooling_px: int | None) -> str:
-    """Return the channels' means, over the picture or over a window clipped at its frame."""
+    """Return the channels' means, over the image or over a window clipped at its frame."""
     if pooling_px is None:
         return builder.add("GlobalAveragePool", [features])
     reach = pooling_px // 2
@@ -121,16 +121,16 @@ def write_inner_tail(network: D2CSR, path: Path) -> None:
     builder.write(path, {_predictions(builder, network): "predictions"})
 
 
-def write_frame_tail(network: D2CSR, path: Path) -> None:
+def write_border_tail(network: D2CSR, path: Path) -> None:
     """Write features, lr -> predictions by the expanded tails, each stage zero-padded."""
     builder, config = _tail_builder(network), network.config
     base = _base(builder, config)
     enlarged = None if base is None else builder.shuffle(base, config.scale)
-    pictures = []
+    images = []
     for leaf, features in enumerate(builder.parts("features", config.leaves)):
-        picture = _expanded(builder, features, leaf=leaf, network=network)
-        pictures.append(picture if enlarged is None else builder.add("Add", [picture, enlarged]))
-    joined = builder.add("Concat", pictures, attributes={"axis": 1})
+        image = _expanded(builder, features, leaf=leaf, network=network)
+        images.append(image if enlarged is None else builder.add("Add", [image, enlarged]))
+    joined = builder.add("Concat", images, attributes={"axis": 1})
     builder.write(path, {joined: "predictions"})
 
 
@@ -144,14 +144,14 @@ def write_fusion(network: D2CSR, path: Path) -> None:
 
 def reach(config: ModelConfig) -> ReceptiveField:
     """Return how far the graphs of a configuration look."""
-    framed = config.tail_border == "each"
+    bordered = config.tail_border == "each"
     return ReceptiveField(
         trunk_lr_px=None if config.pooling_px is None else config.trunk_reach_px,
         tail_lr_px=_TAIL_LR_PX,
         fusion_sr_px=_FUSION_SR_PX,
         halo_lr_rows=_TAIL_LR_PX + math.ceil(_FUSION_SR_PX / config.scale),
-        frame_strip_lr_px=_STRIP_LR_PX if framed else 0,
-        frame_kept_lr_px=_KEPT_LR_PX if framed else 0,
+        border_strip_lr_px=_STRIP_LR_PX if bordered else 0,
+        border_kept_lr_px=_KEPT_LR_PX if bordered else 0,
     )
 
 
@@ -164,7 +164,7 @@ def _predictions(builder: GraphBuilder, network: D2CSR) -> str:
     """Return all predictions (1, 3 p, S h, S w); the base joins before the shuffle, once."""
     config, values = network.config, network.state_dict()
     base = _base(builder, config)
-    pictures = []
+    images = []
     for leaf, features in enumerate(builder.parts("features", config.leaves)):
         name = f"divergence.tails.{leaf}"
         if config.tail_border == "features":
@@ -172,10 +172,10 @@ def _predictions(builder: GraphBuilder, network: D2CSR) -> str:
         else:
             weight, bias = (values[f"{name}.{part}"][CENTRE] for part in ("weight", "bias"))
         weight, bias = _with_mean(weight, bias, network=network)
-        picture = builder.convolution(features, weight, bias=bias)
-        picture = picture if base is None else builder.add("Add", [picture, base])
-        pictures.append(builder.shuffle(picture, config.scale))
-    return builder.add("Concat", pictures, attributes={"axis": 1})
+        image = builder.convolution(features, weight, bias=bias)
+        image = image if base is None else builder.add("Add", [image, base])
+        images.append(builder.shuffle(image, config.scale))
+    return builder.add("Concat", images, attributes={"axis": 1})
 
 
 def _expanded(builder: GraphBuilder, features: str, *, leaf: int, network: D2CSR) -> str:

@@ -1,4 +1,4 @@
-"""A bundle's graphs in int8: quantised by NNCF on real pictures, the sensitive parts left in bf16.
+"""A bundle's graphs in int8: quantised by NNCF on real images, the sensitive parts left in bf16.
 
 Left out are the bicubic base and the sums behind it, which are what SR's 8 bits are made of, the
 gates' last convolution, whose one channel would only be copied about, and the fusion. Where that
@@ -34,7 +34,7 @@ from d2csr.engine.backends.openvino import READY, compile_graph, optimize_graph,
 from d2csr.engine.backends.openvino_rewrites import split_bf16
 from d2csr.metrics.protocols import score
 
-PICTURES = 24  # 60 change nothing: benchmarks/int8.py
+IMAGES = 24  # 60 change nothing: benchmarks/int8.py
 _CROP_PX = 128  # three times the window of local pooling
 
 Inputs = Mapping[str, NchwArray]
@@ -42,15 +42,15 @@ Crop = Float32[np.ndarray, "_ _ 3"]
 
 
 def calibration_crops(
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, count: int = PICTURES
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], *, count: int = IMAGES
 ) -> Iterator[Crop]:
-    """Yield a crop of every so-manieth picture, at places that are the same each time."""
+    """Yield a crop of every so-manieth image, at places that are the same each time."""
     generator = np.random.default_rng(0)
-    for picture in pictures[:: max(1, len(pictures) // count)][:count]:
+    for image in images[:: max(1, len(images) // count)][:count]:
         top, left = (
-            int(generator.integers(0, max(1, side - _CROP_PX))) for side in picture.shape[:2]
+            int(generator.integers(0, max(1, side - _CROP_PX))) for side in image.shape[:2]
         )
-        crop = picture[top : top + _CROP_PX, left : left + _CROP_PX]
+        crop = image[top : top + _CROP_PX, left : left + _CROP_PX]
         yield crop.astype(np.float32) / np.float32(255)
 
 

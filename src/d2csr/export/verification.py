@@ -1,4 +1,4 @@
-"""A bundle compared with the network it was made from, on pictures, picture borders included."""
+"""A bundle compared with the network it was made from, on images, image borders included."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,54 +16,54 @@ from d2csr.engine.engine import EngineOutput
 from d2csr.models.d2csr import D2CSR
 
 LIMIT = 1e-5  # of the largest value: a tenth of a percent of one grey level
-_SIDE_PX = 96  # pictures are cut to this, so that the expanded network's time stays small
-_BAND_ROWS = 7  # so that even small pictures have bands with other bands on both sides
+_SIDE_PX = 96  # images are cut to this, so that the expanded network's time stays small
+_STRIP_ROWS = 7  # so that even small images have bands with other bands on both sides
 _BACKEND = "openvino"  # which every installation has
 _TINY = ((1, 1), (1, 7), (2, 3), (5, 4))  # where borders meet
 
 _LEAST_ERROR = 1e-15  # of networks that both precisions compute alike, as one of zeros: 150 dB
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Image = UInt8[np.ndarray, "h w 3"]
 
 
-def verify_against_network(bundle: Bundle, network: D2CSR, *, pictures: Iterable[Picture]) -> float:
+def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[Image]) -> float:
     """Return the largest difference between bundle and network, relative to the largest value.
 
     Args:
         bundle: what the engine runs; in short bands too, which must change nothing.
         network: what torch runs, expanded or collapsed.
-        pictures: real LR pictures; their middle is cut out, and a few tiny pictures.
+        images: real LR images; their middle is cut out, and a few tiny images.
 
     Raises:
         BundleError: SR, a prediction or a weight differs by more than `LIMIT`.
     """
     network = deepcopy(network).cpu().float().eval()  # a GPU's convolutions round to 10 bits
     engine = open_engine(bundle, backend=_BACKEND, precision="fp32")
-    engines = (engine, engine.with_bands(_BAND_ROWS))
+    engines = (engine, engine.with_strips(_STRIP_ROWS))
     differences: list[float] = []
-    for lr8 in _crops(pictures):
+    for lr8 in _crops(images):
         lr01 = lr8.astype(np.float32) / np.float32(255)
         wanted = _run(network, lr01)
         differences += [_difference(engine.run(lr01), wanted) for engine in engines]
     worst = float(np.max(differences))  # `max` would pass over NaN
     if not worst <= LIMIT:  # NaN is not
         problem = f"differs from its network by {worst:.1e} of the largest value, over {LIMIT:.0e}"
-        raise BundleError(bundle.card.name, problem, remedy="Report this as a fault of d2csr.")
+        raise BundleError(bundle.card.name, problem, remedy="Report this as an error of d2csr.")
     return worst
 
 
 def measure_precision_errors(
-    bundle: Bundle, *, pictures: Sequence[Picture]
+    bundle: Bundle, *, images: Sequence[Image]
 ) -> dict[str, PrecisionError]:
     """Return how far each coarser precision is from float32, where this machine has it.
 
     Args:
         bundle: what the engine runs.
-        pictures: real LR pictures, of which the middle is compared; none: one of noise.
+        images: real LR images, of which the middle is compared; none: one of noise.
     """
     backend = load_backend(_BACKEND)
     exact = open_engine(bundle, backend=_BACKEND, precision="fp32")
-    crops = [_middle(each) / np.float32(255) for each in pictures or [noise_picture()]]
+    crops = [_middle(each) / np.float32(255) for each in images or [noise_image()]]
     wanted = [exact.run(crop).sr for crop in crops]
     losses: dict[str, PrecisionError] = {}
     for precision in backend.precisions("CPU"):
@@ -75,30 +75,30 @@ def measure_precision_errors(
             for crop, sr in zip(crops, wanted, strict=True)
         ]
         between_db = -10 * math.log10(max(float(np.mean(errors)), _LEAST_ERROR))
-        losses[precision] = PrecisionError(round(between_db, 2), len(pictures))
+        losses[precision] = PrecisionError(round(between_db, 2), len(images))
     return losses
 
 
-def noise_picture() -> Picture:
-    """Return a picture to verify on where no photograph is at hand, the same each time."""
+def noise_image() -> Image:
+    """Return an image to verify on where no photograph is at hand, the same each time."""
     return np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
-def _crops(pictures: Iterable[Picture]) -> Iterator[Picture]:
-    for index, picture in enumerate(pictures):
-        crop = _middle(picture)
+def _crops(images: Iterable[Image]) -> Iterator[Image]:
+    for index, image in enumerate(images):
+        crop = _middle(image)
         yield crop
         if index == 0:
             yield from (crop[:height, :width] for height, width in _TINY)
 
 
-def _middle(picture: Picture) -> UInt8[np.ndarray, "crop_h crop_w 3"]:
-    top, left = (max(0, side - _SIDE_PX) // 2 for side in picture.shape[:2])
-    return picture[top : top + _SIDE_PX, left : left + _SIDE_PX]
+def _middle(image: Image) -> UInt8[np.ndarray, "crop_h crop_w 3"]:
+    top, left = (max(0, side - _SIDE_PX) // 2 for side in image.shape[:2])
+    return image[top : top + _SIDE_PX, left : left + _SIDE_PX]
 
 
 def _run(network: D2CSR, lr01: Float32[np.ndarray, "h w 3"]) -> EngineOutput:
-    """Return what torch makes of a picture, laid out as the engine lays it out."""
+    """Return what torch makes of an image, laid out as the engine lays it out."""
     with torch.inference_mode():
         output = network(torch.from_numpy(lr01).permute(2, 0, 1)[None])
     return EngineOutput(

@@ -1,1 +1,1 @@
-"""Pictures: files to arrays and back, colour, resizing; no torch."""
+"""Images: files to arrays and back, colour, resizing; no torch."""

@@ -1,4 +1,4 @@
-"""Picture files opened: what they are by their content, how large, and how they stand.
+"""Image files opened: what they are by their content, how large, and how they stand.
 
 Kinds of pixels: which are read as they are, which are converted, and which are refused.
 
@@ -17,7 +17,7 @@ from d2csr.images.exif import Tags, read_file_tags
 from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_format
 
 REPLACE = "Replace the file, or take it out."
-_UNKNOWN = "is no picture in a format known here"
+_UNKNOWN = "is no image in a format known here"
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -25,7 +25,7 @@ def detect_format(path: Path) -> str:
     """Return the format a file's content has, a key of `FORMATS`, whatever its suffix says.
 
     Raises:
-        ImageError: the file is missing, empty, unreadable, or no picture in a known format.
+        ImageError: the file is missing, empty, unreadable, or no image in a known format.
     """
     head = _first_bytes(path)
     content = sniff_format(head)
@@ -45,7 +45,7 @@ def open_image(path: Path, *, sequential: bool = False) -> Any:
     content's format: others (drawings, tables, libvips' own format) stay out of reach.
 
     Args:
-        path: a picture file.
+        path: an image file.
         sequential: read rows once, top to bottom, in little memory.
 
     Raises:
@@ -69,14 +69,14 @@ def orientation(image: Any) -> int:
 
 
 def upright_size(image: Any) -> Size:
-    """Return width and height of the upright picture."""
+    """Return width and height of the upright image."""
     if orientation(image) in SIDEWAYS:
         return Size(image.height, image.width)
     return Size(image.width, image.height)
 
 
 def decode_error(path: Path, error: pyvips.Error) -> ImageError:
-    """Return the fault of a file that libvips gave up on, in plain words where its are known."""
+    """Return the error of a file that libvips gave up on, in plain words where its are known."""
     detail = " ".join(str(error).split())
     if "decoder plugin" in detail:
         problem = "is coded in HEVC, as phones do, and no decoder for that is installed"
@@ -84,7 +84,7 @@ def decode_error(path: Path, error: pyvips.Error) -> ImageError:
         return ImageError(path, problem, remedy=cure)
     if "out of memory" in detail:
         problem = "is too large for this machine's memory"
-        return ImageError(path, problem, remedy="Give a smaller picture, or a part of it.")
+        return ImageError(path, problem, remedy="Give a smaller image, or a part of it.")
     return ImageError(path, f"is damaged or cut short ({detail[:400]})", remedy=REPLACE)
 
 
@@ -104,7 +104,7 @@ def _first_bytes(path: Path) -> bytes:
         raise ImageError(path, "does not exist", remedy="Check the name.") from error
     except OSError as error:
         problem = f"can't be read: {error.strerror}"
-        raise ImageError(path, problem, remedy="Give a readable picture file.") from error
+        raise ImageError(path, problem, remedy="Give a readable image file.") from error
     except ValueError as error:
         raise ImageError(repr(path), "is no file's name", remedy="Check the name.") from error
     if not head:
@@ -205,11 +205,11 @@ def _number(tags: Tags, number: int, *, otherwise: int = 0) -> int:
 
 _REPLACE: Final = "Replace the file, or take it out."
 _OF_LIBVIPS: Final = "vips-loader"  # the fields from this one on are the file's, not the array's
-_FAULTS: Final = (OSError, ValueError, RuntimeError, EOFError, SyntaxError, IndexError)
+_ERRORS: Final = (OSError, ValueError, RuntimeError, EOFError, SyntaxError, IndexError)
 
 
 def decode_hevc(path: Path, image: Any) -> Any:
-    """Return an opened picture with pixels: itself, or, of HEVC, decoded by pillow-heif.
+    """Return an opened image with pixels: itself, or, of HEVC, decoded by pillow-heif.
 
     Without pillow-heif (the extra `heif`) libvips is left to try. Turns and cuts that the file asks
     for are done by the decoder, as libvips does them.
@@ -232,7 +232,7 @@ def decode_hevc(path: Path, image: Any) -> Any:
             opened = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
             shown = opened[opened.primary_index]
             pixels = np.ascontiguousarray(shown)
-    except _FAULTS as error:
+    except _ERRORS as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if pixels.shape[:2] != (image.height, image.width):
         raise _damaged(path, "its size is not what its header says")

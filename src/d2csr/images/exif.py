@@ -79,7 +79,7 @@ Tags = Mapping[int, Tag]
 
 @dataclass(frozen=True)
 class ExifTags:
-    """Tags of a picture, and the lists hung below them."""
+    """Tags of an image, and the lists hung below them."""
 
     main: Tags = field(default_factory=dict)
     exif: Tags = field(default_factory=dict)

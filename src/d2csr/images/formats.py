@@ -1,6 +1,6 @@
-"""Formats of picture files: their suffixes, and their marks in a file's first bytes.
+"""Formats of image files: their suffixes, and their marks in a file's first bytes.
 
-The layout of a picture's pixels, and what of it a file format can't carry.
+The layout of an image's pixels, and what of it a file format can't carry.
 """
 
 from dataclasses import dataclass
@@ -41,14 +41,14 @@ _MARKS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypcrx", "a raw photo (CR3)"),
     (0, b"FUJIFILMCCD-RAW", "a raw photo (RAF)"),
     (0, b"IIU\x00", "a raw photo (RW2)"),
-    (0, b"BM", "a BMP picture"),
+    (0, b"BM", "a BMP image"),
     (0, b"%PDF", "a PDF document"),
     (0, b"8BPS", "a Photoshop document"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
-    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture"),
-    (0, b"#?RADIANCE", "a Radiance picture"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (0, b"#?RADIANCE", "a Radiance image"),
     (0, b"<svg", "an SVG drawing"),
     (0, b"<?xml", "an XML document"),
     (0, b"PK\x03\x04", "a zip archive"),
@@ -58,7 +58,7 @@ _AVIF_BRANDS = (b"avif", b"avis")
 
 
 def is_image_name(path: Path) -> bool:
-    """Return whether a name ends as a picture's does and isn't hidden (`._x.png` of macOS is)."""
+    """Return whether a name ends as an image's does and isn't hidden (`._x.png` of macOS is)."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -116,15 +116,15 @@ class PixelFormat:
 
 
 def format_limitations(layout: PixelFormat, path: Path, *, size: Size) -> tuple[str, ...]:
-    """Return what of a picture the format a path names can't carry, a sentence each.
+    """Return what of an image the format a path names can't carry, a sentence each.
 
     Args:
-        layout: of the picture to write.
+        layout: of the image to write.
         path: the file to write; its suffix says the format.
-        size: of the picture to write.
+        size: of the image to write.
 
     Raises:
-        ImageError: no format written here has this suffix, or the picture is too large for it.
+        ImageError: no format written here has this suffix, or the image is too large for it.
     """
     content = writable_format(path)
     longest = LONGEST_PX.get(content)
@@ -143,7 +143,7 @@ def format_limitations(layout: PixelFormat, path: Path, *, size: Size) -> tuple[
 
 
 def supported_pixel_format(layout: PixelFormat, path: Path) -> PixelFormat:
-    """Return the layout a picture has in the file it is written to."""
+    """Return the layout an image has in the file it is written to."""
     content = writable_format(path)
     bits = 8 if content in _EIGHT_BIT else layout.bits
     return PixelFormat(layout.colours, layout.alpha and content != "jpeg", bits)

@@ -1,4 +1,4 @@
-"""What a picture file says besides its pixels, kept and mended for the picture made of it.
+"""What an image file says besides its pixels, kept and mended for the image made of it.
 
 Signals in files that libvips doesn't pass on: colours by number, frames, resolution, texts.
 """
@@ -45,8 +45,8 @@ class ContainerInfo:
     Attributes:
         primaries: of the colours, as H.273 numbers them; 2: not said.
         transfer: curve of the values, the same.
-        gray: the coded picture has no colour planes.
-        frames: pictures of an animated PNG or an AVIF sequence, otherwise 1.
+        gray: the coded image has no colour planes.
+        frames: images of an animated PNG or an AVIF sequence, otherwise 1.
         gamma: of a PNG that says no more of its colours; otherwise None.
         dpi: of a PNG or JPEG file, across and down, less its EXIF; None: not said.
         texts: of a PNG, by their keywords, in the order of the file; XMP apart.
@@ -169,7 +169,7 @@ _EXIF_LIMIT: Final = 64_000  # bytes of one JPEG segment, less its head and what
 _XMP_LIMIT: Final = 64_000  # the same, and room for longer numbers
 _ICC_SPACES: Final = {1: b"GRAY", 3: b"RGB "}
 
-# What tells of the old size or of a picture within the picture; in elements or attributes.
+# What tells of the old size or of an image within the image; in elements or attributes.
 _XMP_THUMBNAILS: Final = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", re.DOTALL)
 _XMP_GAIN_MAP: Final = re.compile(rb"\s+hdrgm:\w+\s*=\s*(\"[^\"]*\"|'[^']*')")
 _XMP_NUMBER: Final = rb"((?:%s)(?:\s*=\s*[\"']|>))\s*\d+"
@@ -177,14 +177,14 @@ _XMP_NUMBER: Final = rb"((?:%s)(?:\s*=\s*[\"']|>))\s*\d+"
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What must survive in the file made of a picture; all of it upright.
+    """What must survive in the file made of an image; all of it upright.
 
     Attributes:
-        icc: colour profile, of as many channels as the picture has.
+        icc: colour profile, of as many channels as the image has.
         exif: EXIF, or the describing tags of a TIFF file.
         xmp: XMP packet.
         iptc: IPTC block.
-        dpi: resolution across and down, in pixels per inch, of the picture read; None: not said.
+        dpi: resolution across and down, in pixels per inch, of the image read; None: not said.
         texts: keywords and texts of a PNG file, both in ASCII.
     """
 
@@ -207,7 +207,7 @@ def read_metadata(
     Args:
         image: the opened file, not yet turned upright.
         path: the file, for what libvips doesn't read of a TIFF.
-        bands: colour channels that the picture will have.
+        bands: colour channels that the image will have.
         signals: what libvips doesn't read of it.
     """
     warnings: list[str] = []
@@ -218,7 +218,7 @@ def read_metadata(
     exif = _tags(image, path, warnings=warnings)
     xmp = _blob(image, "xmp-data")
     if xmp is not None and b"hdrgm:" in xmp:
-        warnings.append("its HDR gain map was left out: the result is the standard picture")
+        warnings.append("its HDR gain map was left out: the result is the standard image")
     if xmp is not None and len(xmp) > _XMP_LIMIT:
         xmp = None
         warnings.append("its XMP is too long to be written everywhere, and was left out")
@@ -240,9 +240,9 @@ def apply_metadata(
     """Return a libvips image with all that is kept, corrected for its size and print size.
 
     Args:
-        image: the picture to write.
-        kept: what the picture it was made of said.
-        size: of the picture to write.
+        image: the image to write.
+        kept: what the image it was made of said.
+        size: of the image to write.
         scale: how many times larger it is than the one read; the print size stays.
         exif_for_dpi: the format has no other place for the resolution than EXIF.
     """
@@ -268,7 +268,7 @@ def apply_metadata(
 
 
 def scaled_dpi(kept: ImageMetadata, scale: float) -> tuple[float, float] | None:
-    """Return the resolution at which an enlarged picture prints as large as the one read."""
+    """Return the resolution at which an enlarged image prints as large as the one read."""
     return None if kept.dpi is None else (kept.dpi[0] * scale, kept.dpi[1] * scale)
 
 
@@ -289,7 +289,7 @@ def _is_tiff(image: Any) -> bool:
 
 
 def _mended_xmp(xmp: bytes, size: Size) -> bytes:
-    """Return XMP of an upright picture of this size."""
+    """Return XMP of an upright image of this size."""
     for pattern in (_XMP_THUMBNAILS, _XMP_GAIN_MAP):
         xmp = pattern.sub(b"", xmp)
     values = (
@@ -303,7 +303,7 @@ def _mended_xmp(xmp: bytes, size: Size) -> bytes:
 
 
 def _upright_dpi(image: Any, told: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return pixels per inch of the upright picture, unless there is no sense in them."""
+    """Return pixels per inch of the upright image, unless there is no sense in them."""
     if told is None or not all(1.0 <= each <= 1e5 for each in told):
         return None
     return (told[1], told[0]) if orientation(image) in SIDEWAYS else told

@@ -1,4 +1,4 @@
-"""Luma of RGB pictures, as the field's figures are measured on it."""
+"""Luma of RGB images, as the field's figures are measured on it."""
 
 import numpy as np
 from jaxtyping import Float, UInt8

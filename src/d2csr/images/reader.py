@@ -1,6 +1,6 @@
-"""A picture file read whole: pixels in the file's own depth, upright, and what must survive.
+"""An image file read whole: pixels in the file's own depth, upright, and what must survive.
 
-Picture files read into 8-bit RGB arrays, with faults told in plain words.
+Image files read into 8-bit RGB arrays, with errors told in plain words.
 """
 
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ _GAMMA_OF_SRGB: Final = (0.43, 0.48)
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A picture file's pixels, upright, and what must survive in the file made of it.
+    """An image file's pixels, upright, and what must survive in the file made of it.
 
     Attributes:
         pixels: (h, w, 3) RGB or (h, w, 1) gray, 8 or 16 bit as the file has them, not weighted by
@@ -79,11 +79,11 @@ class DecodedImage:
 
 
 def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImage:
-    """Return a picture file's pixels, upright, in its own depth, and what it says besides.
+    """Return an image file's pixels, upright, in its own depth, and what it says besides.
 
     Args:
         path: PNG, JPEG, WebP, TIFF, GIF, AVIF or HEIF; the content decides, not the suffix.
-        limit_mp: the largest picture taken, in millions of pixels, by its header, before decoding.
+        limit_mp: the largest image taken, in millions of pixels, by its header, before decoding.
 
     Raises:
         ImageError: missing, empty, damaged, cut short, too large, or of a kind not handled.
@@ -122,7 +122,7 @@ def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImag
 
 
 def read_size(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> Size:
-    """Return width and height of the upright picture, from the file's header alone.
+    """Return width and height of the upright image, from the file's header alone.
 
     Raises:
         ImageError: as `read_image`, but damage behind the header goes unseen.
@@ -153,7 +153,7 @@ def _notes(path: Path, content: str, *, image: Any, signals: ContainerInfo) -> l
     pages = max(told, signals.frames)
     if pages > 1:
         main = "main one" if content in ("avif", "heif") else "first"
-        notes.append(f"only the {main} of {pages} pictures in the file was read")
+        notes.append(f"only the {main} of {pages} images in the file was read")
     if signals.gamma is not None and not _GAMMA_OF_SRGB[0] < signals.gamma < _GAMMA_OF_SRGB[1]:
         notes.append(f"its gamma ({signals.gamma:g}) isn't sRGB's and was not applied")
     return notes
@@ -170,7 +170,7 @@ def _told_by_signals(
     if kept.icc is not None:
         return kept
     if signals.transfer in HDR_TRANSFERS:
-        problem = f"is an HDR picture ({HDR_TRANSFERS[signals.transfer]})"
+        problem = f"is an HDR image ({HDR_TRANSFERS[signals.transfer]})"
         raise ImageError(path, problem, remedy="Convert it to standard range first.")
     if signals.primaries in P3_PRIMARIES and not signals.gray:
         return replace(kept, icc=bytes(pyvips.Operation.call("profile_load", "p3")))
@@ -202,14 +202,14 @@ __all__ = ["IMAGE_SUFFIXES", "detect_format", "image_size", "is_image_name", "re
 
 
 def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a picture as 8-bit RGB, turned upright by its EXIF orientation.
+    """Return an image as 8-bit RGB, turned upright by its EXIF orientation.
 
     Gray is repeated, alpha dropped; 16 bit become 8 by rounding. Pixel values stay as stored: an
     embedded profile is not applied. Of several pages or frames the first is read. The content
     decides the format, not the suffix.
 
     Raises:
-        ImageError: the file is missing, empty, damaged, cut short, or no picture.
+        ImageError: the file is missing, empty, damaged, cut short, or no image.
     """
     image = decode_hevc(path, open_image(path))
     try:
@@ -220,7 +220,7 @@ def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def image_size(path: Path) -> Size:
-    """Return width and height of the upright picture, from the file's header alone.
+    """Return width and height of the upright image, from the file's header alone.
 
     Raises:
         ImageError: as `read_rgb8`, but damage behind the header goes unseen.

@@ -14,14 +14,14 @@ Doubles = np.ndarray[Any, np.dtype[np.float64]]
 def resize_bicubic(
     image: UInt8[np.ndarray, "h w 3"], *, scale: Fraction | int | float | tuple[int, int]
 ) -> UInt8[np.ndarray, "sh sw 3"]:
-    """Return a picture resized with the cubic kernel (a = -0.5), widened where it shrinks.
+    """Return an image resized with the cubic kernel (a = -0.5), widened where it shrinks.
 
     Args:
-        image: 8-bit picture.
+        image: 8-bit image.
         scale: factor of both sides, the result's sides rounded up; or (rows, columns) wanted.
 
     Source: MATLAB imresize: mirrored edges, weights normalized, rows first. No pixel differs from
-    Set5's published LR pictures: those of x2, x3 and x4 were rounded to 8 bit between the passes,
+    Set5's published LR images: those of x2, x3 and x4 were rounded to 8 bit between the passes,
     those of x8 were not, and `_ROUNDED_ABOVE` follows them.
     """
     sides = image.shape[:2]
@@ -35,7 +35,7 @@ def resize_bicubic(
 
 
 def enlarge_bicubic(rgb8: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
-    """Return a picture enlarged `scale` times: the baseline every figure is compared with."""
+    """Return an image enlarged `scale` times: the baseline every figure is compared with."""
     return resize_bicubic(rgb8, scale=Fraction(scale))
 
 

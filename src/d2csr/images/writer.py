@@ -1,8 +1,8 @@
-"""A picture file written while its rows are made: strips go straight into the encoder.
+"""An image file written while its rows are made: strips go straight into the encoder.
 
 What libvips' encoders are told, by format; measured on photographs of 4.5 megapixels.
 
-8-bit pictures written to files, whole or not at all, in the format the suffix names.
+8-bit images written to files, whole or not at all, in the format the suffix names.
 """
 
 import threading
@@ -77,11 +77,11 @@ def encode(image: Any, path: Path) -> None:
 
 
 class ImageWriter:
-    """Writes one picture, rows top to bottom, whole or not at all.
+    """Writes one image, rows top to bottom, whole or not at all.
 
-    The encoder runs in a thread beside; PNG, JPEG and TIFF hold a few strips of the picture, WebP
+    The encoder runs in a thread beside; PNG, JPEG and TIFF hold a few strips of the image, WebP
     and AVIF all of it, as their encoders must. The file appears under its name when the block ends
-    with every row written; a fault in the block leaves nothing.
+    with every row written; an error in the block leaves nothing.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class ImageWriter:
 
         Args:
             path: the file; its suffix says the format.
-            size: of the picture.
+            size: of the image.
             layout: of the rows that `write` will be given; what the format can't carry of it
                 (`format_limitations`) is taken out here.
-            kept: what the picture read said besides its pixels.
+            kept: what the image read said besides its pixels.
             scale: how many times larger this one is; its print size stays.
 
         Raises:
-            ImageError: no format written here has this suffix, or the picture is too large for it.
+            ImageError: no format written here has this suffix, or the image is too large for it.
         """
         format_limitations(layout, path, size=size)
         self.path = path
@@ -116,7 +116,7 @@ class ImageWriter:
         self._carrier = RowStream(size, self._stored)
         self._undone = ExitStack()
         self._rows = 0
-        self._fault: BaseException | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._encode, name="encoder", daemon=True)
         self._beside = path
 
@@ -146,7 +146,7 @@ class ImageWriter:
             raise ValueError(f"more rows than {self.size.height}")
         if len(rows) and not self._carrier.put(_stored(rows, self.layout, stored=self._stored)):
             self._thread.join()
-            raise self._told() from self._fault
+            raise self._told() from self._error
 
     def __exit__(  # noqa: PLR0917 - as the language calls it
         self,
@@ -154,7 +154,7 @@ class ImageWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the file and give it its name; after a fault, remove it.
+        """Finish the file and give it its name; after an error, remove it.
 
         Raises:
             ImageError: the encoder or the disk gave up.
@@ -169,8 +169,8 @@ class ImageWriter:
         with self._undone:
             if self._rows < self.size.height:
                 raise ValueError(f"{self._rows} of {self.size.height} rows were written")
-            if self._fault is not None:
-                raise self._told() from self._fault
+            if self._error is not None:
+                raise self._told() from self._error
 
     def _encode(self) -> None:
         """Read rows and write the file beside the real one, in the encoder's thread."""
@@ -187,21 +187,21 @@ class ImageWriter:
             if content == "tiff" and self._kept.exif:
                 dpi = scaled_dpi(self._kept, self._scale)
                 add_to_tiff(self._beside, with_size(self._kept.exif, self.size, dpi=dpi))
-        except BaseException as fault:  # noqa: BLE001 - told by the thread that writes
-            self._fault = fault
+        except BaseException as error:  # noqa: BLE001 - told by the thread that writes
+            self._error = error
         finally:
             self._carrier.abort()
 
     def _told(self) -> BaseException:
-        """Return the encoder's fault in plain words."""
-        if isinstance(self._fault, pyvips.Error):
-            detail = " ".join(str(self._fault).split())[:400]
+        """Return the encoder's error in plain words."""
+        if isinstance(self._error, pyvips.Error):
+            detail = " ".join(str(self._error).split())[:400]
             remedy = "Look for room on the disk, or choose another format."
             return ImageError(self.path, f"can't be written ({detail})", remedy=remedy)
-        if isinstance(self._fault, OSError):
-            problem = f"can't be written: {self._fault.strerror}"
+        if isinstance(self._error, OSError):
+            problem = f"can't be written: {self._error.strerror}"
             return ImageError(self.path, problem, remedy="Choose a folder you may write to.")
-        return self._fault or ValueError("rows after the end")
+        return self._error or ValueError("rows after the end")
 
 
 def _stored(rows: np.ndarray, layout: PixelFormat, *, stored: PixelFormat) -> np.ndarray:
@@ -216,7 +216,7 @@ def _stored(rows: np.ndarray, layout: PixelFormat, *, stored: PixelFormat) -> np
 
 
 def write_rgb8(path: Path, rgb8: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write an 8-bit RGB picture atomically; PNG, WebP and TIFF keep every pixel.
+    """Write an 8-bit RGB image atomically; PNG, WebP and TIFF keep every pixel.
 
     Raises:
         ImageError: the suffix names no format, or the disk refuses.
@@ -226,7 +226,7 @@ def write_rgb8(path: Path, rgb8: UInt8[np.ndarray, "h w 3"]) -> None:
 
 
 def write_gray8(path: Path, gray8: UInt8[np.ndarray, "h w"]) -> None:
-    """Write an 8-bit gray picture (a mask, a map) atomically.
+    """Write an 8-bit gray image (a mask, a map) atomically.
 
     Raises:
         ImageError: the suffix names no format, or the disk refuses.

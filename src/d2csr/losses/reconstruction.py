@@ -1,4 +1,4 @@
-"""Reconstruction losses: how far pictures are from the HR one (Eq. 1 and 9).
+"""Reconstruction losses: how far images are from the HR one (Eq. 1 and 9).
 
 Sums of weighted loss terms that refuse a term no gradient can reach (Eq. 7).
 """
@@ -38,7 +38,7 @@ def predictions_loss(
 def sr_loss(
     sr: Float[Tensor, "b 3 sh sw"], hr: Float[Tensor, "b 3 sh sw"], *, name: ReconstructionName
 ) -> Float[Tensor, ""]:
-    """Return the mean distance of the fused picture to HR (Eq. 9)."""
+    """Return the mean distance of the fused image to HR (Eq. 9)."""
     return DISTANCES[name](sr - hr).mean()
 
 

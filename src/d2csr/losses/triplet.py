@@ -74,7 +74,7 @@ def standardize(
 ) -> Float[Tensor, "b p h w"]:
     """Return luma with mean 0 and deviation 1 (Eq. 2), per image or over the batch.
 
-    The deviation divides by N. A flat picture has none: its divisor is kept from zero by the
+    The deviation divides by N. A flat image has none: its divisor is kept from zero by the
     smallest float, so that it stays flat and has a finite gradient.
     """
     weights = image.new_tensor(_LUMA[luma]).view(3, 1, 1)

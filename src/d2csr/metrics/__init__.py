@@ -1,1 +1,1 @@
-"""Measures of an SR picture against its HR: numpy in float64, no torch."""
+"""Measures of an SR image against its HR: numpy in float64, no torch."""

@@ -31,7 +31,7 @@ def mse_to_psnr(mean_squared_error: float, *, peak: float) -> float:
     return 10 * math.log10(peak * peak / mean_squared_error)
 
 
-Picture = UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
+Image = UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
 Weights = tuple[tuple[float, float, float], ...]
 
 # Rows are what is measured, columns the shares of R, G and B in it.
@@ -40,13 +40,13 @@ RGB: Weights = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 LUMA: Weights = ((65.481 / 255, 128.553 / 255, 24.966 / 255),)
 # The same in 1/256, as much SR code has it, without the offset of 16.
 LUMA_256: Weights = ((65.738 / 256, 129.057 / 256, 25.064 / 256),)
-# The authors read pictures as B, G, R and weigh them in this order: blue gets red's share.
+# The authors read images as B, G, R and weigh them in this order: blue gets red's share.
 LUMA_256_BGR: Weights = ((25.064 / 256, 129.057 / 256, 65.738 / 256),)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How two pictures become a PSNR and an SSIM.
+    """How two images become a PSNR and an SSIM.
 
     Attributes:
         summary: the protocol in a line, for tables and files.
@@ -104,7 +104,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 class Score(NamedTuple):
-    """The two figures of one picture under one protocol."""
+    """The two figures of one image under one protocol."""
 
     psnr_db: float
     ssim: float
@@ -122,12 +122,12 @@ def check_protocols(names: tuple[str, ...]) -> None:
         raise UsageError("protocol", problem, remedy=f"Choose among {', '.join(PROTOCOLS)}.")
 
 
-def score(sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str, scale: int) -> Score:
-    """Return PSNR in dB (inf where nothing differs) and SSIM of an SR picture.
+def score(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str, scale: int) -> Score:
+    """Return PSNR in dB (inf where nothing differs) and SSIM of an SR image.
 
     Args:
         sr: RGB in 0..255, or float in 0..1, unclipped.
-        hr: the HR picture, RGB, of the same size.
+        hr: the HR image, RGB, of the same size.
         protocol: a name of `PROTOCOLS`.
         scale: SR pixels per LR pixel, which is also the border some protocols cut.
 
@@ -149,46 +149,46 @@ def smallest_side_px(scale: int) -> int:
     return 2 * scale + WINDOW_PX
 
 
-def to_levels(picture: Picture, *, rules: Protocol) -> Float[np.ndarray, "h w 3"]:
-    """Return a picture in float64 from 0 to the protocol's peak, rounded if it says so."""
-    if picture.dtype == np.uint8:
-        return picture.astype(np.float64) * (rules.peak / 255)
+def to_levels(image: Image, *, rules: Protocol) -> Float[np.ndarray, "h w 3"]:
+    """Return an image in float64 from 0 to the protocol's peak, rounded if it says so."""
+    if image.dtype == np.uint8:
+        return image.astype(np.float64) * (rules.peak / 255)
     if rules.rounded:
-        return round_to_8_bit(picture).astype(np.float64) * (rules.peak / 255)
-    return picture.astype(np.float64) * rules.peak
+        return round_to_8_bit(image).astype(np.float64) * (rules.peak / 255)
+    return image.astype(np.float64) * rules.peak
 
 
-def round_to_8_bit(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a picture as 8-bit levels: floats in 0..1 clipped and rounded, 8 bit as it is."""
-    if picture.dtype == np.uint8:
-        return picture
-    return np.rint(np.clip(picture, 0, 1) * np.float64(255)).astype(np.uint8)
+def round_to_8_bit(image: Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Return an image as 8-bit levels: floats in 0..1 clipped and rounded, 8 bit as it is."""
+    if image.dtype == np.uint8:
+        return image
+    return np.rint(np.clip(image, 0, 1) * np.float64(255)).astype(np.uint8)
 
 
 def to_channels(
-    picture: Float[np.ndarray, "h w 3"], colour: Weights, *, offset: float
+    image: Float[np.ndarray, "h w 3"], colour: Weights, *, offset: float
 ) -> Float[np.ndarray, "c h w"]:
-    """Return what a protocol measures of a picture: its luma, or its three channels."""
-    return np.stack([picture @ np.array(shares) + offset for shares in colour])
+    """Return what a protocol measures of an image: its luma, or its three channels."""
+    return np.stack([image @ np.array(shares) + offset for shares in colour])
 
 
-def _psnr_db(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
+def _psnr_db(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
     """Return the PSNR in dB of the protocol's colour, all its channels together."""
     first, second = to_levels(sr, rules=rules), to_levels(hr, rules=rules)
     if rules.psnr_clipped:
         first = np.clip(first, 0, rules.peak)
-    first, second = (_cut(picture, scale if rules.psnr_cut else 0) for picture in (first, second))
+    first, second = (_cut(image, scale if rules.psnr_cut else 0) for image in (first, second))
     measured = (
         to_channels(each, rules.psnr_colour, offset=rules.offset) for each in (first, second)
     )
     return psnr_db(*measured, peak=rules.peak)
 
 
-def _ssim(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
+def _ssim(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
     """Return the SSIM, the mean over the channels of the protocol's colour."""
     cut_px = scale if rules.ssim_cut else 0
-    pictures = (_cut(to_levels(picture, rules=rules), cut_px) for picture in (sr, hr))
-    first, second = (to_channels(each, rules.ssim_colour, offset=rules.offset) for each in pictures)
+    images = (_cut(to_levels(image, rules=rules), cut_px) for image in (sr, hr))
+    first, second = (to_channels(each, rules.ssim_colour, offset=rules.offset) for each in images)
     each_channel = [
         ssim(one, other, peak=rules.peak, border=rules.ssim_border)
         for one, other in zip(first, second, strict=True)
@@ -196,13 +196,13 @@ def _ssim(sr: Picture, hr: Picture, *, rules: Protocol, scale: int) -> float:
     return math.fsum(each_channel) / len(each_channel)
 
 
-def _cut(picture: Float[np.ndarray, "h w 3"], border_px: int) -> Float[np.ndarray, "_ _ 3"]:
-    """Return the picture without `border_px` rows and columns on each side.
+def _cut(image: Float[np.ndarray, "h w 3"], border_px: int) -> Float[np.ndarray, "_ _ 3"]:
+    """Return the image without `border_px` rows and columns on each side.
 
     Raises:
         ValueError: nothing would be left.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if min(height, width) <= 2 * border_px:
         raise ValueError(f"cutting {border_px} px from {width}x{height} px leaves nothing")
-    return picture[border_px : height - border_px, border_px : width - border_px]
+    return image[border_px : height - border_px, border_px : width - border_px]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float, UInt8
 
-from d2csr.metrics.protocols import PROTOCOLS, Picture, mse_to_psnr, round_to_8_bit, to_channels
+from d2csr.metrics.protocols import PROTOCOLS, Image, mse_to_psnr, round_to_8_bit, to_channels
 
 LIMIT_PX = 2.0
 STEP_PX = 0.05
@@ -22,7 +22,7 @@ CUT_PX = 8
 SMALLEST_SIDE_PX = 2 * CUT_PX + 11
 # The 81 shifts of one axis; products keep 0 and 0.05 exact to the last digit that is printed.
 SHIFTS_PX = np.round(np.arange(-40, 41) * STEP_PX, 2)
-# Mean squared error, peak 1, that Fourier transforms leave of identical pictures (180 dB).
+# Mean squared error, peak 1, that Fourier transforms leave of identical images (180 dB).
 NOISE_FLOOR = 1e-18
 # Summed square about the mean, peak 1, that transforms leave of a flat channel, and more: a
 # single pixel that is one level off has 1.5e-5.
@@ -51,12 +51,12 @@ class Registered:
     shift: Shift
 
 
-def psnr_registered_db(sr: Picture, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str) -> float:
+def psnr_registered_db(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str) -> float:
     """Return the protocol's PSNR in dB after the best shift, gain and offset.
 
     Args:
         sr: RGB in 0..255, or float in 0..1; clipped and rounded to 8 bit first, always.
-        hr: the HR picture, RGB, of the same size.
+        hr: the HR image, RGB, of the same size.
         protocol: the colour that is compared; its own border and rounding don't apply.
 
     Raises:
@@ -73,7 +73,7 @@ def registered_psnr_db(registered: Registered, *, protocol: str) -> float:
     return mse_to_psnr(error if error > NOISE_FLOOR else 0.0, peak=1.0)
 
 
-def register(sr: Picture, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
+def register(sr: Image, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
     """Return SR after the shift, of all 81x81, with the least squared error over R, G and B.
 
     The correlation with HR is computed for every shift at once; the energy of the shifted SR
@@ -86,8 +86,7 @@ def register(sr: Picture, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
     if sr.shape != hr.shape or min(hr.shape[:2]) < SMALLEST_SIDE_PX:
         raise ValueError(f"SR {sr.shape}, HR {hr.shape}: need one size from {SMALLEST_SIDE_PX} px")
     moving, fixed = (
-        np.ascontiguousarray(np.moveaxis(round_to_8_bit(picture) / 255.0, 2, 0))
-        for picture in (sr, hr)
+        np.ascontiguousarray(np.moveaxis(round_to_8_bit(image) / 255.0, 2, 0)) for image in (sr, hr)
     )
     spectrum, under = np.fft.rfft2(moving), _inside(fixed)
 
@@ -97,7 +96,7 @@ def register(sr: Picture, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
 
     def moved_to(row: int, column: int) -> Float[np.ndarray, "3 h w"]:
         shift = _shift_at(row, column)
-        if shift == (0, 0):  # the picture as it is, without the transform's rounding
+        if shift == (0, 0):  # the image as it is, without the transform's rounding
             return _inside(moving)
         return _inside(_moved_right(moved_down(shift.dy_px), shift.dx_px, width=moving.shape[2]))
 
@@ -109,10 +108,10 @@ def register(sr: Picture, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
     return Registered(np.moveaxis(fitted, 0, 2), np.moveaxis(under, 0, 2), _shift_at(*best))
 
 
-def shift_picture(picture: Float[np.ndarray, "3 h w"], shift: Shift) -> Float[np.ndarray, "3 h w"]:
-    """Return a picture moved by a fraction of a pixel (Fourier, so what leaves comes in again)."""
-    down = _moved_down(np.fft.rfft2(picture), shift.dy_px)
-    return _moved_right(down, shift.dx_px, width=picture.shape[2])
+def shift_image(image: Float[np.ndarray, "3 h w"], shift: Shift) -> Float[np.ndarray, "3 h w"]:
+    """Return an image moved by a fraction of a pixel (Fourier, so what leaves comes in again)."""
+    down = _moved_down(np.fft.rfft2(image), shift.dy_px)
+    return _moved_right(down, shift.dx_px, width=image.shape[2])
 
 
 def _shift_at(row: int, column: int) -> Shift:
@@ -123,7 +122,7 @@ def _shift_at(row: int, column: int) -> Shift:
 def _moved_down(
     spectrum: Complex[np.ndarray, "3 h k"], dy_px: float
 ) -> Complex[np.ndarray, "3 h k"]:
-    """Return the spectra of the rows of the picture that was moved down."""
+    """Return the spectra of the rows of the image that was moved down."""
     phases = _phases(np.fft.fftfreq(spectrum.shape[1]), [dy_px])[0]
     return np.fft.ifft(spectrum * phases[:, None], axis=1)
 
@@ -131,7 +130,7 @@ def _moved_down(
 def _moved_right(
     rows: Complex[np.ndarray, "3 h k"], dx_px: float, *, width: int
 ) -> Float[np.ndarray, "3 h w"]:
-    """Return the picture of the spectra of its rows, moved to the right."""
+    """Return the image of the spectra of its rows, moved to the right."""
     return np.fft.irfft(rows * _phases(np.fft.rfftfreq(width), [dx_px])[0], n=width, axis=2)
 
 
@@ -141,15 +140,15 @@ def _phases(
     """Return the factor of each frequency (cycles per px) for each shift.
 
     The Nyquist frequency has no partner of opposite sign, so it takes the cosine alone: the
-    shifted picture stays real and favours no direction.
+    shifted image stays real and favours no direction.
     """
     angle = 2 * np.pi * np.outer(shifts_px, frequencies)
     return np.where(np.abs(frequencies) == 0.5, np.cos(angle), np.exp(-1j * angle))
 
 
-def _inside(picture: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "3 _ _"]:
-    """Return the picture without the cut."""
-    return picture[:, CUT_PX:-CUT_PX, CUT_PX:-CUT_PX]
+def _inside(image: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "3 _ _"]:
+    """Return the image without the cut."""
+    return image[:, CUT_PX:-CUT_PX, CUT_PX:-CUT_PX]
 
 
 def _fitted(

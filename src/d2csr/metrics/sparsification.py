@@ -68,7 +68,7 @@ def ause(curve: Float[np.ndarray, " 20"], best: Float[np.ndarray, " 20"]) -> flo
     return float(np.mean((above[1:] + above[:-1]) / 2) * (REMOVED[-1] - REMOVED[0]))
 
 
-def gradient_magnitude(picture: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+def gradient_magnitude(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Return the length of the gradient by central differences: the trivial foreteller of error."""
-    down, right = np.gradient(picture)
+    down, right = np.gradient(image)
     return np.hypot(down, right)

@@ -1,7 +1,7 @@
 """Structural similarity with the 11x11 Gaussian window, separable, in float64.
 
 Source: Wang et al., 2004 (doi:10.1109/TIP.2003.819861): sigma 1.5, K1 .01, K2 .03, population
-covariance. The variances of the two pictures enter only as their sum, so four filtered maps do.
+covariance. The variances of the two images enter only as their sum, so four filtered maps do.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ WINDOW_PX = 11
 SIGMA_PX = 1.5
 K1, K2 = 0.01, 0.03
 # Rows filtered at once: their eleven taps stay in the processor's cache, 3x faster than whole maps.
-BAND_PX = 32
+STRIP_PX = 32
 
 Border = Literal["valid", "zero"]
 
@@ -32,28 +32,28 @@ def ssim(
     peak: float,
     border: Border = "valid",
 ) -> float:
-    """Return the mean structural similarity of two one-channel pictures, at most 1.
+    """Return the mean structural similarity of two one-channel images, at most 1.
 
     Args:
-        first: a picture in 0..peak.
-        second: the picture it is compared with.
+        first: an image in 0..peak.
+        second: the image it is compared with.
         peak: largest value a pixel can have (L).
         border: `valid` averages where the window lies inside; `zero` pads with zeros, so that
-            the map has the picture's size.
+            the map has the image's size.
 
     Raises:
         ValueError: no window fits.
     """
     if border == "zero":
-        first, second = (np.pad(picture, WINDOW_PX // 2) for picture in (first, second))
+        first, second = (np.pad(image, WINDOW_PX // 2) for image in (first, second))
     rows = first.shape[0] - WINDOW_PX + 1
     columns = first.shape[1] - WINDOW_PX + 1
     if rows < 1 or columns < 1:
-        raise ValueError(f"a picture of {first.shape} holds no {WINDOW_PX}x{WINDOW_PX} window")
+        raise ValueError(f"an image of {first.shape} holds no {WINDOW_PX}x{WINDOW_PX} window")
     total = 0.0
-    for top in range(0, rows, BAND_PX):
-        band = slice(top, min(top + BAND_PX, rows) + WINDOW_PX - 1)
-        total += _similarity_sum(first[band], second[band], peak=peak)
+    for top in range(0, rows, STRIP_PX):
+        strip = slice(top, min(top + STRIP_PX, rows) + WINDOW_PX - 1)
+        total += _similarity_sum(first[strip], second[strip], peak=peak)
     return total / (rows * columns)
 
 
@@ -66,8 +66,8 @@ def _similarity_sum(
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     means = mean_first * mean_second
     mean_powers = mean_first * mean_first + mean_second * mean_second
-    likeness = (2 * means + c1) * (2 * (product - means) + c2)
-    return float(np.sum(likeness / ((mean_powers + c1) * (power - mean_powers + c2))))
+    similarity = (2 * means + c1) * (2 * (product - means) + c2)
+    return float(np.sum(similarity / ((mean_powers + c1) * (power - mean_powers + c2))))
 
 
 def _filter(maps: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h-10 w-10"]:

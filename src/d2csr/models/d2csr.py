@@ -1,9 +1,9 @@
 """D2C-SR whole: predictions of the tree fused by weights per pixel (Eq. 8).
 
-Divergence network: a tree whose leaves are rival predictions of the same picture.
+Divergence network: a tree whose leaves are rival predictions of the same image.
 
 Source: D2C-SR, ECCV 2022 (arXiv:2103.14373), section 3.2; departures: docs/method.md.
-Shapes: b batch, p predictions (leaves), c channels, h x w pixels of the LR picture.
+Shapes: b batch, p predictions (leaves), c channels, h x w pixels of the LR image.
 
 Convergence network: a weight per prediction and pixel, summing to one.
 
@@ -25,7 +25,7 @@ from d2csr.models.tail import ExpandedTail, collapse_tail, make_tail
 
 
 class DivergenceNet(nn.Module):
-    """LR picture in, one prediction per leaf out."""
+    """LR image in, one prediction per leaf out."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Build the tree; branches are named by their path, `0-1` being child 1 of child 0."""
@@ -69,11 +69,11 @@ class DivergenceNet(nn.Module):
     def add_base(
         self, raw: Float[Tensor, "b 3 sh sw"], rest: Float[Tensor, "b 3 sh sw"] | None
     ) -> Float[Tensor, "b 3 sh sw"]:
-        """Return a tail's picture with the base, or else the mean, added.
+        """Return a tail's image with the base, or else the mean, added.
 
         The bicubic base carries the mean already; trained 1x1 maps apply with either base.
         """
-        if raw.dtype == torch.bfloat16:  # of 8 significant bits, as few as a picture has
+        if raw.dtype == torch.bfloat16:  # of 8 significant bits, as few as an image has
             raw = raw.float()
         if rest is None:
             return self.add_mean(raw)
@@ -136,8 +136,8 @@ class D2CSROutput(NamedTuple):
     """What the network says of one batch, RGB in the units of the input, nothing clipped.
 
     Attributes:
-        sr: the fused picture, (b, 3, S h, S w).
-        predictions: one picture per leaf, (b, p, 3, S h, S w).
+        sr: the fused image, (b, 3, S h, S w).
+        predictions: one image per leaf, (b, p, 3, S h, S w).
         weights: their weights, (b, p, S h, S w), summing to one over p.
     """
 
@@ -147,7 +147,7 @@ class D2CSROutput(NamedTuple):
 
 
 class D2CSR(nn.Module):
-    """LR picture in; fused SR, predictions and weight maps out."""
+    """LR image in; fused SR, predictions and weight maps out."""
 
     def __init__(self, config: ModelConfig) -> None:
         """Build both networks with random weights (PyTorch's default initialisation)."""
@@ -157,13 +157,13 @@ class D2CSR(nn.Module):
         self.convergence = ConvergenceNet(config)
 
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> D2CSROutput:
-        """Return SR, predictions and weights for RGB pictures in 0..1."""
+        """Return SR, predictions and weights for RGB images in 0..1."""
         predictions = self.divergence(lr)
         weights = self.convergence(predictions)
         return D2CSROutput(fuse(predictions, weights), predictions, weights)
 
     def collapse(self) -> "D2CSR":
-        """Return a copy whose tails are single convolutions, the same pictures to rounding."""
+        """Return a copy whose tails are single convolutions, the same images to rounding."""
         if self.config.tail == "collapsed":
             collapsed = D2CSR(self.config)
             collapsed.load_state_dict(self.state_dict())

@@ -28,7 +28,7 @@ class BicubicBase(nn.Module):
 
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
         """Return the enlargement, in the units of `lr`, overshoots not clipped."""
-        if torch.is_autocast_enabled(lr.device.type):  # bf16 would round the picture to 8 bits
+        if torch.is_autocast_enabled(lr.device.type):  # bf16 would round the image to 8 bits
             with torch.autocast(lr.device.type, enabled=False):
                 return self(lr)
         padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
@@ -45,7 +45,7 @@ def _cubic_taps(offset: float) -> Float[Tensor, "5"]:
 
 
 class FixedMean(nn.Module):
-    """Add or subtract the RGB mean of natural pictures."""
+    """Add or subtract the RGB mean of natural images."""
 
     def __init__(self, sign: int) -> None:
         """Take +1 to add, -1 to subtract."""
@@ -54,7 +54,7 @@ class FixedMean(nn.Module):
         self.mean: Tensor
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """Return the shifted picture."""
+        """Return the shifted image."""
         return image + self.mean.to(image.dtype)
 
 
@@ -70,7 +70,7 @@ class ChannelAttention(nn.Module):
     """Scale every channel by a gate computed from the channels' means."""
 
     def __init__(self, channels: int, pooling_px: int | None) -> None:
-        """Take the mean over the whole picture, or over a window of `pooling_px`."""
+        """Take the mean over the whole image, or over a window of `pooling_px`."""
         super().__init__()
         hidden = max(1, channels // REDUCTION)
         self.pooling_px = pooling_px
@@ -85,7 +85,7 @@ class ChannelAttention(nn.Module):
     def mean(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c mh mw"]:
         """Return the channels' means: 1x1, or one per pixel where pooling is local.
 
-        A window at the frame averages what lies inside the picture (TLC, arXiv:2112.04491, extends
+        A window at the frame averages what lies inside the image (TLC, arXiv:2112.04491, extends
         the nearest inner window instead); rows, then columns, is the same mean at 1/25 of the work.
         """
         if self.pooling_px is None:

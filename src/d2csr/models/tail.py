@@ -1,4 +1,4 @@
-"""Tails: leaf features to one picture, as convolutions and shuffles or as the one 5x5 they are.
+"""Tails: leaf features to one image, as convolutions and shuffles or as the one 5x5 they are.
 
 Convolution, shuffle, convolution has no non-linearity, so for every scale a tail is one 5x5
 convolution to 3 s^2 channels and a shuffle; only zero padding between the stages departs from
@@ -17,7 +17,7 @@ from d2csr.models.layers import conv3x3
 
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 _REACH = 2  # LR pixels that a tail sees to each side
-_PROBE_PX = 5  # smallest picture whose frame, corners and centre differ in nothing but position
+_PROBE_PX = 5  # smallest image whose frame, corners and centre differ in nothing but position
 _SPOTS = (0, 2, 4)  # first, inner and last row or column of the probe
 CENTRE = 4  # of the nine kernels, row-major over _SPOTS
 
@@ -37,14 +37,14 @@ class ExpandedTail(nn.Module):
         self.factors = factors
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return the picture before its mean or base is added."""
+        """Return the image before its mean or base is added."""
         if not self.pad_features:
             return self.stages(features)
         cut = _REACH * self.scale
         return self.stages(F.pad(features, (_REACH,) * 4))[..., cut:-cut, cut:-cut]
 
     def stages(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return the picture with every stage zero-padded, as the authors' code does."""
+        """Return the image with every stage zero-padded, as the authors' code does."""
         for conv, factor in zip(self.up, self.factors, strict=True):
             features = F.pixel_shuffle(conv(features), factor)
         return self.out(features)
@@ -60,18 +60,18 @@ class CollapsedTail(nn.Module):
         self.conv = nn.Conv2d(config.channels, 3 * config.scale**2, 5, padding=_REACH)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return the picture before its mean or base is added."""
+        """Return the image before its mean or base is added."""
         return F.pixel_shuffle(self.conv(features), self.scale)
 
 
 class BorderAwareTail(nn.Module):
     """The collapsed tail with the authors' border: nine kernels, one per edge, corner and centre.
 
-    Below 3x3 LR pixels opposite edges meet, so such pictures run the expanded tail kept inside.
+    Below 3x3 LR pixels opposite edges meet, so such images run the expanded tail kept inside.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        """Build empty kernels and the expanded tail for tiny pictures."""
+        """Build empty kernels and the expanded tail for tiny images."""
         super().__init__()
         self.scale = config.scale
         outputs = 3 * config.scale**2
@@ -80,7 +80,7 @@ class BorderAwareTail(nn.Module):
         self.expanded = ExpandedTail(config)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return the picture before its mean or base is added."""
+        """Return the image before its mean or base is added."""
         if min(features.shape[-2:]) < 3:
             return self.expanded(features)
         padded = F.pad(features, (_REACH,) * 4)
@@ -113,7 +113,7 @@ def make_tail(config: ModelConfig) -> ExpandedTail | CollapsedTail | BorderAware
 def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | BorderAwareTail:
     """Return the tail as one 5x5 convolution (nine with the authors' border), exact to rounding.
 
-    Read off a 5x5 LR picture in float64, on the processor: the tail is affine, so its answers to
+    Read off a 5x5 LR image in float64, on the processor: the tail is affine, so its answers to
     unit impulses tell every kernel. `tail` itself stays as it is.
     """
     exact = deepcopy(tail).cpu().double()
@@ -123,11 +123,11 @@ def collapse_tail(tail: ExpandedTail, config: ModelConfig) -> CollapsedTail | Bo
         collapsed.conv.load_state_dict({"weight": kernel, "bias": bias})
         return collapsed
     kernels, biases = _jacobian_kernels(exact, config)
-    framed = BorderAwareTail(config)
-    framed.weight.copy_(kernels)
-    framed.bias.copy_(biases)
-    framed.expanded.load_state_dict(tail.state_dict())
-    return framed
+    bordered = BorderAwareTail(config)
+    bordered.weight.copy_(kernels)
+    bordered.bias.copy_(biases)
+    bordered.expanded.load_state_dict(tail.state_dict())
+    return bordered
 
 
 def _impulse_kernel(

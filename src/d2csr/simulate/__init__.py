@@ -1,1 +1,1 @@
-"""The zoom camera: tele and wide pictures of one scene, with the truth about both."""
+"""The zoom camera: tele and wide images of one scene, with the truth about both."""

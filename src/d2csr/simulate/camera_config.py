@@ -14,7 +14,7 @@ from d2csr.core.yaml_config import read_settings
 
 
 class CameraError(D2csrError):
-    """A camera file with faults, or a scene the camera can't take."""
+    """A camera file with errors, or a scene the camera can't take."""
 
 
 def _as_range(value: Any) -> Any:
@@ -44,8 +44,8 @@ class Part(BaseModel):
             if field.annotation == Pair:
                 try:
                     _in_order(getattr(self, name))
-                except ValueError as fault:
-                    raise ValueError(f"{name} {fault}") from fault
+                except ValueError as error:
+                    raise ValueError(f"{name} {error}") from error
         return self
 
 
@@ -153,7 +153,7 @@ class ScenePart(Part):
         distance_m: from the camera to the backdrop, on which it focuses.
         layers: planes in front of the backdrop.
         layer_distance: their distance as a share of the backdrop's.
-        layer_area: share of the picture that a plane covers.
+        layer_area: share of the image that a plane covers.
         px_per_tele_px: pixels of the photo to a tele pixel, in the centre.
         wide_fields: width of the captured wide frame, in tele frames.
         procedural_px: width and height of scenes made by `--procedural`.
@@ -185,7 +185,7 @@ class ExposurePart(Part):
 
 
 class DevelopmentPart(Part):
-    """From the sensor's numbers to a picture file.
+    """From the sensor's numbers to an image file.
 
     Attributes:
         white_balance_error: of the red and the blue gain, drawn apart, a share.
@@ -194,7 +194,7 @@ class DevelopmentPart(Part):
             once for both photographs.
         sharpening_radius_px: standard deviation of that mask.
         format: of captured frames.
-        jpeg_quality: 1..100; pictures of pairs pass through it too; 0 leaves JPEG out of pairs.
+        jpeg_quality: 1..100; images of pairs pass through it too; 0 leaves JPEG out of pairs.
         jpeg_chroma: chroma of every pixel (444), or of every second one across and down (420).
     """
 
@@ -212,7 +212,7 @@ class ExifPart(Part):
 
     Attributes:
         make: its maker.
-        model: its name, also in the pictures' file names.
+        model: its name, also in the images' file names.
         crop_factor: focal length in 35 mm terms by focal length.
         start: time of the first photograph, YYYY:MM:DD HH:MM:SS.
         seconds_between: from a scene's wide photograph to its tele photograph; scenes are a
@@ -244,7 +244,7 @@ def read_camera(path: Path) -> Camera:
     """Return the camera in a YAML file.
 
     Raises:
-        CameraError: unreadable, no YAML, or faults in it, each told with its line.
+        CameraError: unreadable, no YAML, or errors in it, each told with its line.
     """
     remedy = "Give a YAML file; docs/simulator.md shows one."
     return read_settings(path, Camera, error_type=CameraError, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Many scenes taken at once: faults told before work, a folder written whole or not at all."""
+"""Many scenes taken at once: errors told before work, a folder written whole or not at all."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -29,7 +29,7 @@ class SimulationOptions:
 
     Attributes:
         scale: tele focal length by wide focal length.
-        camera: what the pictures are taken with.
+        camera: what the images are taken with.
         seed: decides every draw, together with a scene's place among the sources.
         captures: whole frames with EXIF and their truth, instead of training pairs.
         shots: how often each scene is taken, every time with other draws.
@@ -51,7 +51,7 @@ class SimulationOptions:
 
 
 def simulate(sources: Sequence[Source], out: Path, *, job: SimulationOptions) -> int:
-    """Take every scene and write the pictures into a new folder; return how many couples.
+    """Take every scene and write the images into a new folder; return how many couples.
 
     Raises:
         D2csrError: a source can't be read or is too small, the folder isn't free; all of them
@@ -113,19 +113,19 @@ def _refuse(sources: Sequence[Source], out: Path, *, job: SimulationOptions) -> 
         problem = "exists already, and would be replaced"
         raise UsageError(out, problem, remedy="Choose a new folder, or remove this one.")
     check_writable(out, folder=True)
-    faults = [str(fault) for source in sources for fault in _source_faults(source, job)]
-    if faults:
-        problem = "\n  ".join([f"{len(faults)} can't be used, nothing was written", *faults])
+    errors = [str(error) for source in sources for error in _source_errors(source, job)]
+    if errors:
+        problem = "\n  ".join([f"{len(errors)} can't be used, nothing was written", *errors])
         remedy = "Mend or remove these photos."
         raise DataError("photos", problem.removesuffix("."), remedy=remedy)
 
 
-def _source_faults(source: Source, job: SimulationOptions) -> Iterator[D2csrError]:
+def _source_errors(source: Source, job: SimulationOptions) -> Iterator[D2csrError]:
     """Yield what a photo's header tells against it."""
     try:
         size = image_size(source.path) if isinstance(source, Photo) else source.size
-    except D2csrError as fault:
-        yield fault
+    except D2csrError as error:
+        yield error
         return
     scene = job.camera.scene
     fields = scene.wide_fields if job.captures else 1.0
@@ -142,7 +142,7 @@ def _done(task: Callable[[SceneJob], Any], orders: Sequence[SceneJob], *, jobs: 
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console(), transient=True) as bar:
-        shown = bar.add_task("Taking pictures", total=len(orders))
+        shown = bar.add_task("Taking images", total=len(orders))
         results: dict[int, Any] = {}
         for number, result in _results(task, orders, jobs=jobs):
             results[number] = result
@@ -170,8 +170,8 @@ def _results(
 
 
 @dataclass(frozen=True)
-class _Fault:
-    """A fault on its way between processes; errors with keywords can't be pickled."""
+class _Error:
+    """An error on its way between processes; errors with keywords can't be pickled."""
 
     kind: type[D2csrError]
     where: str
@@ -182,11 +182,11 @@ class _Fault:
 def _told(task: Callable[[SceneJob], Any], order: SceneJob) -> Any:
     try:
         return task(order)
-    except D2csrError as fault:
-        return _Fault(type(fault), fault.where, fault.problem, fault.remedy)
+    except D2csrError as error:
+        return _Error(type(error), error.where, error.problem, error.remedy)
 
 
 def _raised(result: Any) -> Any:
-    if isinstance(result, _Fault):
+    if isinstance(result, _Error):
         raise result.kind(result.where, result.problem, remedy=result.remedy)
     return result

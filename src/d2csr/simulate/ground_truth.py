@@ -171,8 +171,8 @@ def read_truth(path: Path) -> tuple[GroundTruth, ...]:
     remedy = f"Give the {TRUTH_NAME} that `d2csr simulate --captures` wrote."
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise DataError(path, f"can't be read ({fault})", remedy=remedy) from fault
+    except (OSError, ValueError) as error:
+        raise DataError(path, f"can't be read ({error})", remedy=remedy) from error
     if not isinstance(values, dict) or values.get("version") != VERSION:
         raise DataError(path, f"is not of version {VERSION}", remedy=remedy)
     return tuple(_truth(row) for row in values["captures"])

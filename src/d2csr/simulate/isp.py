@@ -65,17 +65,17 @@ class IspSettings:
 
 
 def develop(raw: Float32[np.ndarray, "h w c"], way: IspSettings) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture of what a sensor measured, of one channel of a mosaic or three."""
+    """Return the image of what a sensor measured, of one channel of a mosaic or three."""
     height, width = raw.shape[:2]
-    picture = np.empty((height, width, 3), np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
     halo = 8 + int(np.ceil(4 * way.settings.sharpening_radius_px))
     halo += halo % 2
     for top in range(0, height, ROWS):
         above, below = min(halo, top), min(halo, max(height - top - ROWS, 0))
         band = raw[top - above : min(top + ROWS, height) + below]
         done = _developed(band, way)
-        picture[top : top + ROWS] = done[above : len(done) - below]
-    return picture
+        image[top : top + ROWS] = done[above : len(done) - below]
+    return image
 
 
 def _developed(raw: np.ndarray, way: IspSettings) -> UInt8[np.ndarray, "h w 3"]:
@@ -119,7 +119,7 @@ def _directed_green(mosaic: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "
 
 
 def _without_false_colour(rgb: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Return the picture with medians of its colour differences, twice (Freeman, US 4,724,395).
+    """Return the image with medians of its colour differences, twice (Freeman, US 4,724,395).
 
     Detail finer than the mosaic's red and blue comes out as coloured fringes; they are narrow, and
     the brightness, which is green's, stays. Without it pairs teach a network to blur.
@@ -139,7 +139,7 @@ def _filtered(mosaic: np.ndarray, kernel: Kernel) -> np.ndarray:
 
 
 def jpeg_bytes(rgb8: UInt8[np.ndarray, "h w 3"], settings: DevelopmentPart) -> bytes:
-    """Return a picture as a JPEG file's bytes."""
+    """Return an image as a JPEG file's bytes."""
     sampling = {
         "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
         "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
@@ -152,7 +152,7 @@ def jpeg_bytes(rgb8: UInt8[np.ndarray, "h w 3"], settings: DevelopmentPart) -> b
 def through_jpeg(
     rgb8: UInt8[np.ndarray, "h w 3"], settings: DevelopmentPart
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return what a JPEG file keeps of a picture; all of it where the quality is 0."""
+    """Return what a JPEG file keeps of an image; all of it where the quality is 0."""
     if not settings.jpeg_quality:
         return rgb8
     coded = np.frombuffer(jpeg_bytes(rgb8, settings), np.uint8)

@@ -1,11 +1,11 @@
 """Captures: whole wide and tele frames as a camera saves them, and the masks of the truth.
 
-Brightness and colour of the tele picture brought to the wide one's, as a registration does it.
+Brightness and colour of the tele image brought to the wide one's, as a registration does it.
 
 Both are exposed alike, but detail that a lens blurs becomes brighter in sRGB, as light is averaged
 before its curve; by 1 to 4% in dense texture, which a network would learn as a change of tone.
 
-Training pairs: the wide picture as it is, the tele one as perfect registration would make it.
+Training pairs: the wide image as it is, the tele one as perfect registration would make it.
 """
 
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class SceneJob:
 def make_pair(order: SceneJob, folder: Path) -> Pair:
     """Write `SPLIT/NAME_HR.png` and `SPLIT/NAME_LRs.png`; return the manifest's entry."""
     both = plan_pair(
-        order.source.picture(), order.camera, scale=order.scale, fields=1.0, seed=order.seed
+        order.source.image(), order.camera, scale=order.scale, fields=1.0, seed=order.seed
     )
     settings = order.camera.development
     lr = through_jpeg(both.wide.take(both.scene), settings)
@@ -132,7 +132,7 @@ def make_capture(order: SceneJob, folder: Path) -> GroundTruth:
     """Write both frames and the masks; return the truth about them."""
     fields = min(order.camera.scene.wide_fields, order.scale)
     both = plan_pair(
-        order.source.picture(), order.camera, scale=order.scale, fields=fields, seed=order.seed
+        order.source.image(), order.camera, scale=order.scale, fields=fields, seed=order.seed
     )
     suffix = SUFFIXES[order.camera.development.format]
     truth = truth_of(both, order.name, suffix=suffix)

@@ -28,7 +28,7 @@ class Photograph:
     seed: tuple[int, ...]
 
     def take(self, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the picture."""
+        """Return the image."""
         light = expose(scene, self.shot, exposure=self.exposure)
         rng = np.random.default_rng(self.seed)
         read_out(light, self.shot.sensor, exposure=self.exposure, rng=rng)
@@ -78,7 +78,7 @@ def plan_pair(
     """Return a scene made of a photo and the two photographs of it, frames as large as fit.
 
     Args:
-        photo: sharp sRGB picture.
+        photo: sharp sRGB image.
         camera: ranges to draw from.
         scale: tele focal length by wide focal length.
         fields: width of the wide frame in tele frames.

@@ -119,7 +119,7 @@ class Shot:
         lens: the lens.
         sensor: its pixels.
         pitch_um: distance of the grid's positions on the sensor; differs from the pixel's own
-            width where a picture is wanted on another grid than its sensor's.
+            width where an image is wanted on another grid than its sensor's.
         scene_px: pixels of the scene's texture to a position of the grid.
     """
 

@@ -33,7 +33,7 @@ class Plane:
     """One textured plane, facing the camera and centred before it.
 
     Attributes:
-        texture: sRGB picture.
+        texture: sRGB image.
         cover: 255 where the plane is, 0 where one sees through; None covers all.
         distance_m: from the nominal camera.
         pitch_m: distance of the texture's pixels.
@@ -99,7 +99,7 @@ def blob(size: Size, share: float, *, rng: np.random.Generator) -> UInt8[np.ndar
 
 
 def procedural(size: Size, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a picture of texture, edges, lines and text, all of it drawn by chance."""
+    """Return an image of texture, edges, lines and text, all of it drawn by chance."""
     image = _texture(size, rng=rng)
     area = size.width * size.height
     for _ in range(10 + area // 40_000):
@@ -190,7 +190,7 @@ NODE_STEP_PX = 8  # between positions computed in full; cubic polynomials betwee
 def sample_plane(
     plane: Plane, view: View, *, x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " m"]
 ) -> Float32[np.ndarray, "m n c"] | None:
-    """Return the plane's linear RGB where x and y cross, beyond the picture its mirror image.
+    """Return the plane's linear RGB where x and y cross, beyond the image its mirror image.
 
     Of a plane that one sees past, the light times its cover, and the cover as the fourth channel;
     None where none of it is there.
@@ -264,7 +264,7 @@ class Photo:
         """Return the name of the file."""
         return self.path.name
 
-    def picture(self) -> UInt8[np.ndarray, "h w 3"]:
+    def image(self) -> UInt8[np.ndarray, "h w 3"]:
         """Return the photo; `ImageError` where it can't be read."""
         return read_rgb8(self.path)
 
@@ -281,8 +281,8 @@ class Procedural:
         """Return what it grows from."""
         return f"procedural {'-'.join(map(str, self.seed))}"
 
-    def picture(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the picture, the same for the same seed."""
+    def image(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the image, the same for the same seed."""
         return procedural(self.size, rng=np.random.default_rng(self.seed))
 
 
@@ -293,17 +293,17 @@ def photos_in(places: Sequence[Path], *, out: Path) -> tuple[Photo, ...]:
     """Return the photos that files and folders name, folders searched at any depth.
 
     Raises:
-        DataError: a place is missing, a folder holds no pictures, or is to hold the results.
+        DataError: a place is missing, a folder holds no images, or is to hold the results.
     """
     found: list[Path] = []
     for place in places:
         if out.resolve().is_relative_to(place.resolve()):
-            remedy = "Choose a folder outside; a second run would take its pictures for photos."
+            remedy = "Choose a folder outside; a second run would take its images for photos."
             raise DataError(out, "lies among the photos", remedy=remedy)
         if place.is_dir():
             inside = sorted(path for path in place.rglob("*") if is_image_name(path))
             if not inside:
-                raise DataError(place, "holds no pictures", remedy="Give a folder of photos.")
+                raise DataError(place, "holds no images", remedy="Give a folder of photos.")
             found += inside
         elif place.exists():
             found.append(place)

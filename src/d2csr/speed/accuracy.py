@@ -1,4 +1,4 @@
-"""Accuracy that a backend or a precision costs, against `reference` on the same pictures."""
+"""Accuracy that a backend or a precision costs, against `reference` on the same images."""
 
 import math
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class AccuracyCost(NamedTuple):
     Attributes:
         change_db: PSNR there less PSNR of `reference`.
         by: how that is known.
-        between_db: PSNR of the one picture against the other, all pictures together.
+        between_db: PSNR of the one image against the other, all images together.
     """
 
     change_db: float
@@ -38,11 +38,11 @@ class AccuracyCost(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Pictures:
-    """LR pictures to compare on, with their HR where they have one of the model's scale.
+class Images:
+    """LR images to compare on, with their HR where they have one of the model's scale.
 
     Attributes:
-        paths: of LR pictures.
+        paths: of LR images.
         pairs: the same as pairs.
     """
 
@@ -50,28 +50,26 @@ class Pictures:
     pairs: Manifest | None = None
 
 
-def pictures_for(card: ModelCard, data: Path | None, *, trained: bool) -> Pictures:
-    """Return what to compare a model on: pairs of its scale, else LR pictures, else the example.
+def images_for(card: ModelCard, data: Path | None, *, trained: bool) -> Images:
+    """Return what to compare a model on: pairs of its scale, else LR images, else the example.
 
     Raises:
         D2csrError: the data can't be read at all.
     """
     if data is None:
-        return Pictures((_EXAMPLE,) if _EXAMPLE.is_file() else ())
+        return Images((_EXAMPLE,) if _EXAMPLE.is_file() else ())
     pairs = _open_pairs(data, card.scale)
     test = pairs.of_split("test")
     pairs = test if test.pairs else pairs
     if trained and pairs.scale == card.scale:
-        return Pictures(tuple(pair.lr for pair in pairs), pairs)
-    return Pictures((pairs.pairs[0].lr,))  # an estimate needs no more, and these can be slow
+        return Images(tuple(pair.lr for pair in pairs), pairs)
+    return Images((pairs.pairs[0].lr,))  # an estimate needs no more, and these can be slow
 
 
-def enlarged(
-    worker: Worker, pictures: Pictures, *, folder: Path
-) -> list[Float32[np.ndarray, "_ _ 3"]]:
-    """Return what a worker makes of the pictures, unclipped."""
+def enlarged(worker: Worker, images: Images, *, folder: Path) -> list[Float32[np.ndarray, "_ _ 3"]]:
+    """Return what a worker makes of the images, unclipped."""
     found = []
-    for path in pictures.paths:
+    for path in images.paths:
         saved = folder / "sr.raw"
         answer = worker.request({"ask": "enlarge", "picture": str(path), "save": str(saved)})
         found.append(np.fromfile(saved, np.float32).reshape(answer["shape"]))
@@ -80,28 +78,28 @@ def enlarged(
 
 def cost(
     card: ModelCard,
-    pictures: Pictures,
+    images: Images,
     *,
     sr: list[Float32[np.ndarray, "_ _ 3"]],
     reference: list[Float32[np.ndarray, "_ _ 3"]],
 ) -> AccuracyCost | None:
-    """Return what SR costs against the reference's; None without pictures."""
+    """Return what SR costs against the reference's; None without images."""
     if not reference:
         return None
     squares = [np.square(np.float64(a) - b) for a, b in zip(sr, reference, strict=True)]
     between = sum(each.sum() for each in squares) / sum(each.size for each in squares)
     between_db = -10 * math.log10(max(between, 1e-20))
-    if pictures.pairs is not None:
-        means = [_mean_psnr_db(each, pictures.pairs) for each in (sr, reference)]
+    if images.pairs is not None:
+        means = [_mean_psnr_db(each, images.pairs) for each in (sr, reference)]
         return AccuracyCost(means[0] - means[1], "pairs", between_db)
-    reached_db = max((each.psnr_db for each in card.facts.figures), default=_SUPPOSED_DB)
+    reached_db = max((each.psnr_db for each in card.facts.scores), default=_SUPPOSED_DB)
     change_db = -10 * math.log10(1 + between / 10 ** (-reached_db / 10))
     return AccuracyCost(change_db, "estimate", between_db)
 
 
-def _mean_psnr_db(pictures: list[Float32[np.ndarray, "_ _ 3"]], pairs: Manifest) -> float:
+def _mean_psnr_db(images: list[Float32[np.ndarray, "_ _ 3"]], pairs: Manifest) -> float:
     scores = []
-    for sr, pair in zip(pictures, pairs, strict=True):
+    for sr, pair in zip(images, pairs, strict=True):
         _, hr = load_pair(pair, scale=pairs.scale)
         scores.append(score(sr, hr, protocol=_PROTOCOL, scale=pairs.scale)[0])
     return float(np.mean(scores))
@@ -109,10 +107,10 @@ def _mean_psnr_db(pictures: list[Float32[np.ndarray, "_ _ 3"]], pairs: Manifest)
 
 def _open_pairs(data: Path, scale: int) -> Manifest:
     """Return pairs of this scale, or else of any other."""
-    faults: list[D2csrError] = []
+    errors: list[D2csrError] = []
     for each in (scale, *(other for other in SCALES if other != scale)):
         try:
             return open_pairs(data, scale=each)
-        except D2csrError as fault:
-            faults.append(fault)
-    raise faults[0]
+        except D2csrError as error:
+            errors.append(error)
+    raise errors[0]

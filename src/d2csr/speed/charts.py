@@ -1,6 +1,6 @@
 """Speed as tables for the screen: ceilings, then a table a model.
 
-Speed as a picture: how many times as fast as reference, and the share of the ceiling.
+Speed as an image: how many times as fast as reference, and the share of the ceiling.
 """
 
 from importlib.util import find_spec
@@ -35,13 +35,13 @@ def print_speed(results: SpeedResults, *, output: Console | None = None) -> None
 
 
 def name_of(row: BackendResult) -> str:
-    """Return what tables and pictures call a row."""
+    """Return what tables and images call a row."""
     name = f"{row.backend} {row.precision}"
     return f"{name}, expanded" if row.twin else name
 
 
 def operation_of(row: CeilingResult) -> str:
-    """Return what tables and pictures call a ceiling's operation."""
+    """Return what tables and images call a ceiling's operation."""
     if row.operation == "matmul":
         return f"matrices {row.side}x{row.side}"
     return f"3x3 convolution {row.channels}->{row.channels}, {row.side}x{row.side}"
@@ -52,7 +52,7 @@ times: how often as fast, with the middle 95% of resampled medians. expanded: ov
 with expanded tails as the literature runs it. ceiling: share of the best convolution of the
 model's width and precision. memory: peak above the loaded, idle process, and its ratio to
 reference's (the expanded one's, where there are both). PSNR: change against reference; ~ is
-estimated from the difference of the pictures."""
+estimated from the difference of the images."""
 
 
 def _ceilings(rows: list[CeilingResult]) -> Table:
@@ -145,7 +145,7 @@ def refuse_without_matplotlib(path: Path) -> None:
 
 
 def draw_speed(results: SpeedResults, path: Path) -> None:
-    """Draw a bar a model and backend, with its interval, and write the picture as PNG."""
+    """Draw a bar a model and backend, with its interval, and write the image as PNG."""
     from matplotlib import pyplot  # optional, and slow to load
 
     rows = [(model.name, row) for model in results.models for row in model.backends]

@@ -19,7 +19,7 @@ class Convolution(NamedTuple):
         outputs: channels out.
         taps: kernel height times width.
         number: how many of them there are.
-        per_lr_px: output pixels per LR pixel; 0: one for the whole picture.
+        per_lr_px: output pixels per LR pixel; 0: one for the whole image.
         bias: has one.
         trained: has weights that are learned; else they are fixed and no parameters.
     """
@@ -71,7 +71,7 @@ def gflop_per_lr_mp(convolutions: tuple[Convolution, ...]) -> float:
 def network_cost(config: ModelConfig, *, collapsed: bool) -> NetworkCost:
     """Return the work of a configuration, its tails expanded or collapsed.
 
-    A frame of other kernels (`tail_border: each`) is left out: it is no part of a large picture.
+    A frame of other kernels (`tail_border: each`) is left out: it is no part of a large image.
     """
     return NetworkCost(
         trunk=tuple(_trunk(config)),

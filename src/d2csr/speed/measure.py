@@ -20,7 +20,7 @@ from d2csr import __version__
 from d2csr.core.config import ModelConfig
 from d2csr.engine.backends.base import PRECISIONS, Precision
 from d2csr.speed import peak_flops
-from d2csr.speed.accuracy import AccuracyCost, Pictures, cost, enlarged, pictures_for
+from d2csr.speed.accuracy import AccuracyCost, Images, cost, enlarged, images_for
 from d2csr.speed.candidates import REFERENCE, BenchmarkCase, Candidate, cases, chosen_backends
 from d2csr.speed.flops import network_cost
 from d2csr.speed.speed_results import (
@@ -68,14 +68,14 @@ class BenchmarkOptions:
     """What to measure, and how.
 
     Attributes:
-        height: of the LR picture, in pixels.
+        height: of the LR image, in pixels.
         width: of it.
         rounds: runs of every backend; all take turns.
         reference_rounds: in how many of these rounds `reference` runs, spread evenly; None: in all.
         threads: how many cores the measured processes may use.
         backends: which to compare with `reference`; none: all that are installed.
         precisions: which of theirs to measure.
-        data: pairs, or LR pictures, to tell the cost in accuracy on.
+        data: pairs, or LR images, to tell the cost in accuracy on.
         told: called with a line when something begins.
     """
 
@@ -116,7 +116,7 @@ def measure(
         (
             subject,
             cases(subject, backends, wanted=wish.precisions),
-            pictures_for(subject.bundle.card, wish.data, trained=subject.trained),
+            images_for(subject.bundle.card, wish.data, trained=subject.trained),
         )
         for subject in subjects
     ]
@@ -124,8 +124,8 @@ def measure(
     if ceilings is None:
         ceilings = measure_ceilings(channels, wish)
     models = [
-        _model(subject, found, wish=wish, pictures=pictures, ceilings=ceilings)
-        for subject, found, pictures in planned
+        _model(subject, found, wish=wish, images=images, ceilings=ceilings)
+        for subject, found, images in planned
     ]
     return SpeedResults(
         version=__version__,
@@ -203,11 +203,11 @@ def _model(
     found: list[BenchmarkCase],
     *,
     wish: BenchmarkOptions,
-    pictures: Pictures,
+    images: Images,
     ceilings: list[CeilingResult],
 ) -> ModelResult:
     """Return one model's measurements."""
-    measured = _measured(subject, found, wish=wish, pictures=pictures)
+    measured = _measured(subject, found, wish=wish, images=images)
     card, config = subject.bundle.card, subject.bundle.card.config
     own, collapsed = (
         network_cost(config, collapsed=form) for form in (config.tail == "collapsed", True)
@@ -231,7 +231,7 @@ def _model(
 
 
 def _measured(
-    subject: Candidate, found: list[BenchmarkCase], *, wish: BenchmarkOptions, pictures: Pictures
+    subject: Candidate, found: list[BenchmarkCase], *, wish: BenchmarkOptions, images: Images
 ) -> list[_Measured]:
     """Return the runs of all cases, in turns, every one in its own process."""
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
@@ -257,7 +257,7 @@ def _measured(
         )
         held = [worker.ask({"ask": "memory"})["bytes"] for worker in workers]
         wish.on_progress(f"{subject.name}: accuracy")
-        costs = _costs(subject, found, workers=workers, pictures=pictures, folder=Path(folder))
+        costs = _costs(subject, found, workers=workers, images=images, folder=Path(folder))
     return [_Measured(*row) for row in zip(found, seconds, held, costs, strict=True)]
 
 
@@ -266,19 +266,19 @@ def _costs(
     found: list[BenchmarkCase],
     *,
     workers: list[Worker],
-    pictures: Pictures,
+    images: Images,
     folder: Path,
 ) -> list[AccuracyCost | None]:
     """Return what each case costs against the model's own `reference`."""
     own = [case.backend == REFERENCE and not case.twin for case in found]
     if not any(own):
         return [None] * len(found)
-    reference = enlarged(workers[own.index(True)], pictures, folder=folder)
+    reference = enlarged(workers[own.index(True)], images, folder=folder)
     card = subject.bundle.card
     return [
         None
         if case.backend == REFERENCE
-        else cost(card, pictures, sr=enlarged(worker, pictures, folder=folder), reference=reference)
+        else cost(card, images, sr=enlarged(worker, images, folder=folder), reference=reference)
         for case, worker in zip(found, workers, strict=True)
     ]
 

@@ -16,7 +16,7 @@ Operation = Literal["matmul", "convolution"]
 Chain = Callable[[], object]
 
 MATRIX_SIDE = 2048
-PICTURE_SIDE = 512
+IMAGE_SIDE = 512
 STANDARD_CHANNELS = 64
 _CHAIN_FLOP = 12e9  # of one call at least, so that copies in and out count for little
 _LEAST_RUNS, _LEAST_S = 5, 0.3
@@ -45,9 +45,9 @@ class KernelShape:
     """One operation, repeated as a chain: every output is the next input.
 
     Attributes:
-        operation: a product of square matrices, or 3x3 convolutions of a square picture.
-        side: of the matrices, or of the picture in pixels.
-        channels: of the picture; 0 for matrices.
+        operation: a product of square matrices, or 3x3 convolutions of a square image.
+        side: of the matrices, or of the image in pixels.
+        channels: of the image; 0 for matrices.
     """
 
     operation: Operation
@@ -99,8 +99,8 @@ def libraries() -> list[str]:
 def shapes(channels: set[int]) -> list[KernelShape]:
     """Return what to measure: the matrix product, and convolutions of all those widths."""
     widths = sorted({STANDARD_CHANNELS, *channels}, reverse=True)
-    pictures = [KernelShape("convolution", PICTURE_SIDE, width) for width in widths]
-    return [KernelShape("matmul", MATRIX_SIDE), *pictures]
+    images = [KernelShape("convolution", IMAGE_SIDE, width) for width in widths]
+    return [KernelShape("matmul", MATRIX_SIDE), *images]
 
 
 def measure(

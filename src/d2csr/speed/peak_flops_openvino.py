@@ -18,13 +18,13 @@ def make(shape: KernelShape, precision: Precision) -> Chain | None:
     if precision.upper() not in able:
         return None
     start = shape.start()
-    picture = opset13.parameter(list(start.shape), openvino.Type.f32)
-    node: Node = picture
+    image = opset13.parameter(list(start.shape), openvino.Type.f32)
+    node: Node = image
     for _ in range(shape.links):
         node = _link(node, shape, quantised=precision == "int8")
     hint = _HINTS[precision] if "BF16" in able else openvino.Type.f32
     properties = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    model = Model([node], [picture], "chain")  # pyright: ignore[reportGeneralTypeIssues] - its stub
+    model = Model([node], [image], "chain")  # pyright: ignore[reportGeneralTypeIssues] - its stub
     compiled = core.compile_model(model, "CPU", properties)
     request, tensor = compiled.create_infer_request(), openvino.Tensor(start, shared_memory=True)
     return lambda: request.infer([tensor], share_inputs=True, share_outputs=True)

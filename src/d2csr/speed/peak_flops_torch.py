@@ -1,4 +1,4 @@
-"""Chains of products and convolutions on PyTorch, eager, pictures channels last."""
+"""Chains of products and convolutions on PyTorch, eager, images channels last."""
 
 from collections.abc import Callable
 from importlib import import_module

@@ -25,8 +25,8 @@ class CeilingResult(_Schema):
 
     Attributes:
         operation: `matmul` or `convolution` (3x3).
-        side: of the matrices, or of the picture in pixels.
-        channels: of the picture; 0 for matrices.
+        side: of the matrices, or of the image in pixels.
+        channels: of the image; 0 for matrices.
         precision: what it is computed in.
         library: by which; a name of `d2csr.speed.peak_flops.LIBRARIES`.
         gflops_per_s: median over the calls.
@@ -64,7 +64,7 @@ class BackendResult(_Schema):
         peak_memory_ratio: of that to `reference`'s (the twin's, where there is one).
         psnr_change_db: what this backend and precision cost against `reference`.
         psnr_change_by: `pairs`: PSNR of both on real pairs, protocol `y`; `estimate`: from the
-            difference of the two pictures beside the error that the model has anyway.
+            difference of the two images beside the error that the model has anyway.
         psnr_between_db: of SR here against SR of `reference`.
     """
 
@@ -153,10 +153,10 @@ def read_speed(path: Path) -> SpeedResults:
     """
     try:
         return SpeedResults.model_validate_json(path.read_bytes())
-    except OSError as fault:
-        raise DataError(path, f"can't be read: {fault.strerror}", remedy=_REMEDY) from fault
-    except ValidationError as fault:
-        raise DataError(path, f"doesn't follow the schema: {fault}", remedy=_REMEDY) from fault
+    except OSError as error:
+        raise DataError(path, f"can't be read: {error.strerror}", remedy=_REMEDY) from error
+    except ValidationError as error:
+        raise DataError(path, f"doesn't follow the schema: {error}", remedy=_REMEDY) from error
 
 
 _REMEDY = "Measure again with `d2csr benchmark --json`."

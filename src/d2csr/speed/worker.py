@@ -43,7 +43,7 @@ class Worker:
         """Return the answer to a request.
 
         Raises:
-            UsageError: a fault that the user can mend.
+            UsageError: an error that the user can mend.
             RuntimeError: any other; its traceback is on standard error.
         """
         wires = self._process.stdin, self._process.stdout
@@ -100,8 +100,8 @@ def serve(prepare: Callable[[Values], Handler]) -> None:
                 answer, values = prepare(request), {}
             else:
                 values = answer(request)
-        except D2csrError as fault:
-            values = {"fault": [fault.where, fault.problem, fault.remedy]}
+        except D2csrError as error:
+            values = {"fault": [error.where, error.problem, error.remedy]}
         print(json.dumps(values), file=answers, flush=True)
 
 

@@ -20,7 +20,7 @@ def prepare(job: Values) -> Handler:
 
 
 def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
-    """Return the answers of a model: seconds of a run, memory, and SR of a picture."""
+    """Return the answers of a model: seconds of a run, memory, and SR of an image."""
     engine = open_engine(
         read_bundle(Path(bundle)), backend=backend, device="cpu", precision=precision
     )
@@ -30,7 +30,7 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
     def run(*, height: int, width: int) -> Values:
         lr01 = np.random.default_rng(0).random((height, width, 3), np.float32)
         begun = time.perf_counter()
-        for _band in engine.iter_strips(lr01):
+        for _strip in engine.iter_strips(lr01):
             pass  # what a writer would take from here
         return {"seconds": time.perf_counter() - begun}
 
@@ -38,14 +38,14 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
         peak = peak_bytes()
         return {"bytes": None if peak is None or idle is None else peak - idle}
 
-    def enlarge(*, picture: str, save: str) -> Values:
-        """Write SR as raw float32, band by band, and return its shape."""
-        lr01 = read_rgb8(Path(picture)).astype(np.float32) / np.float32(255)
+    def enlarge(*, image: str, save: str) -> Values:
+        """Write SR as raw float32, strip by strip, and return its shape."""
+        lr01 = read_rgb8(Path(image)).astype(np.float32) / np.float32(255)
         height = 0
         with Path(save).open("wb") as file:
-            for band in engine.iter_strips(lr01):
-                file.write(np.ascontiguousarray(band.output.sr).data)
-                height += band.output.sr.shape[0]
+            for strip in engine.iter_strips(lr01):
+                file.write(np.ascontiguousarray(strip.output.sr).data)
+                height += strip.output.sr.shape[0]
         scale = engine.bundle.card.scale
         return {"shape": [height, scale * lr01.shape[1], 3]}
 

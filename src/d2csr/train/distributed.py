@@ -122,7 +122,7 @@ def graceful_shutdown(*, tell: Callable[[], None] = lambda: None) -> Iterator[li
             signal.signal(number, handler)
 
 
-_PATIENCE_S = 10  # for processes that a fault in another leaves waiting at a message
+_PATIENCE_S = 10  # for processes that an error in another leaves waiting at a message
 
 
 class ProcessTask(NamedTuple):
@@ -170,7 +170,7 @@ def _run_here(order: ProcessTask, devices: int) -> None:
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": str(devices),
     }
-    faults: SimpleQueue[tuple[type[D2csrError], str, str, str]] = get_context("spawn").SimpleQueue()
+    errors: SimpleQueue[tuple[type[D2csrError], str, str, str]] = get_context("spawn").SimpleQueue()
     started: list[ProcessContext] = []
 
     def tell() -> None:
@@ -180,7 +180,7 @@ def _run_here(order: ProcessTask, devices: int) -> None:
 
     with graceful_shutdown(tell=tell) as asked:
         context: ProcessContext = spawn(  # pyright: ignore[reportAssignmentType] - joined: None
-            _spawned, args=(order, place, faults), nprocs=devices, join=False
+            _spawned, args=(order, place, errors), nprocs=devices, join=False
         )
         started.append(context)
         if asked:  # while they were being started
@@ -189,8 +189,8 @@ def _run_here(order: ProcessTask, devices: int) -> None:
             while not context.join(grace_period=_PATIENCE_S):
                 pass
         except ProcessException:
-            if not faults.empty():
-                kind, where, problem, remedy = faults.get()
+            if not errors.empty():
+                kind, where, problem, remedy = errors.get()
                 raise kind(where, problem, remedy=remedy) from None
             if not asked:
                 raise
@@ -209,7 +209,7 @@ def _end_by(number: int) -> None:
 
 def _spawned(rank: int, *told: Any) -> None:
     """Join the run as process `rank` of this machine, told as torchrun tells its processes."""
-    order, place, faults = told
+    order, place, errors = told
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an end that the first process can see
     os.environ.update(place, RANK=str(rank), LOCAL_RANK=str(rank))
     if not torch.cuda.is_available():
@@ -218,8 +218,8 @@ def _spawned(rank: int, *told: Any) -> None:
     def work(*arguments: Any) -> None:
         try:
             order.work(*arguments)
-        except D2csrError as fault:  # told before the others notice that this process is gone
-            faults.put((type(fault), fault.where, fault.problem, fault.remedy))
+        except D2csrError as error:  # told before the others notice that this process is gone
+            errors.put((type(error), error.where, error.problem, error.remedy))
             raise
 
     _run_in_group(ProcessTask(work, order.arguments))

@@ -120,9 +120,9 @@ def _figures(run: Trainer, terms: Sequence[LossTerm], *, loss: torch.Tensor) -> 
 
 def compile_network(network: D2CSR, *, device: torch.device, console: Console) -> None:
     """Have both networks compiled at their first step; without a compiler, say so and leave it."""
-    if fault := _fault(device):
+    if error := _error(device):
         console.print(
-            f"compile: true can't be had here ({fault}); training goes on uncompiled. It needs a "
+            f"compile: true can't be had here ({error}); training goes on uncompiled. It needs a "
             "C++ compiler; on Debian install g++.",
             soft_wrap=True,
             markup=False,
@@ -132,11 +132,11 @@ def compile_network(network: D2CSR, *, device: torch.device, console: Console) -
     network.convergence.compile()
 
 
-def _fault(device: torch.device) -> str | None:
+def _error(device: torch.device) -> str | None:
     """Return what keeps the smallest program from being compiled; seconds once, then cached."""
     double = torch.compile(lambda value: value * 2)
     try:
         double(torch.ones(8, device=device))
-    except RuntimeError as fault:  # of any step: tracing, code, compiler, loading
-        return str(fault).splitlines()[0]
+    except RuntimeError as error:  # of any step: tracing, code, compiler, loading
+        return str(error).splitlines()[0]
     return None

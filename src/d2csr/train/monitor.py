@@ -1,6 +1,6 @@
 """What a run tells while it trains: log lines, TensorBoard, a progress bar, validations.
 
-Validation while training: the averaged network on whole pictures, protocol `y`.
+Validation while training: the averaged network on whole images, protocol `y`.
 """
 
 import json
@@ -38,22 +38,22 @@ class Validator:
         self.network = D2CSR(config).to(device).eval()
 
     def psnr_db(self, average: EMA) -> tuple[float, list[float]]:
-        """Return the mean PSNR of the fused pictures, and of each leaf's predictions."""
+        """Return the mean PSNR of the fused images, and of each leaf's predictions."""
         self.network.load_state_dict(average.tensors)
         rows = [self._scores(lr, hr) for lr, hr in self.pairs]
         sr, *leaves = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
         return sr, leaves
 
     def output(self, lr: np.ndarray) -> D2CSROutput:
-        """Return what the network says of one 8-bit RGB picture."""
+        """Return what the network says of one 8-bit RGB image."""
         image = torch.tensor(lr, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
         with torch.inference_mode():
             return self.network(image.contiguous(memory_format=torch.channels_last))
 
     def _scores(self, lr: np.ndarray, hr: np.ndarray) -> list[float]:
         output = self.output(lr)
-        pictures = [output.sr[0], *output.predictions[0]]
-        arrays = [picture.permute(1, 2, 0).float().cpu().numpy() for picture in pictures]
+        images = [output.sr[0], *output.predictions[0]]
+        arrays = [image.permute(1, 2, 0).float().cpu().numpy() for image in images]
         return [score(sr, hr, protocol=PROTOCOL, scale=self.scale).psnr_db for sr in arrays]
 
 
@@ -86,7 +86,7 @@ class TrainingMonitor:
         self._progress.start()
         return self
 
-    def __exit__(self, *fault: object) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close bar, log and TensorBoard."""
         self._progress.stop()
         self._log.close()
@@ -100,7 +100,7 @@ class TrainingMonitor:
             self._note_speed(row)
         if self.validator is not None and self._due(pace.validate_every):
             self._validate(self.validator)
-        if self.validator is not None and pace.pictures and self._due(pace.pictures):
+        if self.validator is not None and pace.images and self._due(pace.images):
             self._show(self.validator)
 
     def _due(self, every: int) -> bool:
@@ -135,11 +135,11 @@ class TrainingMonitor:
         self._since = (time.monotonic(), self.run.step)
 
     def _show(self, validator: Validator) -> None:
-        """Put SR, predictions and weights of the first validation picture into TensorBoard."""
+        """Put SR, predictions and weights of the first validation image into TensorBoard."""
         output = validator.output(validator.pairs[0][0])
-        for name, pictures in (("sr", output.sr), ("prediction", output.predictions[0])):
-            for index, picture in enumerate(pictures):
-                clipped = picture.clamp(0, 1).cpu()
+        for name, images in (("sr", output.sr), ("prediction", output.predictions[0])):
+            for index, image in enumerate(images):
+                clipped = image.clamp(0, 1).cpu()
                 self._board.add_image(f"{name}/{index}", clipped, self.run.step)
         for index, weights in enumerate(output.weights[0]):
             self._board.add_image(f"weight/{index}", weights.unsqueeze(0).cpu(), self.run.step)

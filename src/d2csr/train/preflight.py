@@ -54,10 +54,10 @@ def save_recipe(recipe: Recipe, folder: Path) -> None:
     text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
     try:
         write_atomically(folder / RECIPE, text.encode())
-    except OSError as fault:
+    except OSError as error:
         raise UsageError(
-            folder, f"can't be written ({fault})", remedy="Name another --out."
-        ) from fault
+            folder, f"can't be written ({error})", remedy="Name another --out."
+        ) from error
 
 
 def load_valid_pairs(
@@ -66,7 +66,7 @@ def load_valid_pairs(
     """Return the pairs at a place, of a split where the place has splits, all of them sound.
 
     Raises:
-        DataError: nothing there, several splits but not this one, or faults; all are named.
+        DataError: nothing there, several splits but not this one, or errors; all are named.
     """
     path = expand_path(place)
     manifest = open_pairs(path, scale=scale)
@@ -79,14 +79,14 @@ def load_valid_pairs(
         raise DataError(path, problem, remedy="Name a folder or manifest that holds one split.")
     if split in splits:
         manifest = replace(manifest, pairs=tuple(p for p in manifest.pairs if p.split == split))
-    if faults := _faults(manifest, patch_px=patch_px, mask_limit=mask_limit):
-        problem = "\n  ".join([f"{len(faults)} faults", *map(str, faults)])
+    if errors := _errors(manifest, patch_px=patch_px, mask_limit=mask_limit):
+        problem = "\n  ".join([f"{len(errors)} errors", *map(str, errors)])
         raise DataError(path, problem, remedy="Mend these files; `d2csr data check` tells again.")
     return manifest
 
 
-def _faults(manifest: Manifest, *, patch_px: int | None, mask_limit: float) -> list[D2csrError]:
-    """Return every fault of the pairs; pixels that the cache holds were read before."""
+def _errors(manifest: Manifest, *, patch_px: int | None, mask_limit: float) -> list[D2csrError]:
+    """Return every error of the pairs; pixels that the cache holds were read before."""
     decode = not is_cached(manifest, cache_folder())
     return check_pairs(manifest, patch_px=patch_px, mask_limit=mask_limit, decode=decode)
 

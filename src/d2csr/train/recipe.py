@@ -49,8 +49,8 @@ class ModelPart(ConfigBase):
     def _fits(self) -> "ModelPart":
         try:
             self.config()
-        except D2csrError as fault:
-            raise ValueError(f"{fault.problem}. {fault.remedy}") from fault
+        except D2csrError as error:
+            raise ValueError(f"{error.problem}. {error.remedy}") from error
         return self
 
     def config(self) -> ModelConfig:
@@ -109,7 +109,7 @@ class LossConfig(ConfigBase):
     """What is minimised.
 
     Attributes:
-        reconstruction: distance of pictures to HR.
+        reconstruction: distance of images to HR.
         triplet: the term of Eq. 5.
         alpha: its weight over the steps; 0 leaves it out.
         branch_weight: weight of the predictions' own loss in the joint stage.
@@ -126,7 +126,7 @@ class StageConfig(ConfigBase):
 
     Attributes:
         kind: `divergence`; `convergence` with the divergence network frozen; `joint`, both on the
-            fused picture; `together`, both on every batch, the fusion's loss kept from the
+            fused image; `together`, both on every batch, the fusion's loss kept from the
             divergence network (the authors' code).
         steps: batches of the stage.
         learning_rate: at the stage's start, after the warm-up.
@@ -176,14 +176,14 @@ class IntervalsConfig(ConfigBase):
         log: a line in the log.
         validate_every: a validation; the last step always has one.
         save: a checkpoint; stage ends always have one.
-        pictures: pictures in TensorBoard; 0 for none.
+        images: images in TensorBoard; 0 for none.
         keep: checkpoints kept, the newest.
     """
 
     log: Count = 50
     validate_every: Count = 1000
     save: Count = 500
-    pictures: int = Field(default=0, ge=0)
+    images: int = Field(default=0, ge=0)
     keep: Count = 2
 
 
@@ -225,13 +225,13 @@ class Recipe(ConfigBase):
             raise ValueError("stages: at least one is needed")
         try:
             self.finished_config()
-        except D2csrError as fault:
-            raise ValueError(f"test_{fault.problem}") from fault
+        except D2csrError as error:
+            raise ValueError(f"test_{error.problem}") from error
         for make in (self.loss.triplet.settings, self.loss.alpha.schedule):
             try:
                 make()
-            except D2csrError as fault:
-                raise ValueError(f"{fault.where}: {fault.problem}. {fault.remedy}") from fault
+            except D2csrError as error:
+                raise ValueError(f"{error.where}: {error.problem}. {error.remedy}") from error
         return self
 
     def finished_config(self) -> ModelConfig:
@@ -253,7 +253,7 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a YAML file.
 
     Raises:
-        RecipeError: unreadable, no YAML, or faults in it; all of them, each with its line and, for
+        RecipeError: unreadable, no YAML, or errors in it; all of them, each with its line and, for
             an unknown key, the nearest known one.
     """
     remedy = "Give a YAML file; experiments/ has examples."

@@ -67,7 +67,7 @@ def branch_terms(
 def fusion_terms(
     network: D2CSR, predictions: Float[Tensor, "b p 3 sh sw"], *, lesson: LossInputs
 ) -> list[LossTerm]:
-    """Return the fused picture's distance to HR."""
+    """Return the fused image's distance to HR."""
     sr = fuse(predictions, network.convergence(predictions))
     return [LossTerm("sr", 1.0, sr_loss(sr, lesson.hr, name=lesson.loss.reconstruction))]
 

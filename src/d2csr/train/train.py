@@ -35,18 +35,18 @@ from d2csr.train.recipe import Recipe, read_recipe
 from d2csr.train.trainer import Trainer, machine
 
 RESULTS = "results.json"
-_COMPARED = 2  # pictures that bundle and network are compared on
+_COMPARED = 2  # images that bundle and network are compared on
 
 
 def finish(run: Trainer, pairs: Manifest, *, validation: Manifest | None) -> None:
     """Export the run's bundle and, where there are validation pairs, print and keep its scores."""
-    pictures = (validation or pairs).pairs[:_COMPARED]
+    images = (validation or pairs).pairs[:_COMPARED]
     folder = run.folder / BUNDLE
     export_bundle(
         best_network(run),
         folder,
         card=card_facts(run),
-        verify_on=[load_pair(pair, scale=pairs.scale)[0] for pair in pictures],
+        verify_on=[load_pair(pair, scale=pairs.scale)[0] for pair in images],
     )
     if validation is None or run.recipe.data.validate_on is None:
         return
@@ -118,7 +118,7 @@ def train(
         validate_on: validation pairs, in place of the recipe's.
 
     Raises:
-        D2csrError: a fault in recipe, pairs or folder, told before training starts.
+        D2csrError: an error in recipe, pairs or folder, told before training starts.
     """
     recipe = _placed(read_recipe(recipe_path), data=data, validate_on=validate_on)
     check_devices(recipe, devices)

@@ -1,1 +1,1 @@
-"""Upscale: picture files in, enlarged picture files out."""
+"""Upscale: image files in, enlarged image files out."""

@@ -25,12 +25,12 @@ _SUM_BYTES = 12  # a pixel of SR: three floats
 @final
 @dataclass(frozen=True)
 class DryRunItem:
-    """What would become of one picture.
+    """What would become of one image.
 
     Attributes:
         job: where it comes from, where its SR would go.
         files: what would be written, SR first; none where it was done before.
-        lr_size: of the picture.
+        lr_size: of the image.
         sr_size: of SR.
         memory_bytes: at most, roughly, beyond the loaded model.
         plan: how the engine would go about it.
@@ -79,7 +79,7 @@ def run_dry(
     Raises:
         UsageError: as there.
     """
-    jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=bundle.card.config.leaves)
+    jobs, errors = plan_jobs(inputs, out, wanted=wanted, leaves=bundle.card.config.leaves)
     engine = compute.open(bundle)
     settings = run_fingerprint(bundle, wanted, compute=compute)
     done = Journal(out) if manner.resume and not is_one_file(out) else None
@@ -92,22 +92,22 @@ def run_dry(
             ):
                 forecast = replace(forecast, files=())
         except IMAGE_ERRORS as error:
-            faults.append(to_image_error(job.source, error))
+            errors.append(to_image_error(job.source, error))
             continue
         found.append(forecast)
         if manner.records:
             print_record(forecast.record())
         else:
             print_line(forecast.as_text())
-    for fault in faults:
-        print_stderr(f"error: {fault}")
-    if not faults:
+    for error in errors:
+        print_stderr(f"error: {error}")
+    if not errors:
         return 0
     return 1 if found else 2
 
 
 def _forecast(job: Job, engine: Engine, *, wanted: OutputOptions, limit_mp: float) -> DryRunItem:
-    """Return what would become of one picture that is to do, from its header.
+    """Return what would become of one image that is to do, from its header.
 
     Raises:
         D2csrError: it can't be read, or its result not be written.

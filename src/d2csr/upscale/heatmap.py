@@ -1,4 +1,4 @@
-"""Heatmaps: maps of one number per pixel as pictures, evenly stepped to the eye."""
+"""Heatmaps: maps of one number per pixel as images, evenly stepped to the eye."""
 
 import numpy as np
 from jaxtyping import Float32, UInt8

@@ -1,8 +1,8 @@
-"""The enlargement of one picture: what is made of it, row by row, for each of its files.
+"""The enlargement of one image: what is made of it, row by row, for each of its files.
 
 Pixels between file and engine: depth, gray, and colour under alpha.
 
-Geometric self-ensemble: the mean of what a model says of a picture's eight flips and turns.
+Geometric self-ensemble: the mean of what a model says of an image's eight flips and turns.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,12 +33,12 @@ class StoredPixels:
 
     Attributes:
         dtype: uint8 or uint16.
-        bands: of colour: 1 or 3.
-        colourless: no pixel has a colour, though there may be three bands; nor will any of SR.
+        strips: of colour: 1 or 3.
+        colourless: no pixel has a colour, though there may be three strips; nor will any of SR.
     """
 
     dtype: np.dtype[Any]
-    bands: int
+    strips: int
     colourless: bool
 
     @property
@@ -53,10 +53,12 @@ class StoredPixels:
 
 
 def kind_of(pixels: Shaped[np.ndarray, "h w c"]) -> StoredPixels:
-    """Return the kind of a picture's pixels, alpha aside."""
-    bands = pixels.shape[2]
-    colourless = all(np.array_equal(pixels[..., 0], pixels[..., band]) for band in range(1, bands))
-    return StoredPixels(pixels.dtype, bands, colourless)
+    """Return the kind of an image's pixels, alpha aside."""
+    strips = pixels.shape[2]
+    colourless = all(
+        np.array_equal(pixels[..., 0], pixels[..., strip]) for strip in range(1, strips)
+    )
+    return StoredPixels(pixels.dtype, strips, colourless)
 
 
 def to_engine_rgb(
@@ -72,7 +74,7 @@ def to_engine_rgb(
 
 
 def gray_to_engine_rgb(gray: Shaped[np.ndarray, "h w"]) -> Rgb01:
-    """Return one band as the engine takes it."""
+    """Return one strip as the engine takes it."""
     values = gray.astype(np.float32) / np.float32(np.iinfo(gray.dtype).max)
     return np.repeat(values[..., None], 3, axis=2)
 
@@ -87,24 +89,24 @@ def to_file_rows(
 
     Args:
         sr01: colour.
-        kind: of the picture's pixels.
+        kind: of the image's pixels.
         alpha: of these rows, as stored.
     """
     if kind.colourless:
         sr01 = sr01.mean(axis=2, keepdims=True, dtype=np.float32)
     rows = kind.stored(sr01)
-    if kind.colourless and kind.bands > 1:
-        rows = np.repeat(rows, kind.bands, axis=2)
+    if kind.colourless and kind.strips > 1:
+        rows = np.repeat(rows, kind.strips, axis=2)
     return rows if alpha is None else np.concatenate([rows, alpha[..., None]], axis=2)
 
 
 def self_ensemble(
     engine: Engine, lr01: Float32[np.ndarray, "h w 3"], *, warned: Callable[[str], object]
 ) -> Float32[np.ndarray, "sh sw 3"]:
-    """Return the mean of eight SR pictures, each turned back; nothing is clipped or rounded before.
+    """Return the mean of eight SR images, each turned back; nothing is clipped or rounded before.
 
-    The picture is kept whole, 12 bytes an SR pixel, because turned bands cross each other; each
-    turn's own bands are added as they come, so that one sum is all there is. `warned` is told what
+    The image is kept whole, 12 bytes an SR pixel, because turned strips cross each other; each
+    turn's own strips are added as they come, so that one sum is all there is. `warned` is told what
     the engine warns of.
     """
     scale = engine.bundle.card.scale
@@ -122,7 +124,7 @@ def self_ensemble(
     return total
 
 
-# Shown as yellow, as `OutputOptions` says: fixed, so that maps of different pictures compare.
+# Shown as yellow, as `OutputOptions` says: fixed, so that maps of different images compare.
 _DISAGREEMENT_TOP = 4.0  # grey levels
 _WEIGHT_TOP = 2.0  # equal shares
 
@@ -131,7 +133,7 @@ SrRows = Float32[np.ndarray, "rows sw 3"]
 
 
 class RowBlock(NamedTuple):
-    """Rows for one of a picture's files."""
+    """Rows for one of an image's files."""
 
     file: Path
     rows: StoredRows
@@ -140,26 +142,26 @@ class RowBlock(NamedTuple):
 @final
 @dataclass(frozen=True)
 class ImageUpscaler:
-    """One picture, the engine, and what is wanted.
+    """One image, the engine, and what is wanted.
 
     Attributes:
         job: where it comes from and goes to.
         engine: the model.
         wanted: what is made.
-        picture: its pixels, and what else its file holds.
+        image: its pixels, and what else its file holds.
         warned: sentences on what a file can't carry and how it was computed, as they came up.
     """
 
     job: Job
     engine: Engine
     wanted: OutputOptions
-    picture: DecodedImage
+    image: DecodedImage
     warned: list[str] = field(default_factory=list)
 
     @property
     def lr_size(self) -> Size:
-        """Return the size of the picture."""
-        return Size(self.picture.pixels.shape[1], self.picture.pixels.shape[0])
+        """Return the size of the image."""
+        return Size(self.image.pixels.shape[1], self.image.pixels.shape[0])
 
     @property
     def out_size(self) -> Size:
@@ -178,7 +180,7 @@ class ImageUpscaler:
     def pieces(self) -> Iterator[RowBlock]:
         """Yield the rows of every file, each file's from top to bottom."""
         alpha = self._out_alpha()
-        lr01 = to_engine_rgb(self.picture.pixels, self.picture.alpha)
+        lr01 = to_engine_rgb(self.image.pixels, self.image.alpha)
         if self.wanted.bicubic:
             yield from self._bicubic(lr01, alpha=alpha)
         beside: list[RowBlock] = []
@@ -191,7 +193,7 @@ class ImageUpscaler:
 
     def _bicubic(self, lr01: Rgb01, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
         """Yield the bicubic enlargement; of 8-bit RGB the field's own, rounded as that is."""
-        file, size, pixels = self.job.bicubic(), self.out_size, self.picture.pixels
+        file, size, pixels = self.job.bicubic(), self.out_size, self.image.pixels
         if alpha is None and pixels.dtype == np.uint8 and pixels.shape[2] == 3:
             yield RowBlock(file, resize_bicubic(pixels, scale=(size.height, size.width)))
             return
@@ -203,23 +205,23 @@ class ImageUpscaler:
     ) -> Iterator[SrRows]:
         """Yield SR rows of the wanted size; pieces of the files beside SR are added to a list."""
 
-        def bands() -> Iterator[SrRows]:
-            for band in self.engine.iter_strips(lr01, warned=self.warned.append):
+        def strips() -> Iterator[SrRows]:
+            for strip in self.engine.iter_strips(lr01, warned=self.warned.append):
                 if beside is not None:
-                    beside.extend(self._beside(band, alpha=alpha))
-                yield guard.blend(band.output.sr, first_row=band.first_row)
+                    beside.extend(self._beside(strip, alpha=alpha))
+                yield guard.blend(strip.output.sr, first_row=strip.first_row)
 
         guard = FlatRegionBlend(lr01, scale=self._scale)
         rows = (
             [guard.blend(self_ensemble(self.engine, lr01, warned=self.warned.append), first_row=0)]
             if self.wanted.self_ensemble
-            else bands()
+            else strips()
         )
         return resample_rows(rows, size=self.lr_size.times(self._scale), wanted=self.out_size)
 
-    def _beside(self, band: StripOutput, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
+    def _beside(self, strip: StripOutput, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
         """Yield the predictions, their weights and their disagreement as far as wanted."""
-        job, wanted, (first, output) = self.job, self.wanted, band
+        job, wanted, (first, output) = self.job, self.wanted, strip
         last, leaves = first + len(output.sr), len(output.weights)
         for leaf in range(leaves):
             if wanted.predictions:
@@ -234,12 +236,12 @@ class ImageUpscaler:
             yield RowBlock(job.disagreement(), rows)
 
     def _out_alpha(self) -> StoredRows | None:
-        """Return alpha enlarged like a gray picture, whole; None where there is none."""
-        if self.picture.alpha is None:
+        """Return alpha enlarged like a gray image, whole; None where there is none."""
+        if self.image.alpha is None:
             return None
-        if self.picture.alpha.min() == self._kind.top:
-            return np.full(self.out_size[::-1], self._kind.top, self.picture.alpha.dtype)
-        sr = self._sr(gray_to_engine_rgb(self.picture.alpha), beside=None, alpha=None)
+        if self.image.alpha.min() == self._kind.top:
+            return np.full(self.out_size[::-1], self._kind.top, self.image.alpha.dtype)
+        sr = self._sr(gray_to_engine_rgb(self.image.alpha), beside=None, alpha=None)
         return np.concatenate([self._kind.stored(rows.mean(axis=2)) for rows in sr])
 
     def _stored(
@@ -254,7 +256,7 @@ class ImageUpscaler:
 
     @cached_property
     def _kind(self) -> StoredPixels:
-        return kind_of(self.picture.pixels)
+        return kind_of(self.image.pixels)
 
     @property
     def _scale(self) -> int:

@@ -1,4 +1,4 @@
-"""Jobs: which pictures a call means and where each goes, settled before any work starts."""
+"""Jobs: which images a call means and where each goes, settled before any work starts."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from d2csr.images.formats import is_image_name
 from d2csr.upscale.options import WRITABLE, Job, OutputOptions
 
 _UNWRITABLE = (".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
-Found = tuple[Path, Path]  # a picture, and its path in the tree of the outputs
+Found = tuple[Path, Path]  # an image, and its path in the tree of the outputs
 
 
 def plan_jobs(
@@ -18,9 +18,9 @@ def plan_jobs(
     """Return what to enlarge, in order, and which inputs can't be.
 
     Args:
-        inputs: picture files, taken whatever their names; folders, searched for pictures all the
+        inputs: image files, taken whatever their names; folders, searched for images all the
             way down, hidden files and folders and `out` left aside.
-        out: a folder, in which the trees of the input folders are kept; for a single picture also
+        out: a folder, in which the trees of the input folders are kept; for a single image also
             the name of a file.
         wanted: what is written for each.
         leaves: how many predictions the model makes.
@@ -30,22 +30,22 @@ def plan_jobs(
             overwritten.
     """
     _refuse_names(out, wanted)
-    faults: list[D2csrError] = []
+    errors: list[D2csrError] = []
     found = list(
-        dict.fromkeys(pair for each in inputs for pair in _found(each, out, faults=faults))
+        dict.fromkeys(pair for each in inputs for pair in _found(each, out, errors=errors))
     )
-    if not found and not faults:
-        remedy = "Give picture files, or folders that hold some."
-        raise UsageError(", ".join(map(str, inputs)), "no pictures there", remedy=remedy)
+    if not found and not errors:
+        remedy = "Give image files, or folders that hold some."
+        raise UsageError(", ".join(map(str, inputs)), "no images there", remedy=remedy)
     if is_one_file(out):
         jobs = [Job(source, _named(out, wanted)) for source, _ in found]
         if len(inputs) > 1 or inputs[0].is_dir():
-            remedy = "Give a folder for several pictures."
+            remedy = "Give a folder for several images."
             raise UsageError(out, "is the name of one file", remedy=remedy)
     else:
         jobs = [Job(source, output_path(out / place, wanted)) for source, place in found]
     _refuse_clashes(jobs, wanted, leaves=leaves)
-    return jobs, faults
+    return jobs, errors
 
 
 def _refuse_names(out: Path, wanted: OutputOptions) -> None:
@@ -54,24 +54,24 @@ def _refuse_names(out: Path, wanted: OutputOptions) -> None:
         problem = f"{wanted.suffix!r} holds a path separator"
         raise UsageError("--suffix", problem, remedy="Give a part of a file's name.")
     if out.exists() and not out.is_dir() and not is_one_file(out):
-        raise UsageError(out, "is a file, and no picture", remedy="Choose another folder.")
+        raise UsageError(out, "is a file, and no image", remedy="Choose another folder.")
     if out.suffix.lower() in _UNWRITABLE and not out.is_dir():
-        problem = f"would be a {out.suffix} picture, which can't be written"
+        problem = f"would be a {out.suffix} image, which can't be written"
         raise UsageError(out, problem, remedy=f"Choose one of {', '.join(WRITABLE)}.")
 
 
-def _found(given: Path, out: Path, *, faults: list[D2csrError]) -> Iterator[Found]:
-    """Yield the pictures one input stands for; what is missing or locked goes to `faults`."""
+def _found(given: Path, out: Path, *, errors: list[D2csrError]) -> Iterator[Found]:
+    """Yield the images one input stands for; what is missing or locked goes to `errors`."""
     if not given.is_dir():
         if given.exists():
             yield given, Path(given.name)
         else:
-            faults.append(ImageError(given, "does not exist", remedy="Check the name."))
+            errors.append(ImageError(given, "does not exist", remedy="Check the name."))
         return
 
-    def locked(fault: OSError) -> None:
-        problem = f"can't be searched: {fault.strerror}"
-        faults.append(ImageError(fault.filename, problem, remedy="Make it readable."))
+    def locked(error: OSError) -> None:
+        problem = f"can't be searched: {error.strerror}"
+        errors.append(ImageError(error.filename, problem, remedy="Make it readable."))
 
     own = out.resolve()
     for folder, folders, names in os.walk(given, onerror=locked):
@@ -79,8 +79,8 @@ def _found(given: Path, out: Path, *, faults: list[D2csrError]) -> Iterator[Foun
         folders[:] = sorted(
             name for name in folders if name[0] != "." and (here / name).resolve() != own
         )
-        pictures = (here / name for name in sorted(names) if is_image_name(Path(name)))
-        yield from ((picture, picture.relative_to(given)) for picture in pictures)
+        images = (here / name for name in sorted(names) if is_image_name(Path(name)))
+        yield from ((image, image.relative_to(given)) for image in images)
 
 
 def is_one_file(out: Path) -> bool:
@@ -97,7 +97,7 @@ def _named(out: Path, wanted: OutputOptions) -> Path:
 
 
 def output_path(place: Path, wanted: OutputOptions) -> Path:
-    """Return where a picture's SR goes; what can't be written becomes PNG."""
+    """Return where an image's SR goes; what can't be written becomes PNG."""
     kept = place.suffix if place.suffix.lower() in WRITABLE else ".png"
     ending = kept if wanted.ext == "same" else f".{wanted.ext}"
     return place.with_name(f"{place.stem}{wanted.suffix}{ending}")

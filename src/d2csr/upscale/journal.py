@@ -1,4 +1,4 @@
-"""The list of what is done: one line a finished picture, so that a killed run can go on."""
+"""The list of what is done: one line a finished image, so that a killed run can go on."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """A finished picture.
+    """A finished image.
 
     Attributes:
-        input_sha256: of the picture's file.
+        input_sha256: of the image's file.
         settings: hash of all that decides what the results look like.
         files: what was written, SR first.
     """
@@ -41,10 +41,10 @@ class JournalEntry:
 
 @final
 class Journal:
-    """Finished pictures by SR file, as read from a folder of results; lines are only added.
+    """Finished images by SR file, as read from a folder of results; lines are only added.
 
     A line is written and flushed after its files are in place. One torn by a kill is passed over,
-    and its picture done again; of several lines for one SR file the last counts.
+    and its image done again; of several lines for one SR file the last counts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Journal:
         return self._done.get(place)
 
     def is_complete(self, target: Path, *, input_sha256: str, settings: str) -> bool:
-        """Return whether a picture needn't be done again: same input, same settings, files whole.
+        """Return whether an image needn't be done again: same input, same settings, files whole.
 
         Args:
             target: its SR file.
@@ -73,7 +73,7 @@ class Journal:
         return all(_is_whole(self._folder / file.path, file) for file in done.files)
 
     def add(self, files: Iterable[Path], *, input_sha256: str, settings: str) -> None:
-        """Note a picture whose files are in place, SR first."""
+        """Note an image whose files are in place, SR first."""
         self.append(JournalEntry(input_sha256, settings, describe_files(files, self._folder)))
 
     def append(self, done: JournalEntry) -> None:

@@ -1,4 +1,4 @@
-"""What to write for each picture, and what to call it.
+"""What to write for each image, and what to call it.
 
 Sizes of results: the model's own, or any other, resampled from it row by row.
 
@@ -42,7 +42,7 @@ class OutputSize:
     height: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no picture can be.
+        """Refuse what no image can be.
 
         Raises:
             UsageError: a factor beside a side, or a number that isn't above 0.
@@ -56,10 +56,10 @@ class OutputSize:
                 raise UsageError(f"--{name}", f"can't be {value}", remedy=_REMEDY)
 
     def of(self, lr: Size, *, scale: int) -> Size:
-        """Return the size a picture's result gets; sides are rounded, none vanishes.
+        """Return the size an image's result gets; sides are rounded, none vanishes.
 
         Args:
-            lr: size of the picture.
+            lr: size of the image.
             scale: what the model enlarges by.
         """
         factor = scale if self.outscale is None else self.outscale
@@ -76,31 +76,31 @@ class OutputSize:
 NATIVE_SIZE = OutputSize()
 
 
-def resample_rows(bands: Iterable[Rows], *, size: Size, wanted: Size) -> Iterator[Rows]:
-    """Yield the rows of a resampled picture while those of the picture come in, top to bottom.
+def resample_rows(strips: Iterable[Rows], *, size: Size, wanted: Size) -> Iterator[Rows]:
+    """Yield the rows of a resampled image while those of the image come in, top to bottom.
 
     Bicubic as MATLAB's imresize with its antialiasing, in floats throughout; only the rows under
-    one kernel are kept. What it yields doesn't depend on where the bands end. Values are resampled
+    one kernel are kept. What it yields doesn't depend on where the strips end. Values are resampled
     as they are, with sRGB's curve on them: benchmarks/outscale.py.
 
     Args:
-        bands: rows of a picture of the given size.
-        size: of the picture that comes in.
-        wanted: of the picture that goes out.
+        strips: rows of an image of the given size.
+        size: of the image that comes in.
+        wanted: of the image that goes out.
     """
     if size == wanted:
-        yield from bands
+        yield from strips
         return
     columns = _taps(size.width, wanted.width)
     places, weights = _taps(size.height, wanted.height)
     complete_at = np.maximum.accumulate(places.max(axis=1)) + 1  # rows that must have come
     needed_from = np.minimum.accumulate(places.min(axis=1)[::-1])[::-1]
     first, done, kept = 0, 0, np.empty((0, wanted.width, 0), np.float32)
-    for band in bands:
-        narrow = _weighted(band, 1, places=columns[0], weights=columns[1])
+    for strip in strips:
+        narrow = _weighted(strip, 1, places=columns[0], weights=columns[1])
         kept = np.concatenate([kept, narrow]) if kept.size else narrow
         ready = int(np.searchsorted(complete_at, first + len(kept), side="right"))
-        at_once = max(1, _VALUES_AT_ONCE // (wanted.width * band.shape[2]))
+        at_once = max(1, _VALUES_AT_ONCE // (wanted.width * strip.shape[2]))
         for start in range(done, ready, at_once):
             part = slice(start, min(start + at_once, ready))
             yield _weighted(kept, 0, places=places[part] - first, weights=weights[part])
@@ -141,18 +141,18 @@ WRITABLE = tuple(suffix for name in WRITABLE_FORMATS for suffix in FORMATS[name]
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Files wanted for each picture.
+    """Files wanted for each image.
 
     Attributes:
         suffix: Added to every name, before its ending.
-        ext: Format of the pictures: png, jpg, webp, tif, avif, or that of each input (same).
+        ext: Format of the images: png, jpg, webp, tif, avif, or that of each input (same).
         predictions: Write each prediction too.
         weight_maps: Write each prediction's weight too: dark violet none, teal an equal share,
             yellow twice that or more.
         disagreement: Write how far the predictions are apart too: dark violet 0, yellow 4 grey
             levels or more.
         bicubic: Write the bicubic enlargement too, to compare with.
-        self_ensemble: Average what the model says of the picture's eight flips and turns.
+        self_ensemble: Average what the model says of the image's eight flips and turns.
         size: Of SR and of the bicubic enlargement.
     """
 
@@ -178,7 +178,7 @@ class OutputOptions:
 
     @property
     def needs_predictions(self) -> bool:
-        """Return whether the fused picture alone won't do."""
+        """Return whether the fused image alone won't do."""
         return self.predictions or self.weight_maps or self.disagreement
 
     def settings(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ DEFAULT_OUTPUT = OutputOptions()
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to enlarge.
+    """One image to enlarge.
 
     Attributes:
         source: the file to read.
@@ -219,11 +219,11 @@ class Job:
         return self._beside("disagreement", ".png")
 
     def is_map(self, file: Path) -> bool:
-        """Return whether one of the picture's files shows numbers, not the picture."""
+        """Return whether one of the image's files shows numbers, not the image."""
         return file == self.disagreement() or file.name.startswith(f"{self.target.stem}_weight_")
 
     def files(self, wanted: OutputOptions, leaves: int) -> Iterator[Path]:
-        """Yield every file that will be written for this picture."""
+        """Yield every file that will be written for this image."""
         yield self.target
         if wanted.bicubic:
             yield self.bicubic()
@@ -253,7 +253,7 @@ class ComputeOptions:
         device: `auto`, `cpu`, `gpu`, or a GPU's index.
         precision: `auto`, or one that the backend has.
         memory: bytes that the process may hold; None: what it holds, and a share of what is free.
-        limit_mp: the largest picture taken, in millions of pixels.
+        limit_mp: the largest image taken, in millions of pixels.
     """
 
     backend: str = "auto"

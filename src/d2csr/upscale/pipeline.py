@@ -1,10 +1,10 @@
-"""The pipeline: the next pictures are read and the last rows encoded while rows are computed.
+"""The pipeline: the next images are read and the last rows encoded while rows are computed.
 
 Work done ahead of need, by one thread, no further than memory allows.
 
-Files of one picture while they are written: what kind each is, and what it can't carry.
+Files of one image while they are written: what kind each is, and what it can't carry.
 
-Faults of one picture in words that name the picture; what isn't one of these is our own.
+Errors of one image in words that name the image; what isn't one of these is our own.
 
 A conveyor between two threads: few pieces are on it, and both ends learn of the other's end.
 """
@@ -78,16 +78,16 @@ _MAP = PixelFormat(colours=3, alpha=False, bits=8)
 
 @contextmanager
 def open_writers(
-    job: Job, files: list[Path], *, picture: DecodedImage, size: Size
+    job: Job, files: list[Path], *, image: DecodedImage, size: Size
 ) -> Iterator[Mapping[Path, ImageWriter]]:
-    """Yield a writer for each of a picture's files; SR gets its name last.
+    """Yield a writer for each of an image's files; SR gets its name last.
 
     If the block fails, none of them is left.
 
     Args:
         job: what the files belong to.
         files: what is written, SR first.
-        picture: whose layout, profile and EXIF the pictures get; maps of numbers get none.
+        image: whose layout, profile and EXIF the images get; maps of numbers get none.
         size: of what is written.
     """
     with ExitStack() as stack:
@@ -97,37 +97,37 @@ def open_writers(
             writer = ImageWriter(
                 file,
                 size=size,
-                layout=_MAP if is_map else picture.layout,
-                kept=NOTHING_KEPT if is_map else picture.kept,
-                scale=size.width / picture.size.width,
+                layout=_MAP if is_map else image.layout,
+                kept=NOTHING_KEPT if is_map else image.kept,
+                scale=size.width / image.size.width,
             )
             writers[file] = stack.enter_context(writer)
         yield writers
 
 
-def losses(job: Job, *, picture: DecodedImage, size: Size) -> tuple[str, ...]:
-    """Return what of a picture its SR file can't carry, a sentence each.
+def losses(job: Job, *, image: DecodedImage, size: Size) -> tuple[str, ...]:
+    """Return what of an image its SR file can't carry, a sentence each.
 
     Raises:
         ImageError: it is too large for the format.
     """
-    return format_limitations(picture.layout, job.target, size=size)
+    return format_limitations(image.layout, job.target, size=size)
 
 
 IMAGE_ERRORS = (D2csrError, MemoryError, OSError)
 
 
 def to_image_error(source: Path, error: BaseException) -> D2csrError:
-    """Return a fault of the tuple above as one to tell the user."""
+    """Return an error of the tuple above as one to tell the user."""
     if isinstance(error, MemoryError):
-        remedy = "Give a smaller picture, or a part of it, or less --memory."
+        remedy = "Give a smaller image, or a part of it, or less --memory."
         return ImageError(source, "is too large for this machine's memory", remedy=remedy)
     if isinstance(error, OSError):
         problem = f"can't be enlarged: {error.strerror or error}"
         return ImageError(source, problem, remedy="Free some space, or choose another folder.")
     if isinstance(error, BundleError) or (
         isinstance(error, UsageError) and error.where == "memory"
-    ):  # names a graph, or memory; people look for the picture
+    ):  # names a graph, or memory; people look for the image
         return ImageError(source, f"{error.where}: {error.problem}", remedy=error.remedy)
     if isinstance(error, D2csrError):
         return error
@@ -209,38 +209,38 @@ class Conveyor(Generic[Item]):
             self._changed.notify_all()
 
 
-_AHEAD_BYTES = 512 << 20  # of pictures read, the one in work included, at most
+_AHEAD_BYTES = 512 << 20  # of images read, the one in work included, at most
 _AHEAD_SHARE = 8  # of the memory allowed
-_PIXEL_BYTES = 8  # at most: four bands of 16 bit
-_PIECES_WAITING = 2  # for the encoder, by picture
+_PIXEL_BYTES = 8  # at most: four strips of 16 bit
+_PIECES_WAITING = 2  # for the encoder, by image
 _ENCODERS = max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 @final
 @dataclass(frozen=True)
 class Decoded:
-    """A job with its picture, and the hash of its file where one is kept."""
+    """A job with its image, and the hash of its file where one is kept."""
 
     job: Job
     watch: Stopwatch
     input_sha256: str
-    picture: DecodedImage
+    image: DecodedImage
 
 
 @final
 @dataclass(frozen=True)
 class Pipeline:
-    """What all pictures of a call share.
+    """What all images of a call share.
 
     Attributes:
         wanted: what is made of each.
         teller: hears what became of each.
         bar: shows how far it is.
-        done: where finished pictures are noted; None: nowhere.
+        done: where finished images are noted; None: nowhere.
         settings: hash of all that decides what the results hold.
         resume: leave out what was noted before.
         memory: bytes that the process may hold; None: not said.
-        limit_mp: the largest picture taken, in millions of pixels.
+        limit_mp: the largest image taken, in millions of pixels.
     """
 
     wanted: OutputOptions
@@ -253,14 +253,14 @@ class Pipeline:
     limit_mp: float = DEFAULT_LIMIT_MP
 
     def run(self, jobs: Iterable[Job], engine: Callable[[], Engine]) -> None:
-        """Enlarge pictures; a fault of one is told and the rest go on.
+        """Enlarge images; an error of one is told and the rest go on.
 
-        Pictures are read by one thread, computed by this one, encoded by others. Few are held at a
-        time: up to 512 MiB of pictures read, and some bands of rows.
+        Images are read by one thread, computed by this one, encoded by others. Few are held at a
+        time: up to 512 MiB of images read, and some strips of rows.
 
         Args:
             jobs: what to enlarge.
-            engine: gives the engine; asked for once the first picture is read.
+            engine: gives the engine; asked for once the first image is read.
 
         Raises:
             D2csrError: there is no engine.
@@ -273,7 +273,7 @@ class Pipeline:
                 if isinstance(decoded, ImageReport):
                     self._tell(decoded)
                     continue
-                enlargement = ImageUpscaler(decoded.job, opened, self.wanted, decoded.picture)
+                enlargement = ImageUpscaler(decoded.job, opened, self.wanted, decoded.image)
                 if (report := self._refused(enlargement, decoded)) is not None:
                     self._tell(report)
                     continue
@@ -284,14 +284,14 @@ class Pipeline:
             for each in encoding:
                 each.result()
         finally:
-            pool.shutdown()  # pictures that were computed are written, even after an interrupt
+            pool.shutdown()  # images that were computed are written, even after an interrupt
 
     def _ahead(self) -> int:
-        """Return the bytes of pictures that may be held."""
+        """Return the bytes of images that may be held."""
         return min(_AHEAD_BYTES, (self.memory or 1 << 62) // _AHEAD_SHARE)
 
     def _cost(self, job: Job) -> int:
-        """Return at most how many bytes a picture takes; 0 where its header can't be read."""
+        """Return at most how many bytes an image takes; 0 where its header can't be read."""
         try:
             size = read_size(job.source, limit_mp=self.limit_mp)
         except IMAGE_ERRORS:
@@ -299,7 +299,7 @@ class Pipeline:
         return size.width * size.height * _PIXEL_BYTES
 
     def _decode(self, job: Job) -> Decoded | ImageReport:
-        """Return a job with its picture read, or why there is none: done before, or a fault."""
+        """Return a job with its image read, or why there is none: done before, or an error."""
         watch, sha256 = Stopwatch(), ""
         try:
             with watch.timing("decode"):
@@ -307,8 +307,8 @@ class Pipeline:
                     sha256 = sha256_file(job.source)  # before the pixels: changed since, done again
                     if self.resume and self._is_done(job, sha256):
                         return ImageReport(str(job.source), str(job.target), "unchanged")
-                picture = read_image(job.source, limit_mp=self.limit_mp)
-                return Decoded(job, watch, sha256, picture)
+                image = read_image(job.source, limit_mp=self.limit_mp)
+                return Decoded(job, watch, sha256, image)
         except IMAGE_ERRORS as error:
             return _failed(job, watch, error=error)
 
@@ -322,7 +322,7 @@ class Pipeline:
         """Return why the result can't be written, before any work; note what it can't carry."""
         job, size = decoded.job, enlargement.out_size
         try:
-            enlargement.warned.extend(losses(job, picture=decoded.picture, size=size))
+            enlargement.warned.extend(losses(job, image=decoded.image, size=size))
         except IMAGE_ERRORS as error:
             return _failed(job, decoded.watch, error=error)
         return None
@@ -330,7 +330,7 @@ class Pipeline:
     def _enlarge(
         self, enlargement: ImageUpscaler, decoded: Decoded, *, pool: ThreadPoolExecutor
     ) -> "Future[None]":
-        """Compute a picture's rows and return the writing of them, which may not be over."""
+        """Compute an image's rows and return the writing of them, which may not be over."""
         conveyor = Conveyor[RowBlock](places=_PIECES_WAITING)
         writing = pool.submit(self._write, enlargement, conveyor, decoded=decoded)
         watch = decoded.watch
@@ -349,14 +349,14 @@ class Pipeline:
     def _write(
         self, enlargement: ImageUpscaler, conveyor: Conveyor[RowBlock], *, decoded: Decoded
     ) -> None:
-        """Write a picture's files, SR last, note it as done, and tell what came of it."""
+        """Write an image's files, SR last, note it as done, and tell what came of it."""
         job, watch = decoded.job, decoded.watch
-        files, picture, size = enlargement.files(), enlargement.picture, enlargement.out_size
+        files, image, size = enlargement.files(), enlargement.image, enlargement.out_size
         try:
             with (
                 watch.timing("encode"),
                 conveyor.emptying() as pieces,
-                open_writers(job, files, picture=picture, size=size) as sheets,
+                open_writers(job, files, image=image, size=size) as sheets,
             ):
                 for piece in watch.timed("waiting", pieces):
                     sheets[piece.file].write(piece.rows)
@@ -375,7 +375,7 @@ class Pipeline:
             lr_size=enlargement.lr_size,
             sr_size=size,
             seconds=_parts(watch),
-            warnings=picture.warnings + enlargement.warnings,
+            warnings=image.warnings + enlargement.warnings,
         )
         self._tell(report)
 
@@ -396,7 +396,11 @@ class Pipeline:
 
 def _failed(job: Job, watch: Stopwatch, *, error: BaseException) -> ImageReport:
     return ImageReport(
-        str(job.source), str(job.target), "failed", seconds=_parts(watch), fault=to_image_error(job.source, error)
+        str(job.source),
+        str(job.target),
+        "failed",
+        seconds=_parts(watch),
+        error=to_image_error(job.source, error),
     )
 
 

@@ -1,6 +1,6 @@
 """A folder spread over a Ray cluster: workers get paths, and fetch and store pixels themselves.
 
-Errands: pictures fetched from anywhere, enlarged here, and their files brought to a folder.
+Errands: images fetched from anywhere, enlarged here, and their files brought to a folder.
 
 Errands planned from a call's inputs, and the list of those that are done, wherever it lies.
 """
@@ -30,7 +30,7 @@ from d2csr.upscale.storage import download, file_digest, is_url, join_url, list_
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A picture to be enlarged.
+    """An image to be enlarged.
 
     Attributes:
         source: its URL or path.
@@ -45,22 +45,22 @@ class RemoteJob:
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """What came of an errand; a fault is told apart, as exceptions of ours don't travel.
+    """What came of an errand; an error is told apart, as exceptions of ours don't travel.
 
     Attributes:
-        report: without the fault.
+        report: without the error.
         done: to be noted, if it was done.
-        fault: where, problem, remedy.
+        error: where, problem, remedy.
     """
 
     report: ImageReport
     done: JournalEntry | None = None
-    fault: tuple[str, str, str] | None = None
+    error: tuple[str, str, str] | None = None
 
 
 @final
 class UpscaleWorker:
-    """Enlarges one picture after the other with one engine; runs anywhere, alone."""
+    """Enlarges one image after the other with one engine; runs anywhere, alone."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class UpscaleWorker:
         Args:
             files: of the bundle.
             out: URL or path of the folder of results.
-            wanted: what is made of each picture.
+            wanted: what is made of each image.
             compute: what to compute with.
         """
         self._engine = compute.open(read_bundle(_unpacked(files)))
@@ -100,13 +100,13 @@ class UpscaleWorker:
                     )
                 results = Path(folder) / "out"
                 report = self._enlarged(Job(source, results / errand.place))
-                if report.fault is not None:
-                    raise report.fault
+                if report.error is not None:
+                    raise report.error
                 files = describe_files(map(Path, report.files), results)
                 for file in reversed(files):  # SR last
                     upload(results / file.path, join_url(self._out, file.path))
             except IMAGE_ERRORS as error:
-                return _failed(errand, target, fault=to_image_error(source, error))
+                return _failed(errand, target, error=to_image_error(source, error))
         places = tuple(join_url(self._out, file.path) for file in files)
         report = replace(
             report, source=errand.source, target=target, files=places, worker=os.getpid()
@@ -124,10 +124,10 @@ class UpscaleWorker:
 
     def _enlarged(self, job: Job) -> ImageReport:
         teller = Reporter(quiet=True)
-        bar = ProgressBar(None, pictures=1, input_bytes=0)
+        bar = ProgressBar(None, images=1, input_bytes=0)
         pipeline = Pipeline(self._wanted, teller, bar, limit_mp=self._limit_mp)
         pipeline.run([job], lambda: self._engine)
-        return teller.pictures[0]
+        return teller.images[0]
 
 
 def _unpacked(files: Mapping[str, bytes]) -> Path:
@@ -141,13 +141,13 @@ def _unpacked(files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def _failed(errand: RemoteJob, target: str, *, fault: D2csrError) -> RemoteResult:
-    """Return an answer that names the picture where it comes from, not its copy."""
+def _failed(errand: RemoteJob, target: str, *, error: D2csrError) -> RemoteResult:
+    """Return an answer that names the image where it comes from, not its copy."""
     where = (
-        errand.source if fault.where.endswith(PurePosixPath(errand.source).name) else fault.where
+        errand.source if error.where.endswith(PurePosixPath(errand.source).name) else error.where
     )
     report = ImageReport(errand.source, target, "failed", worker=os.getpid())
-    return RemoteResult(report, fault=(where, fault.problem, fault.remedy))
+    return RemoteResult(report, error=(where, error.problem, error.remedy))
 
 
 _STORE_EVERY_S = 2.0
@@ -165,24 +165,24 @@ def plan_remote_jobs(
         raise UsageError(out, "is the name of one file", remedy="Give a folder.")
     if not any(map(is_url, (*inputs, out))):
         leaves = bundle.card.config.leaves
-        jobs, faults = plan_jobs(
+        jobs, errors = plan_jobs(
             [Path(each) for each in inputs], Path(out), wanted=wanted, leaves=leaves
         )
         places = [job.target.relative_to(out).as_posix() for job in jobs]
         sources = [str(job.source.resolve()) for job in jobs]
     else:
-        pictures, faults = [], []
+        images, errors = [], []
         for each in inputs:
             try:
-                pictures += list_images(each)
-            except ImageError as fault:
-                faults.append(fault)
-        places = [output_path(Path(each.place), wanted).as_posix() for each in pictures]
-        sources = [each.url for each in pictures]
+                images += list_images(each)
+            except ImageError as error:
+                errors.append(error)
+        places = [output_path(Path(each.place), wanted).as_posix() for each in images]
+        sources = [each.url for each in images]
     if len(set(places)) < len(places):
         remedy = "Rename one, keep the formats with --ext same, or enlarge them apart."
-        raise UsageError(out, "two pictures would become one file", remedy=remedy)
-    return [RemoteJob(*each) for each in zip(sources, places, strict=True)], faults
+        raise UsageError(out, "two images would become one file", remedy=remedy)
+    return [RemoteJob(*each) for each in zip(sources, places, strict=True)], errors
 
 
 @final
@@ -238,30 +238,30 @@ def upscale_on_cluster(
     compute: ComputeOptions,
     manner: BatchOptions,
 ) -> Summary:
-    """Enlarge pictures by workers of a Ray cluster; else as `upscale_files` does, file for file.
+    """Enlarge images by workers of a Ray cluster; else as `upscale_files` does, file for file.
 
     Connects to the cluster that RAY_ADDRESS names, or starts one on this machine for the call. A
-    worker that dies is replaced, and its picture done again.
+    worker that dies is replaced, and its image done again.
 
     Args:
         inputs: files and folders, by path or by URL; paths must mean the same on every machine.
         out: folder for the results, by path or by URL.
         bundle: the model; it is sent to the workers.
-        wanted: what to write for each picture.
+        wanted: what to write for each image.
         compute: what each worker computes with.
         manner: how to go about it.
 
     Raises:
-        UsageError: Ray is not installed, no pictures, or names that clash.
+        UsageError: Ray is not installed, no images, or names that clash.
     """
     require_packages("ray", "fsspec")
     started, began_at = time.monotonic(), time.time()
     out = out if is_url(out) else str(Path(out).resolve())
     settings = run_fingerprint(bundle, wanted, compute=compute)
     with closing(RemoteJournal(out)) as noted:
-        errands, faults = plan_remote_jobs(inputs, out, wanted=wanted, bundle=bundle)
-        for fault in faults:
-            print_stderr(f"error: {fault}")
+        errands, errors = plan_remote_jobs(inputs, out, wanted=wanted, bundle=bundle)
+        for error in errors:
+            print_stderr(f"error: {error}")
         if manner.resume:
             errands = [replace(each, known=noted.find(each.place)) for each in errands]
         teller, interrupted = Reporter(dict if manner.records else None), False
@@ -274,12 +274,12 @@ def upscale_on_cluster(
                     teller.report(_report(answer))
         except KeyboardInterrupt:
             interrupted = True
-    faults += [each.fault for each in teller.pictures if each.fault is not None]
+    errors += [each.error for each in teller.images if each.error is not None]
     return Summary(
         bundle.card.name,
         bundle.card.scale,
-        pictures=tuple(teller.pictures),
-        faults=tuple(faults),
+        images=tuple(teller.images),
+        errors=tuple(errors),
         seconds={"total": time.monotonic() - started},
         began_at=began_at,
         interrupted=interrupted,
@@ -301,12 +301,12 @@ def _given_up(errand: RemoteJob) -> RemoteResult:
     report = ImageReport(errand.source, errand.place, "failed")
     problem = f"{MAX_ATTEMPTS} workers died of it"
     return RemoteResult(
-        report, fault=(errand.source, problem, "Try it on a machine with more memory.")
+        report, error=(errand.source, problem, "Try it on a machine with more memory.")
     )
 
 
 def _report(answer: RemoteResult) -> ImageReport:
-    if answer.fault is None:
+    if answer.error is None:
         return answer.report
-    where, problem, remedy = answer.fault
-    return replace(answer.report, fault=ImageError(where, problem, remedy=remedy))
+    where, problem, remedy = answer.error
+    return replace(answer.report, error=ImageError(where, problem, remedy=remedy))

@@ -72,9 +72,9 @@ class BatchOptions:
     """How a call goes about its work; what the results hold doesn't depend on it.
 
     Attributes:
-        resume: leave out pictures that an earlier run has finished: the same input, settings and
+        resume: leave out images that an earlier run has finished: the same input, settings and
             files.
-        records: print a JSON line a picture on standard output.
+        records: print a JSON line an image on standard output.
         workers: processes of a cluster to share the work; None: one a machine.
     """
 
@@ -95,21 +95,21 @@ def upscale_files(
     compute: ComputeOptions = DEFAULT_COMPUTE,
     manner: BatchOptions = DEFAULT_BATCH,
 ) -> Summary:
-    """Enlarge pictures and write them into one folder; faults are told as they occur.
+    """Enlarge images and write them into one folder; errors are told as they occur.
 
     A folder of results keeps a list of what is done, which `resume` goes by. Ctrl-C and SIGTERM end
     the call early: what is written is whole, and the summary says so.
 
     Args:
-        inputs: picture files, and folders searched recursively.
-        out: folder for the results; for a single picture also a file.
+        inputs: image files, and folders searched recursively.
+        out: folder for the results; for a single image also a file.
         bundle: the model.
-        wanted: what to write for each picture.
+        wanted: what to write for each image.
         compute: what to compute with.
         manner: how to go about it.
 
     Raises:
-        UsageError: no pictures, no such device, or names that clash; nothing is written then.
+        UsageError: no images, no such device, or names that clash; nothing is written then.
     """
     started, began_at = time.monotonic(), time.time()
     card = bundle.card
@@ -118,17 +118,17 @@ def upscale_files(
         raise UsageError(out, "is one file; there is nothing to resume", remedy=remedy)
     if manner.resume:
         remove_stale_temp_files(out)
-    jobs, faults = plan_jobs(inputs, out, wanted=wanted, leaves=card.config.leaves)
-    for fault in faults:
-        print_stderr(f"error: {fault}")
+    jobs, errors = plan_jobs(inputs, out, wanted=wanted, leaves=card.config.leaves)
+    for error in errors:
+        print_stderr(f"error: {error}")
     watch, interrupted = Stopwatch(), False
-    pictures: list[ImageReport] = []
+    images: list[ImageReport] = []
     if jobs:
         with sigterm_as_interrupt(), ThreadPoolExecutor(1) as opener:
             opening = opener.submit(_opened, bundle, compute=compute, watch=watch)
             teller = Reporter(partial(_facts, opening) if manner.records else None)
             try:
-                with progress_bar(pictures=len(jobs), input_bytes=_bytes(jobs)) as bar:
+                with progress_bar(images=len(jobs), input_bytes=_bytes(jobs)) as bar:
                     pipeline = Pipeline(
                         wanted,
                         teller,
@@ -142,14 +142,14 @@ def upscale_files(
                     pipeline.run(jobs, opening.result)
             except KeyboardInterrupt:
                 interrupted = True
-            pictures = teller.pictures
-    faults += [each.fault for each in pictures if each.fault is not None]
+            images = teller.images
+    errors += [each.error for each in images if each.error is not None]
     seconds = {"load": watch.seconds.get("load", 0.0), "total": time.monotonic() - started}
     return Summary(
         card.name,
         card.scale,
-        pictures=tuple(pictures),
-        faults=tuple(faults),
+        images=tuple(images),
+        errors=tuple(errors),
         seconds=seconds,
         began_at=began_at,
         interrupted=interrupted,
@@ -177,7 +177,7 @@ def _opened(bundle: Bundle, *, compute: ComputeOptions, watch: Stopwatch) -> Eng
 
 
 def _facts(opening: "Future[Engine]") -> dict[str, Any]:
-    """Return what every picture's record says of the model and what it ran on."""
+    """Return what every image's record says of the model and what it ran on."""
     runner = opening.result().runner
     card = runner.bundle.card
     return {

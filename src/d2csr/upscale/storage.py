@@ -1,4 +1,4 @@
-"""Places of pictures: this machine's folders, or object storage by URL, through fsspec."""
+"""Places of images: this machine's folders, or object storage by URL, through fsspec."""
 
 import hashlib
 import posixpath
@@ -15,7 +15,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Found(NamedTuple):
-    """A picture, and its path in the tree of the outputs."""
+    """An image, and its path in the tree of the outputs."""
 
     url: str
     place: str
@@ -38,7 +38,7 @@ def reject_urls(places: Iterable[str]) -> None:
 
 
 def list_images(given: str) -> list[Found]:
-    """Return the pictures that a file's or a folder's URL stands for, sorted.
+    """Return the images that a file's or a folder's URL stands for, sorted.
 
     Raises:
         ImageError: there is nothing.
@@ -73,8 +73,8 @@ def download(source: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         system.get_file(path, str(target))
-    except FileNotFoundError as fault:
-        raise ImageError(source, "does not exist", remedy="Check the name.") from fault
+    except FileNotFoundError as error:
+        raise ImageError(source, "does not exist", remedy="Check the name.") from error
 
 
 def upload(source: Path, target: str) -> None:
@@ -111,9 +111,9 @@ def _system(url: str) -> tuple[Any, str]:
 
     try:
         system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as fault:
+    except (ImportError, ValueError) as error:
         remedy = "Install fsspec's package for it (s3fs, gcsfs, adlfs), or give a folder."
-        raise UsageError(url, f"can't be reached: {fault}", remedy=remedy) from fault
+        raise UsageError(url, f"can't be reached: {error}", remedy=remedy) from error
     return system, path
 
 

@@ -59,7 +59,7 @@ def test_no_mesh_is_taken_where_noise_is_all_that_is_left(rng):
     assert found.mesh is None
 
 
-def test_mesh_is_taken_where_the_picture_is_bent(rng):
+def test_mesh_is_taken_where_the_image_is_bent(rng):
     matches = matches_with(rng, 0.1)
     bend = 0.8 * np.sin(matches.registered[:, 0] / 150)
     matches.tele[:, 1] += bend

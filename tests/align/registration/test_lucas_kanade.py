@@ -33,7 +33,7 @@ def test_gain_and_offset_leave_no_move(rng):
         (0.6 * moving + 0.2).astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20
     )
     assert np.abs(found.moves).max() < 1e-4
-    assert found.likeness.min() > 0.999
+    assert found.similarity.min() > 0.999
 
 
 def test_edge_knows_nothing_along_itself():
@@ -58,7 +58,7 @@ def test_deviation_foretells_the_scatter(rng):
     assert np.median(square) == pytest.approx(1.39, rel=0.25)  # chi-square, two degrees
 
 
-def test_flat_picture_has_no_patches():
+def test_flat_image_has_no_patches():
     flat = np.full((60, 60), 0.5, np.float32)
     assert len(measure_displacements(flat, flat, window_px=20, step_px=10)) == 0
 

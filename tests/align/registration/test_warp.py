@@ -8,7 +8,7 @@ from d2csr.core.geometry import Region, Size
 
 
 def waves(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A picture known at every place: smooth enough for any kernel."""
+    """An image known at every place: smooth enough for any kernel."""
     red = 0.5 + 0.3 * np.sin(x / 3.1) * np.cos(y / 4.3)
     green = 0.5 + 0.3 * np.cos(x / 5.7 + y / 3.7)
     return np.stack([red, green, 1 - red], axis=-1)
@@ -27,7 +27,7 @@ TURNED = np.array([[0.97, 0.02, 8.3], [-0.03, 0.98, 9.6], [1e-5, -2e-5, 1.0]])
 
 
 @pytest.mark.parametrize("top", [255, 65535])
-def test_pictures_are_interpolated_where_the_mapping_points(top):
+def test_images_are_interpolated_where_the_mapping_points(top):
     mapping = zoomed(TURNED, Size(220, 180))
     region = Region(10, 12, 150, 120)
     ours = warp(sampled(220, 180, top), mapping, region=region, tone=None)

@@ -68,8 +68,8 @@ def test_auto_keeps_to_what_the_card_promises(promising, bf16_machine):
     assert chosen(promising(60.3)) == "fp32"  # nothing known: supposed to reach 34 dB
     assert chosen(promising(60.5)) == "bf16"
     figure = EvaluationScore("pairs", "y", 5, 40.0, 0.9, (39.0, 41.0), (0.8, 0.95))
-    assert chosen(promising(66.3, figures=(figure,))) == "fp32"
-    assert chosen(promising(66.5, figures=(figure,))) == "bf16"
+    assert chosen(promising(66.3, scores=(figure,))) == "fp32"
+    assert chosen(promising(66.5, scores=(figure,))) == "bf16"
     silent = promising(99.0)
     assert chosen(replace(silent, card=replace(silent.card, precisions={}))) == "fp32"
 

@@ -20,7 +20,7 @@ KINDS = (
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory) -> list[tuple[Bundle, list]]:
-    """Return bundles, each with pictures and what the oracle makes of them."""
+    """Return bundles, each with images and what the oracle makes of them."""
     random = np.random.default_rng(0)
     found = []
     for index, kind in enumerate(KINDS):
@@ -30,8 +30,8 @@ def told(tmp_path_factory) -> list[tuple[Bundle, list]]:
         answers = []
         for size in SIZES:
             lr01 = random.random((*size, 3), np.float32)
-            picture = lr01.transpose(2, 0, 1).astype(np.float64)
-            answers.append((lr01, oracle.forward(picture, weights, network.config.to_dict())))
+            image = lr01.transpose(2, 0, 1).astype(np.float64)
+            answers.append((lr01, oracle.forward(image, weights, network.config.to_dict())))
         found.append((bundle, answers))
     return found
 
@@ -55,7 +55,7 @@ def test_float32_is_what_the_oracle_says(told, name):
     for bundle, answers in told:
         engine = open_engine(bundle, backend=name, device="cpu", precision="fp32")
         assert _off(engine, answers) < 1e-5, bundle.card.config
-        assert _off(engine.with_bands(4), answers) < 1e-5, bundle.card.config
+        assert _off(engine.with_strips(4), answers) < 1e-5, bundle.card.config
 
 
 @pytest.mark.parametrize("name", ["openvino", "torch"])
@@ -68,7 +68,7 @@ def test_bfloat16_is_near_and_is_not_float32(told, name):
         assert 1e-5 < _off(engine, answers) < 0.03, bundle.card.config
 
 
-def test_backends_leave_the_picture_and_their_answers_alone(told):
+def test_backends_leave_the_image_and_their_answers_alone(told):
     (bundle, answers), *_ = told
     lr01, _ = answers[-1]
     kept = lr01.copy()

@@ -1,7 +1,7 @@
-"""Relative blur by direction: how the wide picture passes what the reduced tele picture holds.
+"""Relative blur by direction: how the wide image passes what the reduced tele image holds.
 
-The cross spectrum of the two over the tele picture's own is the transfer from one to the other; the
-wide picture's noise averages out of it. Fitted as a Gaussian of any orientation: a shaken tele
+The cross spectrum of the two over the tele image's own is the transfer from one to the other; the
+wide image's noise averages out of it. Fitted as a Gaussian of any orientation: a shaken tele
 photograph is less sharp, a shaken wide one more blurred, in one direction. Smeared over
 many pixels it is no Gaussian any more: of some direction it holds nothing, which its power tells.
 """
@@ -27,11 +27,11 @@ class Blur(NamedTuple):
 def directional_blur(
     wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"], *, sigma: float
 ) -> Blur | None:
-    """Return the blur by which the tele picture becomes the wide one; None on too small pictures.
+    """Return the blur by which the tele image becomes the wide one; None on too small images.
 
     Args:
         wide: gray.
-        reduced: the tele picture on the same grid, already blurred.
+        reduced: the tele image on the same grid, already blurred.
         sigma: by how much, wide pixels.
     """
     if min(wide.shape) < SIDE_PX:
@@ -54,9 +54,9 @@ def directional_blur(
 def min_detail_ratio(
     wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"]
 ) -> float | None:
-    """Return the reduced tele picture's power over the wide one's, in the direction of the least.
+    """Return the reduced tele image's power over the wide one's, in the direction of the least.
 
-    None on too small pictures.
+    None on too small images.
     """
     if min(wide.shape) < SIDE_PX:
         return None

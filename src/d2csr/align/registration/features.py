@@ -12,7 +12,7 @@ from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Size
 
 FEATURES = 3000
-LIMIT_PX = 1_500_000  # of a picture that features are sought in
+LIMIT_PX = 1_500_000  # of an image that features are sought in
 RATIO_TEST = 0.8  # Lowe, IJCV 60 (2004), section 7.1
 RANSAC_PX = 2.5
 LEAST_MATCHES = 14
@@ -92,7 +92,7 @@ def _centre(image: np.ndarray, share: float) -> tuple[np.ndarray, Float64[np.nda
 
 
 def _shrunk(image: np.ndarray, factor: float) -> tuple[np.ndarray, Float64[np.ndarray, "2"]]:
-    """Return a reduced picture, and the true factors of its columns and rows."""
+    """Return a reduced image, and the true factors of its columns and rows."""
     if factor <= 1.01:
         return image, np.ones(2)
     height, width = (max(8, round(side / factor)) for side in image.shape)
@@ -174,7 +174,7 @@ def _refuse_implausible(matrix: np.ndarray, registered: Size, *, tele: Size) -> 
     x, y = np.roll(quad, -1, 0) - quad, np.roll(quad, -2, 0) - np.roll(quad, -1, 0)
     turns = x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]
     if (turns <= 0).any() or sides.max() > 1.5 * sides.min():
-        raise PairRejectedError("geometry", "the features agree on a mirrored or folded picture")
+        raise PairRejectedError("geometry", "the features agree on a mirrored or folded image")
     middle = quad.mean(0)
     if (middle < 0).any() or (middle > np.array(registered)).any():
-        raise PairRejectedError("geometry", "the tele picture lies outside the wide one")
+        raise PairRejectedError("geometry", "the tele image lies outside the wide one")

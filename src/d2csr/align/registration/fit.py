@@ -23,7 +23,7 @@ ERRORS_LESS = 2.5
 OVERLAP = 4.0  # patches to one place: half-overlapping ones are not independent
 STIFFNESS = 1e-2
 # Standard deviations: wide k1, wide k2, tele k1, tele p1, tele p2. Tangential terms also take in an
-# optical axis that is off the middle of the frame, as in a picture that was cropped.
+# optical axis that is off the middle of the frame, as in an image that was cropped.
 LENS_PRIOR = (0.05, 0.01, 0.01, 0.001, 0.001)
 LENS_LIMIT = 0.25  # beyond it a radius may meet two places of the scene
 PATCHES_A_POINT = 5  # control points beyond this share of the patches are not tried
@@ -258,7 +258,7 @@ def matches_of(
     """Return displacements on the wide grid as matches of the registered grid and the tele frame.
 
     Args:
-        mapping: by which the moving picture was brought to the wide grid.
+        mapping: by which the moving image was brought to the wide grid.
         places: on the wide photograph.
         moves: where the wide place was found, less itself, in wide pixels.
         information: inverse covariance of the moves.

@@ -136,8 +136,8 @@ def lens_choice(text: str) -> LensSpec:
             Lens(**{name: float(value) for name, value in values.get(end, {}).items()})
             for end in ("wide", "tele")
         )
-    except (OSError, ValueError, TypeError, AttributeError) as fault:
-        raise DataError(path, f"holds no lenses ({fault})", remedy=remedy) from fault
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(path, f"holds no lenses ({error})", remedy=remedy) from error
     return LensSpec("given", wide, tele)
 
 

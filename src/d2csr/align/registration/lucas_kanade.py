@@ -1,7 +1,7 @@
-"""Displacements of patches between two pictures of one grid, with what each knows about them.
+"""Displacements of patches between two images of one grid, with what each knows about them.
 
 Lucas and Kanade (1981) with a gain and an offset of each patch's own. The gradient is taken from
-the picture that was reduced from a finer one: its noise is low, and independent of the other's, so
+the image that was reduced from a finer one: its noise is low, and independent of the other's, so
 that repeated measuring has no bias at zero. Patches keep the full 2x2 matrix of what they know: an
 edge tells of the displacement across it, and nothing along it.
 """
@@ -24,14 +24,14 @@ class Displacements:
         places: middles (x, y).
         moves: d, where fixed(x) looks like moving(x + d).
         information: inverse covariance of each move, from the patch's texture and its residual.
-        likeness: share of the fixed patch's variance that the moving one explains, at most 1.
+        similarity: share of the fixed patch's variance that the moving one explains, at most 1.
         contrast: standard deviation of the fixed patch, 0..1.
     """
 
     places: Float64[np.ndarray, "n 2"]
     moves: Float64[np.ndarray, "n 2"]
     information: Float64[np.ndarray, "n 2 2"]
-    likeness: Float64[np.ndarray, " n"]
+    similarity: Float64[np.ndarray, " n"]
     contrast: Float64[np.ndarray, " n"]
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ def measure_displacements(
     """Return the displacement of every patch that has texture.
 
     Args:
-        fixed: the picture that stays.
+        fixed: the image that stays.
         moving: the other one, on the same grid, less than about 1.5 px away.
         window_px: side of a patch.
         step_px: from patch to patch.
@@ -69,7 +69,7 @@ def measure_displacements(
         for rows in _bands(fixed.shape[0], window_px, step_px=step_px)
     ]
     if not parts:
-        raise ValueError(f"a picture of {fixed.shape} holds no patch of {window_px} px")
+        raise ValueError(f"an image of {fixed.shape} holds no patch of {window_px} px")
     return Displacements(
         *(
             np.concatenate(values)

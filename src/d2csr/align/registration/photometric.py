@@ -1,4 +1,4 @@
-"""Brightness and colour: the curve by which the tele picture takes on the wide one's look.
+"""Brightness and colour: the curve by which the tele image takes on the wide one's look.
 
 Of each channel v: c0 + c1 v + c2 v^2 + v (c3 x + c4 y + c5 x^2 + c6 x y + c7 y^2), on sRGB values
 as stored. Gain and curve take in exposure, white balance and tone curve; the part that grows
@@ -67,7 +67,7 @@ def fit_color_transfer(
     y: Float[np.ndarray, " h"],
     region: Region,
 ) -> ColorTransfer:
-    """Return the tone that brings the tele picture to the wide one, both on one coarse grid.
+    """Return the tone that brings the tele image to the wide one, both on one coarse grid.
 
     Args:
         tele: values 0..1.

@@ -1,6 +1,6 @@
 """What a registered pair is worth: scores in plain units, and the limits they must keep.
 
-The mask of an LR picture: places where the HR picture doesn't show the same, 0 = avoid.
+The mask of an LR image: places where the HR image doesn't show the same, 0 = avoid.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from d2csr.align.registration.fit import Matches, fit_mapping
 from d2csr.align.registration.lucas_kanade import Displacements
-from d2csr.align.registration.refine import LEAST_LIKENESS
+from d2csr.align.registration.refine import LEAST_SIMILARITY
 from d2csr.align.registration.transform import Mapping as GridMapping
 from d2csr.align.registration.transform import registered_of_wide
 from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Region
 
-TEXTURED = 0.02  # contrast, 0..1, of a patch whose likeness and move mean something
+TEXTURED = 0.02  # contrast, 0..1, of a patch whose similarity and move mean something
 SURE_PX = 0.15  # deviation, wide pixels, of a patch that the residual counts
 APART_WIDE_PX = 0.5  # a patch farther off than this stands at another depth, or moved
 
@@ -32,7 +32,7 @@ class Scores:
     residual_p95_px: float
     grid_error_px: float
     parallax: float
-    likeness: float
+    similarity: float
     textured: float
     blur_minor: float
     blur_major: float
@@ -63,14 +63,14 @@ MEANINGS: Mapping[str, str] = {
     "grid_error_px": "how far mappings fitted to two halves of the patches differ, halved, HR px: "
     "what chance leaves of the grid, about twice the true error",
     "parallax": "share of textured patches that lie off the rest: other depths, moved things",
-    "likeness": "median share of a textured patch's variance that the other picture explains",
+    "likeness": "median share of a textured patch's variance that the other image explains",
     "textured": "share of patches with texture to register by",
     "blur_minor": "blur from HR to LR, LR px, in the direction where it is least; below 0 the tele "
-    "picture is the softer one",
+    "image is the softer one",
     "blur_major": "the same in the direction where it is most",
-    "detail": "power of the reduced tele picture by the wide one's, in the direction of the least; "
+    "detail": "power of the reduced tele image by the wide one's, in the direction of the least; "
     "near 0 it was smeared over many pixels",
-    "exposure_ev": "stops by which the tele picture was darker (above 0) than the wide one",
+    "exposure_ev": "stops by which the tele image was darker (above 0) than the wide one",
     "colour_residual": "median difference of colours left after matching, 0 to 1",
     "saturated": "share of clipped pixels in LR",
     "overlap": "share of the tele frame that is in the pair",
@@ -109,19 +109,19 @@ LIMITS: Mapping[str, Limit] = {
     "blur_minor": Limit(
         lambda _: -0.30,
         True,
-        "the tele picture is hardly sharper than the wide one (blur {value:.2f} px of the wide, "
+        "the tele image is hardly sharper than the wide one (blur {value:.2f} px of the wide, "
         "below {bound:.2f}): out of focus or shaken",
     ),
     "blur_major": Limit(
         lambda _: 1.20,
         False,
-        "the wide picture is blurred by {value:.2f} of its pixels, above {bound:.2f}: out of focus "
+        "the wide image is blurred by {value:.2f} of its pixels, above {bound:.2f}: out of focus "
         "or shaken",
     ),
     "detail": Limit(
         lambda _: 0.20,
         True,
-        "in one direction the tele picture holds {value:.0%} of the wide one's detail, below "
+        "in one direction the tele image holds {value:.0%} of the wide one's detail, below "
         "{bound:.0%}: shaken or out of focus",
     ),
     "exposure_ev": Limit(
@@ -200,7 +200,7 @@ def grid_error_px(
     return float(np.sqrt(np.mean(apart**2))) / 2
 
 
-UNLIKE = 0.40  # likeness below which a textured patch shows something else
+UNLIKE = 0.40  # similarity below which a textured patch shows something else
 CONTRAST = 0.03
 # Displaced: the mean move of the patches about a place, weighted by a Gaussian of the first figure,
 # is above the second, wide pixels. Aliasing alone moves single patches by 0.3 at times, but not
@@ -224,14 +224,14 @@ def build_mask(
     """Return 255 where a pair may be trained on, 0 where not.
 
     Args:
-        patches: at every `step_px`, places on the grid of the pictures.
+        patches: at every `step_px`, places on the grid of the images.
         wide: gray, blurred.
-        reduced: the tele picture on the same grid, of the same resolution and brightness.
-        soft_patches: of the blurred pictures, whose likeness aliasing doesn't lower.
+        reduced: the tele image on the same grid, of the same resolution and brightness.
+        soft_patches: of the blurred images, whose similarity aliasing doesn't lower.
         step_px: from patch to patch.
     """
     bad = _different(wide, reduced) | displaced(patches, wide.shape, step_px=step_px)
-    unlike = (soft_patches.likeness < UNLIKE) & (soft_patches.contrast > CONTRAST)
+    unlike = (soft_patches.similarity < UNLIKE) & (soft_patches.contrast > CONTRAST)
     for x, y in soft_patches.places[unlike]:
         left, top = round(x - step_px / 2), round(y - step_px / 2)
         bad[max(top, 0) : top + step_px, max(left, 0) : left + step_px] = True
@@ -249,7 +249,7 @@ def displaced(
     cells = [side // step_px + 2 for side in shape]
     column, row = np.rint(patches.places / step_px).astype(int).T
     size_px = np.hypot(*patches.moves.T)
-    vote = (patches.likeness > LEAST_LIKENESS) / (patches.deviation_px**2 + ALIASING_PX**2)
+    vote = (patches.similarity > LEAST_SIMILARITY) / (patches.deviation_px**2 + ALIASING_PX**2)
     share = vote * np.minimum(1, LARGEST_MOVE_PX / np.maximum(size_px, 1e-9))
     sums = np.zeros((*cells, 3))
     np.add.at(sums, (row, column), np.stack([vote, *(share * patches.moves.T)], axis=-1))

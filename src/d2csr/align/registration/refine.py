@@ -1,7 +1,7 @@
-"""Iterated registration: the blurred tele picture laid over the wide one, and moved until it fits.
+"""Iterated registration: the blurred tele image laid over the wide one, and moved until it fits.
 
-While the mapping is estimated the tele picture is blurred to the wide one's resolution and has its
-brightness; the mapping found is one for the source picture. Every iteration fits afresh, from
+While the mapping is estimated the tele image is blurred to the wide one's resolution and has its
+brightness; the mapping found is one for the source image. Every iteration fits afresh, from
 wide places to tele places, so that nothing accumulates.
 """
 
@@ -24,7 +24,7 @@ LEAST_REGION_PX = 32
 LEAST_PATCHES = 12
 LEAST_WINDOW_PX = 10
 PATCHES_ACROSS = 5  # the shorter side of the region
-LEAST_LIKENESS = 0.3  # of a patch that may vote
+LEAST_SIMILARITY = 0.3  # of a patch that may vote
 LARGEST_MOVE = 0.35  # of the window: what a patch can see
 COARSE_PX = 360  # longer side of the grid that brightness is matched on
 
@@ -34,7 +34,7 @@ class Iteration:
     """One iteration.
 
     Attributes:
-        extra_sigma: blur of both pictures on top of all, wide pixels: sees farther.
+        extra_sigma: blur of both images on top of all, wide pixels: sees farther.
         window_px: side of the patches, wide pixels.
         cells: finest mesh allowed, on the longer side; 0 allows none.
         centre: share of the covered area's sides that is looked at.
@@ -67,7 +67,7 @@ class Refinement:
         mapping: from the registered grid to the tele photograph.
         region: of the wide frame that was looked at last.
         tone: of gray, tele to wide.
-        sigma: blur that brings the tele picture to the wide one's resolution, wide pixels.
+        sigma: blur that brings the tele image to the wide one's resolution, wide pixels.
         moves_px: median move of the patches after each iteration, wide pixels.
     """
 
@@ -83,7 +83,7 @@ class Ablation:
     """Parts of the registration that comparisons leave out.
 
     Attributes:
-        blur: blur the tele picture to the wide one's resolution while estimating.
+        blur: blur the tele image to the wide one's resolution while estimating.
         tone: match the brightness while estimating.
         radial: fit the radial distortion of both lenses with the matrix.
         mesh: fit a mesh where held-out patches are better explained with it.
@@ -178,7 +178,7 @@ def refine(
 
 @dataclass(frozen=True)
 class Views:
-    """Both pictures on a region of the wide grid, at one resolution."""
+    """Both images on a region of the wide grid, at one resolution."""
 
     wide: Float32[np.ndarray, "h w"]
     tele: Float32[np.ndarray, "th tw"]
@@ -188,11 +188,11 @@ class Views:
 
     @property
     def fixed(self) -> Float32[np.ndarray, "h w"]:
-        """Return the wide picture."""
+        """Return the wide image."""
         return blurred(self.wide[self.region.slices], self.extra_sigma)
 
     def moving(self, mapping: Mapping) -> Float32[np.ndarray, "h w"]:
-        """Return the tele picture, reduced."""
+        """Return the tele image, reduced."""
         sigma_px = float(np.hypot(self.sigma, self.extra_sigma)) * mapping.ratio
         return downsample_to_wide(blurred(self.tele, sigma_px), mapping, region=self.region)
 
@@ -204,7 +204,7 @@ def gray_tone(
     region: Region,
     scale: int,
 ) -> ColorTransfer:
-    """Return the tone that brings the reduced tele picture to the wide one."""
+    """Return the tone that brings the reduced tele image to the wide one."""
     return coarse_tone(fixed[..., None], moving[..., None], region=region, scale=scale)
 
 
@@ -215,7 +215,7 @@ def coarse_tone(
     region: Region,
     scale: int,
 ) -> ColorTransfer:
-    """Return the tone between pictures of a region, matched on a grid too coarse for detail."""
+    """Return the tone between images of a region, matched on a grid too coarse for detail."""
     factor = max(2.0, max(fixed.shape[:2]) / COARSE_PX)
     height, width = (max(4, round(side / factor)) for side in fixed.shape[:2])
     small = [
@@ -236,7 +236,7 @@ def coarse_tone(
 def apply_gray_transfer(
     gray: Float32[np.ndarray, "h w"], tone: ColorTransfer, *, region: Region, scale: int
 ) -> Float32[np.ndarray, "h w"]:
-    """Return a reduced tele picture with the wide one's brightness."""
+    """Return a reduced tele image with the wide one's brightness."""
     x = registered_of_wide(np.arange(region.left, region.right, dtype=np.float64), scale)
     y = registered_of_wide(np.arange(region.top, region.bottom, dtype=np.float64), scale)
     return tone.applied(gray[..., None], x, y=y)[..., 0]
@@ -255,7 +255,7 @@ def seen_patches(
         fixed, moving, window_px=window_px, step_px=max(window_px // 2, 4)
     )
     near = np.hypot(*patches.moves.T) < LARGEST_MOVE * window_px
-    kept = patches.only(near & (patches.likeness > LEAST_LIKENESS))
+    kept = patches.only(near & (patches.similarity > LEAST_SIMILARITY))
     return replace(kept, places=kept.places + np.array([region.left, region.top]))
 
 
@@ -269,7 +269,7 @@ def relative_blur(
     mapping: Mapping,
     region: Region,
 ) -> float:
-    """Return the Gaussian blur, wide pixels, after which the tele picture fits the wide one best.
+    """Return the Gaussian blur, wide pixels, after which the tele image fits the wide one best.
 
     Looked for on the middle of the region, at most 512 wide pixels a side.
     """
@@ -310,7 +310,7 @@ def _misfit(
         side = min(24, min(fixed.shape) - 4)
         patches = measure_displacements(fixed, moving, window_px=side, step_px=side)
         chosen = patches.contrast > np.median(patches.contrast)
-        return float(np.median(1 - patches.likeness[chosen]))
+        return float(np.median(1 - patches.similarity[chosen]))
 
     return error
 

@@ -1,4 +1,4 @@
-"""The one interpolation: the source tele picture warped onto the wide grid times the scale.
+"""The one interpolation: the source tele image warped onto the wide grid times the scale.
 
 The tele photograph as the wide one would show it: blurred to its resolution, on its grid.
 """
@@ -13,7 +13,7 @@ from d2csr.core.geometry import Region
 
 # Green weighs as much as the eye and the mosaic give it; rounding to 8 bit is avoided.
 GRAY_WEIGHTS = (0.25, 0.60, 0.15)
-REDUCED_BAND_ROWS = 512
+REDUCED_STRIP_ROWS = 512
 # Share of a wide pixel that its own square blurs, as the standard deviation of a Gaussian.
 PIXEL_SIGMA = 0.29
 FIRST_SIGMA = 0.50  # of a wide pixel: what real zoom pairs come to, before it is estimated
@@ -27,14 +27,14 @@ def gray01(pixels: RgbPixels) -> Float32[np.ndarray, "h w"]:
     """Return a weighted mean of the channels, 0..1."""
     weights = np.asarray(GRAY_WEIGHTS, np.float32) / np.iinfo(pixels.dtype).max
     result = np.empty(pixels.shape[:2], np.float32)
-    for start in range(0, len(pixels), REDUCED_BAND_ROWS):
-        rows = slice(start, start + REDUCED_BAND_ROWS)
+    for start in range(0, len(pixels), REDUCED_STRIP_ROWS):
+        rows = slice(start, start + REDUCED_STRIP_ROWS)
         np.dot(pixels[rows].astype(np.float32), weights, out=result[rows])
     return result
 
 
 def blurred(image: Float32[np.ndarray, "h w"], sigma_px: float) -> Float32[np.ndarray, "h w"]:
-    """Return a picture blurred by a Gaussian; below 0.1 px nothing is done."""
+    """Return an image blurred by a Gaussian; below 0.1 px nothing is done."""
     if sigma_px < 0.1:
         return image
     side = 2 * int(np.ceil(4 * sigma_px)) + 1
@@ -44,11 +44,11 @@ def blurred(image: Float32[np.ndarray, "h w"], sigma_px: float) -> Float32[np.nd
 def downsample_to_wide(
     blurred_tele: Float32[np.ndarray, "th tw"], mapping: Mapping, *, region: Region
 ) -> Float32[np.ndarray, "h w"]:
-    """Return a blurred tele picture on a region of the wide grid; its nearest edge beyond it."""
+    """Return a blurred tele image on a region of the wide grid; its nearest edge beyond it."""
     x = registered_of_wide(np.arange(region.left, region.right, dtype=np.float64), mapping.scale)
     result = np.empty((region.height, region.width), np.float32)
-    for start in range(0, region.height, REDUCED_BAND_ROWS):
-        stop = min(start + REDUCED_BAND_ROWS, region.height)
+    for start in range(0, region.height, REDUCED_STRIP_ROWS):
+        stop = min(start + REDUCED_STRIP_ROWS, region.height)
         rows = np.arange(region.top + start, region.top + stop, dtype=np.float64)
         places = mapping.on_grid(x, registered_of_wide(rows, mapping.scale)).astype(np.float32)
         result[start:stop] = cv2.remap(
@@ -57,7 +57,7 @@ def downsample_to_wide(
     return result
 
 
-BAND_ROWS = 256
+STRIP_ROWS = 256
 TAPS_PX = 5  # tele pixels beyond a position that Lanczos' kernel of order 4 draws on
 # Above this many tele pixels to a registered one, what the finer grid can't hold is filtered out.
 ANTIALIAS_ABOVE = 1.01
@@ -69,22 +69,22 @@ Pixels = UInt8[np.ndarray, "th tw 3"] | UInt16[np.ndarray, "th tw 3"]
 def warp(
     tele: Pixels, mapping: Mapping, *, region: Region, tone: ColorTransfer | None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a region of the registered grid, interpolated from the tele picture in strips.
+    """Return a region of the registered grid, interpolated from the tele image in strips.
 
     Lanczos' kernel of order 4 on values as stored, positions to 1/32 of a tele pixel (0.009 px
-    RMS). Where the tele picture has more pixels than the grid, they are low-passed first.
+    RMS). Where the tele image has more pixels than the grid, they are low-passed first.
 
     Args:
-        tele: source picture.
+        tele: source image.
         mapping: from the registered grid.
         region: of the registered grid.
-        tone: the wide picture's look; None keeps the tele picture's own.
+        tone: the wide image's look; None keeps the tele image's own.
     """
     x = np.arange(region.left, region.right, dtype=np.float64)
     result = np.empty((region.height, region.width, 3), np.uint8)
     kernel = _low_pass(mapping.tele_px_per_px)
-    for start in range(0, region.height, BAND_ROWS):
-        stop = min(start + BAND_ROWS, region.height)
+    for start in range(0, region.height, STRIP_ROWS):
+        stop = min(start + STRIP_ROWS, region.height)
         y = np.arange(region.top + start, region.top + stop, dtype=np.float64)
         values = _interpolated(tele, mapping.on_grid(x, y), kernel=kernel)
         if tone is not None:
@@ -96,7 +96,7 @@ def warp(
 def _interpolated(
     tele: Pixels, places: Float64[np.ndarray, "h w 2"], *, kernel: Float64[np.ndarray, " taps"]
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Return values 0..1 at positions of the tele picture, of which only what is near is read."""
+    """Return values 0..1 at positions of the tele image, of which only what is near is read."""
     margin = TAPS_PX + len(kernel) // 2
     low = np.maximum(np.floor(places.min((0, 1))).astype(int) - margin, 0)
     high = np.ceil(places.max((0, 1))).astype(int) + margin + 1

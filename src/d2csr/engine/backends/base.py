@@ -46,7 +46,7 @@ def meets_accuracy_target(card: ModelCard, precision: str) -> bool:
     if precision == "fp32":
         return True
     loss = card.precisions.get(precision)
-    reached_db = max((each.psnr_db for each in card.facts.figures), default=_SUPPOSED_DB)
+    reached_db = max((each.psnr_db for each in card.facts.scores), default=_SUPPOSED_DB)
     return loss is not None and loss.psnr_between_db >= reached_db + _BELOW_DB
 
 
@@ -83,9 +83,9 @@ _SHORT = re.compile(
 )
 
 
-def is_out_of_memory(fault: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error that a graph raised says that an allocation failed."""
-    return isinstance(fault, MemoryError) or _SHORT.search(str(fault)) is not None
+    return isinstance(error, MemoryError) or _SHORT.search(str(error)) is not None
 
 
 @runtime_checkable
@@ -125,7 +125,7 @@ class BackendSpec:
         module: where the backend is; imported when asked for.
         package: what must be installed for it.
         extra: what to install it by; None: it always is.
-        whole: runs a picture in one piece, by the role `whole`; nothing is to be cut for it.
+        whole: runs an image in one piece, by the role `whole`; nothing is to be cut for it.
     """
 
     module: str
@@ -167,7 +167,7 @@ class ResolvedBackend:
 
     @property
     def whole(self) -> bool:
-        """Return whether pictures are to be run in one piece, by the role `whole`."""
+        """Return whether images are to be run in one piece, by the role `whole`."""
         return BACKENDS[self.backend].whole
 
     def compile(self, role: str) -> Graph:

@@ -54,9 +54,9 @@ def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precisio
         session = onnxruntime.InferenceSession(
             path, options, providers=[_provider(device), _CPU][: 1 if device == "cpu" else 2]
         )
-    except Exception as fault:  # its errors have no common class but this
-        problem = f"ONNX Runtime can't read it in {precision} ({_first_line(fault)})"
-        raise BundleError(path, problem, remedy="Copy the bundle again.") from fault
+    except Exception as error:  # its errors have no common class but this
+        problem = f"ONNX Runtime can't read it in {precision} ({_first_line(error)})"
+        raise BundleError(path, problem, remedy="Copy the bundle again.") from error
     names = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
 
@@ -65,13 +65,13 @@ def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precisio
         try:
             results = session.run(outputs, dict(zip(names, contiguous, strict=False)))
             return [np.asarray(each, np.float32) for each in results]
-        except Exception as fault:  # its errors have no common class but this
-            if not is_out_of_memory(fault):
+        except Exception as error:  # its errors have no common class but this
+            if not is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"ONNX Runtime fails on inputs {shapes} ({_first_line(fault)})"
-            remedy = "Give a smaller picture, or free some memory."
-            raise OutOfMemoryError(path, problem, remedy=remedy) from fault
+            problem = f"ONNX Runtime fails on inputs {shapes} ({_first_line(error)})"
+            remedy = "Give a smaller image, or free some memory."
+            raise OutOfMemoryError(path, problem, remedy=remedy) from error
 
     return run
 
@@ -83,5 +83,5 @@ def _provider(device: str) -> str | tuple[str, dict[str, Any]]:
     return _CUDA, {"device_id": int(device.removeprefix("cuda:")), "use_tf32": 0}
 
 
-def _first_line(fault: Exception) -> str:
-    return str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

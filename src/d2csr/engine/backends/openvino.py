@@ -1,4 +1,4 @@
-"""Graphs on OpenVINO, in float32, bfloat16 or int8, for any picture; kept compiled on disk.
+"""Graphs on OpenVINO, in float32, bfloat16 or int8, for any image; kept compiled on disk.
 
 Compiled graphs kept on disk: written whole, checked when read, the oldest thrown out.
 """
@@ -153,11 +153,11 @@ def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precisio
             model = _core().read_model(contents, weights)
             compiled = _compiled(model, device=device, precision=precision)
             write_entry(key, _exported(compiled))
-    except (OSError, RuntimeError) as fault:
-        problem = f"OpenVINO can't compile it for {device} ({_first_line(fault)})"
+    except (OSError, RuntimeError) as error:
+        problem = f"OpenVINO can't compile it for {device} ({_first_line(error)})"
         raise BundleError(
             path, problem, remedy="Copy the bundle again, or use `-g cpu`."
-        ) from fault
+        ) from error
     return _Compiled(compiled, where=str(path), once=role == "trunk")
 
 
@@ -177,7 +177,7 @@ class _Compiled:
             compiled: what runs.
             where: what to call it in messages.
             once: a call's working memory goes back to the system after it, and its outputs are
-                not copied; for graphs that run on whole pictures.
+                not copied; for graphs that run on whole images.
         """
         self._compiled, self._where, self._once = compiled, where, once
         self._idle: deque[InferRequest] = deque()  # a request serves one call at a time
@@ -193,14 +193,14 @@ class _Compiled:
         tensors = [_tensor(each, port) for each, port in zip(inputs, ports, strict=False)]
         try:
             request.infer(tensors, share_inputs=True, share_outputs=True)
-        except (MemoryError, RuntimeError) as fault:
-            if not is_out_of_memory(fault):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"OpenVINO fails on inputs {shapes} ({_first_line(fault)})"
+            problem = f"OpenVINO fails on inputs {shapes} ({_first_line(error)})"
             raise OutOfMemoryError(
-                self._where, problem, remedy="Give a smaller picture, or free some memory."
-            ) from fault
+                self._where, problem, remedy="Give a smaller image, or free some memory."
+            ) from error
         outputs = [_array(request.get_output_tensor(i)) for i in range(len(self._compiled.outputs))]
         if self._once:
             return outputs
@@ -292,6 +292,6 @@ def _core() -> openvino.Core:
     return openvino.Core()
 
 
-def _first_line(fault: Exception) -> str:
-    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    return lines[0] if lines else type(fault).__name__
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,6 +1,6 @@
-"""The bicubic base exact in a graph of bfloat16: picture and kernel in parts of 8 bits each.
+"""The bicubic base exact in a graph of bfloat16: image and kernel in parts of 8 bits each.
 
-Rounded to bfloat16, a picture keeps no more than its 8 bits: base and SR were 54 dB from float32,
+Rounded to bfloat16, an image keeps no more than its 8 bits: base and SR were 54 dB from float32,
 and up to 0.14 dB worse against the truth. The sum of high * high, low * high and high * low, in
 one convolution, leaves out 2^-16 of the value.
 
@@ -15,7 +15,7 @@ The weighted sum over the predictions made cheap: over planes, not over pixels o
 
 OpenVINO keeps maps behind a convolution pixel by pixel. A weight then meets three values at a time,
 and each prediction is copied out first. Reshaped, all predictions are whole planes, which the
-output needs anyway. A band of 28x406 LR px at x3, one thread: 26.8 -> 21.5 ms in bf16, 21.3 -> 14.9
+output needs anyway. A strip of 28x406 LR px at x3, one thread: 26.8 -> 21.5 ms in bf16, 21.3 -> 14.9
 in int8.
 """
 
@@ -31,18 +31,18 @@ _FAR = 1e4  # grey levels 0 to 255 are 0 to 1
 
 
 def split_bicubic_base(model: Model) -> Model:
-    """Return a graph that takes its picture as `split_bf16` gives it; one without a base as it is."""
+    """Return a graph that takes its image as `split_bf16` gives it; one without a base as it is."""
     nodes = model.get_ordered_ops()
     bases = [each for each in nodes if each.get_type_name() == "GroupConvolution"]
     if not bases:
         return model
     (base,) = bases
     padding = base.input_value(0).get_node()
-    picture = padding.input_value(0).get_node()
-    shape = picture.get_output_partial_shape(0)
+    image = padding.input_value(0).get_node()
+    shape = image.get_output_partial_shape(0)
     shape[1] = _PARTS * shape[1].get_length()
-    parts = operations.parameter(shape, np.float32, name=picture.get_friendly_name())
-    parts.output(0).set_names(picture.output(0).get_names())
+    parts = operations.parameter(shape, np.float32, name=image.get_friendly_name())
+    parts.output(0).set_names(image.output(0).get_names())
     pads = [padding.input_value(index) for index in (1, 2)]
     kernel = _constant(base.input_value(1).get_node())  # colour, phase, 1, 5, 5
     high = bf16_to_float32(float32_to_bf16(kernel))
@@ -86,11 +86,11 @@ def _terms(node: Node) -> list[Input]:
     return [] if {"Constant", "Reshape"} & set(kinds) else list(node.inputs())
 
 
-def split_bf16(picture: Float32[np.ndarray, "1 c h w"]) -> Float32[np.ndarray, "1 3*c h w"]:
+def split_bf16(image: Float32[np.ndarray, "1 c h w"]) -> Float32[np.ndarray, "1 3*c h w"]:
     """Return of each colour what bfloat16 holds of it, what it leaves, and the first again."""
-    high = bf16_to_float32(float32_to_bf16(picture))
-    parts = np.stack([high, picture - high, high], axis=2)
-    return parts.reshape(1, -1, *picture.shape[2:])
+    high = bf16_to_float32(float32_to_bf16(image))
+    parts = np.stack([high, image - high, high], axis=2)
+    return parts.reshape(1, -1, *image.shape[2:])
 
 
 def _constant(node: Node) -> Float32[np.ndarray, "colour phase 1 5 5"]:

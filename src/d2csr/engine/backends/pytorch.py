@@ -85,13 +85,13 @@ def as_graph(run: _Run, *, device: torch.device, precision: Precision, where: st
                 torch.autocast(device.type, torch.bfloat16, enabled=half),
             ):
                 return [_planes(each) for each in run(*(_tensor(each, device) for each in inputs))]
-        except (MemoryError, RuntimeError) as fault:  # out of memory is a RuntimeError too
-            if not is_out_of_memory(fault):
+        except (MemoryError, RuntimeError) as error:  # out of memory is a RuntimeError too
+            if not is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"torch fails on inputs {shapes} ({str(fault).splitlines()[0]})"
-            remedy = "Give a smaller picture, or free some memory."
-            raise OutOfMemoryError(where, problem, remedy=remedy) from fault
+            problem = f"torch fails on inputs {shapes} ({str(error).splitlines()[0]})"
+            remedy = "Give a smaller image, or free some memory."
+            raise OutOfMemoryError(where, problem, remedy=remedy) from error
 
     return graph
 
@@ -109,20 +109,20 @@ def _roles(network: D2CSR) -> dict[str, _Run]:
     """Return every role that a card may name."""
     tree, leaves = network.divergence, network.config.leaves
 
-    def predicted(features: Tensor, lr: Tensor, *, frame: bool) -> Tensor:
+    def predicted(features: Tensor, lr: Tensor, *, border: bool) -> Tensor:
         rest = tree.base_image(lr)
-        pictures = [
-            tree.add_base(_tail(tail, leaf, frame=frame), rest)
+        images = [
+            tree.add_base(_tail(tail, leaf, border=border), rest)
             for tail, leaf in zip(tree.tails, features.chunk(leaves, 1), strict=True)
         ]
-        return torch.stack(pictures, 1)
+        return torch.stack(images, 1)
 
     def fused(predictions: Tensor) -> list[Tensor]:
         weights = network.convergence(predictions).float()
         return [weights, fuse(predictions, weights)]
 
     def tail(features: Tensor, lr: Tensor) -> list[Tensor]:
-        predictions = predicted(features, lr, frame=False)
+        predictions = predicted(features, lr, border=False)
         if network.config.tail_border == "each":
             return [predictions.flatten(1, 2)]
         return [predictions.flatten(1, 2), *fused(predictions)]
@@ -130,19 +130,19 @@ def _roles(network: D2CSR) -> dict[str, _Run]:
     return {
         "trunk": lambda lr: [torch.cat(tree.features(lr), 1)],
         "tail": tail,
-        "tail_frame": lambda *both: [predicted(*both, frame=True).flatten(1, 2)],
+        "tail_frame": lambda *both: [predicted(*both, border=True).flatten(1, 2)],
         "fusion": lambda planes: fused(planes.unflatten(1, (leaves, 3))),
     }
 
 
-def _tail(tail: torch.nn.Module, features: Tensor, *, frame: bool) -> Tensor:
-    """Return a tail's picture; `frame`: by the stages it was collapsed from."""
+def _tail(tail: torch.nn.Module, features: Tensor, *, border: bool) -> Tensor:
+    """Return a tail's image; `frame`: by the stages it was collapsed from."""
     if not isinstance(tail, BorderAwareTail):
         return tail(features)
-    if frame:
+    if border:
         return tail.expanded(features)
-    picture = F.conv2d(features, tail.weight[CENTRE], tail.bias[CENTRE], padding=2)
-    return F.pixel_shuffle(picture, tail.scale)
+    image = F.conv2d(features, tail.weight[CENTRE], tail.bias[CENTRE], padding=2)
+    return F.pixel_shuffle(image, tail.scale)
 
 
 def _tensor(planes: NchwArray, device: torch.device) -> Tensor:

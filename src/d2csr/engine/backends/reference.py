@@ -1,4 +1,4 @@
-"""Networks as the literature runs them: PyTorch, eager, float32, NCHW, the whole picture at once.
+"""Networks as the literature runs them: PyTorch, eager, float32, NCHW, the whole image at once.
 
 Expanded where the model's tails are. Slow and hungry: the oracle of every other backend, and the
 baseline that speed and memory are told against.
