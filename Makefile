@@ -10,7 +10,7 @@ DEMO_MODEL := city100-nikon-x3
 DEMO_FOLDER := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check format bench docs clean
+.PHONY: help install dev demo test check format bench docs site clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,12 @@ docs: .venv/.installed-dev ## write anew the lists and tables that are made: fil
 	@$(BIN)/python docs/speed.py
 	@$(BIN)/python docs/pair_tables.py
 
+site: .venv/.installed-dev ## the documentation as a website, in build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 clean: ## remove what the other targets made
-	rm -rf .venv $(DEMO_FOLDER) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build $(DEMO_FOLDER) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

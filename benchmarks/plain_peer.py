@@ -26,11 +26,11 @@ from d2csr.data.pairs import load_pair
 from d2csr.data.pixel_cache import open_cache
 from d2csr.data.sampling import CropLoader, CropSampler
 from d2csr.data.sources import open_pairs
-from d2csr.evaluate.evaluate import evaluate_models
+from d2csr.evaluation.evaluate import evaluate_models
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.protocols import score
 from d2csr.speed.measure import machine
-from d2csr.train.trainer import EMA
+from d2csr.training.trainer import EMA
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path("build/plain_peer")

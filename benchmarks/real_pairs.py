@@ -12,9 +12,9 @@ from pathlib import Path
 
 from d2csr.core.results import Results, write_results
 from d2csr.engine.model import find_bundle
-from d2csr.evaluate.checks import EvaluationOptions
-from d2csr.evaluate.evaluate import card_figures, evaluate_models
-from d2csr.evaluate.tables import print_results
+from d2csr.evaluation.checks import EvaluationOptions
+from d2csr.evaluation.evaluate import card_figures, evaluate_models
+from d2csr.evaluation.tables import print_results
 from d2csr.export.bundle_writer import update_scores
 from d2csr.metrics.protocols import PROTOCOLS
 

@@ -24,7 +24,7 @@ from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
 from d2csr.data.synthetic import make_bicubic_pairs
-from d2csr.evaluate.linear_baseline import apply_filters, fit_filters
+from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.pixels import luma_of_rgb8
 from d2csr.images.reader import read_rgb8
 from d2csr.metrics.protocols import score

@@ -17,7 +17,7 @@ from typing import Any
 
 from d2csr.core.files import write_atomically
 from d2csr.data.synthetic import make_bicubic_pairs
-from d2csr.evaluate.evaluate import evaluate_models
+from d2csr.evaluation.evaluate import evaluate_models
 from d2csr.simulate.camera_config import Camera
 from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.scene import photos_in

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "d2csr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE = {
-    "align", "core", "data", "engine", "evaluate", "figures", "images", "metrics", "simulate",
+    "align", "core", "data", "engine", "evaluation", "figures", "images", "metrics", "simulate",
     "speed", "upscale",
 }  # fmt: skip
 NEEDS_TORCH = ("d2csr.engine.backends.pytorch", "d2csr.engine.backends.reference")

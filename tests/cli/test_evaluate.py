@@ -6,7 +6,7 @@ import json
 import pytest
 
 from d2csr.images.writer import write_rgb8
-from tests.evaluate.conftest import make_pairs, scene
+from tests.evaluation.conftest import make_pairs, scene
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_names_are_repeated_and_compared(d2csr, pairs, tmp_path):
 def test_a_place_that_takes_no_file_is_refused_before_any_scoring(
     d2csr, pairs, tmp_path, monkeypatch, option
 ):
-    monkeypatch.setattr("d2csr.evaluate.evaluate.score_system", None)
+    monkeypatch.setattr("d2csr.evaluation.evaluate.score_system", None)
     (tmp_path / "file").touch()
     answer = d2csr("evaluate", "-n", "bicubic", "--data", pairs, option, tmp_path / "file" / "x")
     assert (answer.code, answer.out) == (2, "")

@@ -35,7 +35,9 @@ def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
     write_trunk(network, folder / "trunk.onnx")
     config = network.config
     graphs = {"trunk": "trunk.onnx"}
-    card = ModelCard(FACTS, config.scale, 0, config=config, receptive_field=reach(config), graphs=graphs)
+    card = ModelCard(
+        FACTS, config.scale, 0, config=config, receptive_field=reach(config), graphs=graphs
+    )
     return StreamedTrunk(ResolvedBackend(Bundle(folder, card), "openvino", "CPU", "fp32"))
 
 

@@ -33,7 +33,10 @@ def test_a_bundle_holds_weights_graphs_card_and_readme(exported):
 def test_the_authors_border_adds_the_border_and_the_fusion(exported):
     _, bundle = exported(tail_border="each")
     assert set(bundle.card.graphs) == {"trunk", "tail", "tail_frame", "fusion"}
-    assert (bundle.card.receptive_field.border_strip_lr_px, bundle.card.receptive_field.border_kept_lr_px) == (4, 1)
+    assert (
+        bundle.card.receptive_field.border_strip_lr_px,
+        bundle.card.receptive_field.border_kept_lr_px,
+    ) == (4, 1)
 
 
 def test_the_card_says_what_it_was_told_and_what_it_counted(exported):

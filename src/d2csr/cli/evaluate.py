@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from d2csr.evaluate.checks import NOTHING_MORE, EvaluationOptions
+from d2csr.evaluation.checks import NOTHING_MORE, EvaluationOptions
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def evaluate(
     """
     from d2csr.core.files import check_writable  # `--help` pays for none of these
     from d2csr.core.results import write_results
-    from d2csr.evaluate.evaluate import evaluate_models
-    from d2csr.evaluate.tables import print_results, write_csv
+    from d2csr.evaluation.evaluate import evaluate_models
+    from d2csr.evaluation.tables import print_results, write_csv
 
     protocols = tuple(dict.fromkeys(part.strip() for part in protocol.split(",")))
     wanted = (files.json, extras.save and extras.save / "results.json")

@@ -86,7 +86,7 @@ def _known_facts(weights: Path, source: Path) -> "ModelMetadata":
     """Return what lies beside the weights: a bundle's card, or else a run's recipe and state."""
     from d2csr.checkpoint.io import STATE_FILE, read_state, trained_steps
     from d2csr.core.bundle import CARD_NAME, ModelMetadata, read_bundle
-    from d2csr.train.recipe import read_recipe
+    from d2csr.training.recipe import read_recipe
 
     folder = weights.resolve().parent
     if (folder / CARD_NAME).is_file():
@@ -110,7 +110,7 @@ def _known_facts(weights: Path, source: Path) -> "ModelMetadata":
 
 def _recipes(folder: Path) -> Iterator[Path]:
     """Yield the recipe of the run that a checkpoint folder lies in, if it lies in one."""
-    from d2csr.train.preflight import RECIPE
+    from d2csr.training.preflight import RECIPE
 
     places = [each / RECIPE for each in folder.parents[:2]]  # run/best, run/checkpoints/step-1
     yield from [place for place in places if place.is_file()][:1]

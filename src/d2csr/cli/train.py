@@ -26,7 +26,7 @@ def train(
         data: Training pairs, in place of the recipe's.
         validate_on: Validation pairs, in place of the recipe's.
     """
-    from d2csr.train.train import train as start  # torch takes seconds to load
+    from d2csr.training.train import train as start  # torch takes seconds to load
 
     start(recipe, out=out, resume=resume, devices=devices, data=data, validate_on=validate_on)
     return 0

@@ -211,7 +211,9 @@ def _card(path: Path, values: Any) -> ModelCard:
     if version == 1:
         values = _upgraded_from_1(values)
     elif version != FORMAT_VERSION:
-        problem = f"has format version {version!r}; this release reads versions 1 and {FORMAT_VERSION}"
+        problem = (
+            f"has format version {version!r}; this release reads versions 1 and {FORMAT_VERSION}"
+        )
         raise BundleError(path, problem, remedy="Use the d2csr release that wrote it.")
     names = [each.name for each in fields(ModelMetadata)]
     try:

@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from d2csr.checkpoint.io import read_state
+from d2csr.core.errors import RecipeError
+from d2csr.training.distributed import resolve_precision
+from d2csr.training.recipe import Recipe, read_recipe
+from d2csr.training.train import train
+from tests.training.conftest import write_pairs, write_recipe
+
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+NAMES = [path.stem for path in EXPERIMENTS]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)
+def test_every_experiment_is_a_recipe(path):
+    assert read_recipe(path).steps > 0
+
+
+def test_every_scale_of_the_paper_has_its_recipe():
+    scales = {path.stem: read_recipe(path).model.scale for path in EXPERIMENTS}
+    assert {f"paper_x{s}": s for s in (2, 3, 4, 8)}.items() <= scales.items()
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=NAMES)
+def test_every_experiment_trains_when_made_small(path, tmp_path):
+    """Its own scale, precision, stages, losses, mean, border and base; few channels and steps."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    scale = values["model"]["scale"]
+    pairs = write_pairs(tmp_path / "pairs", size_px=12, scale=scale)
+    values["model"] |= {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
+    values["data"] = {"train": str(pairs), "patch_px": 8, "batch": 2}
+    values["stages"] = [{**stage, "steps": 2} for stage in values["stages"]]
+    values |= {"intervals": {"log": 1}, "compile": False, "initial": None}
+    train(write_recipe(tmp_path / "small.yaml", values), out=tmp_path / "run")
+    card = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text(encoding="utf-8"))
+    assert card["scale"] == scale
+    state = read_state(tmp_path / "run" / "checkpoints" / f"step-{2 * len(values['stages']):08d}")
+    chosen = values.get("precision", "auto")
+    assert state["precision"] == resolve_precision(chosen, torch.device("cpu"))
+
+
+def test_all_errors_are_told_at_once_with_their_lines(tmp_path):
+    path = tmp_path / "faulty.yaml"
+    path.write_text(
+        "name: x\nmodel:\n  scale: 5\n  chanels: 4\ndata: {train: a}\n"
+        "stages:\n  - {kind: joint, steps: 0}\nloss: {alfa: 1}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    told = str(caught.value)
+    for part in (
+        "4 errors",
+        "line 3: model.scale",
+        "line 4: model.chanels: unknown key; the nearest known one is channels",
+        "line 7: stages.0.steps",
+        "line 8: loss.alfa: unknown key; the nearest known one is alpha",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "a: [\n", "\x00"])
+def test_a_file_that_is_no_recipe_is_refused(tmp_path, text):
+    path = tmp_path / "none.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=str(path)):
+        read_recipe(path)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"gone\.yaml"):
+        read_recipe(tmp_path / "gone.yaml")
+
+
+def test_a_written_recipe_reads_back_as_itself(tmp_path):
+    recipe = read_recipe(EXPERIMENTS[0])
+    path = write_recipe(tmp_path / "copy.yaml", recipe.plain())
+    assert read_recipe(path) == recipe
+
+
+def test_halving_needs_its_length():
+    values = yaml.safe_load(EXPERIMENTS[0].read_text(encoding="utf-8"))
+    values["stages"][0]["schedule"] = "halving"
+    with pytest.raises(ValueError, match="halve_every"):
+        Recipe.model_validate(values)
+
+
+def test_an_unset_variable_in_a_path_is_told_before_training(tmp_path, pairs, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_PLACE", raising=False)
+    values = yaml.safe_load(EXPERIMENTS[0].read_text(encoding="utf-8"))
+    values["data"]["train"] = "$NO_SUCH_PLACE/train"
+    with pytest.raises(Exception, match=r"\$NO_SUCH_PLACE/train: names a variable"):
+        train(write_recipe(tmp_path / "r.yaml", values), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,169 @@
+"""A run that was stopped goes on as if it never had been, bit for bit."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from d2csr.checkpoint.io import (
+    EMA_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    last_checkpoint,
+    load_network,
+    read_file,
+    read_state,
+)
+from d2csr.core.errors import CheckpointError, RecipeError, UsageError
+from d2csr.training import preflight
+from d2csr.training.distributed import DistributedContext
+from d2csr.training.loop import fit
+from d2csr.training.train import train
+from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
+
+CPU = DistributedContext(torch.device("cpu"))
+
+
+def make_run(recipe, folder):
+    """Return the run as users get it: channels last, and where its newest checkpoint stands."""
+    run = preflight.make_run(recipe, folder, devices=CPU)
+    pairs = preflight.load_valid_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
+    return run, preflight.make_loader(recipe, pairs, devices=CPU)
+
+
+def stop_after(run, steps):
+    """Have the run ask itself to stop, as SIGTERM does, once it has done so many steps."""
+
+    class Stopper:
+        def after_step(self, row):
+            if run.step == steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    return Stopper()
+
+
+def tensors(folder):
+    return {
+        (file, name): value
+        for file in (MODEL_FILE, EMA_FILE, OPTIMIZER_FILE)
+        for name, value in read_file(folder / file)[0].items()
+    }
+
+
+@pytest.mark.parametrize("stopped_at", [1, 2, 3])
+def test_four_steps_are_some_a_resume_and_the_rest(tmp_path, pairs, stopped_at):
+    """Stage D ends at step 2: stops before, at and after the boundary."""
+    recipe = tiny_recipe(pairs)
+    whole, loader = make_run(recipe, tmp_path / "whole")
+    assert fit(whole, loader, watch=None)
+    first, loader = make_run(recipe, tmp_path / "parts")
+    assert not fit(first, loader, watch=stop_after(first, stopped_at))
+    assert first.step == stopped_at
+    second, loader = make_run(recipe, tmp_path / "parts")
+    assert second.step == stopped_at
+    assert fit(second, loader, watch=None)
+    ends = (
+        tensors(tmp_path / name / "checkpoints" / "step-00000004") for name in ("whole", "parts")
+    )
+    one, other = ends
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+def test_the_convergence_stage_leaves_the_divergence_network_as_it_was(tmp_path, pairs):
+    recipe = tiny_recipe(pairs)
+    run, loader = make_run(recipe, tmp_path / "run")
+    before = {}
+
+    class Keeper:
+        def after_step(self, row):
+            if run.step == 3:
+                before.update({k: v.clone() for k, v in run.network.state_dict().items()})
+
+    fit(run, loader, watch=Keeper())
+    after = run.network.state_dict()
+    changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"convergence"}
+
+
+def _save_without_end(recipe, folder):
+    run, _ = make_run(recipe, folder)
+    while True:
+        run.step += 1
+        run.save()
+
+
+def test_a_kill_during_a_save_leaves_a_whole_checkpoint(tmp_path, pairs):
+    recipe = tiny_recipe(pairs, intervals={"keep": 1})
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    steps = []
+    for attempt in range(4):
+        process = context.Process(target=_save_without_end, args=(recipe, tmp_path / "run"))
+        process.start()
+        before = last_checkpoint(tmp_path / "run")
+        while last_checkpoint(tmp_path / "run") == before:
+            assert process.is_alive()
+            time.sleep(0.01)
+        time.sleep(0.05 + 0.013 * attempt)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        folder = last_checkpoint(tmp_path / "run")
+        assert folder is not None
+        steps.append(read_state(folder)["step"])
+        assert len(tensors(folder)) > 0
+        load_network(folder)
+        run, _ = make_run(recipe, tmp_path / "run")
+        assert run.step == steps[-1]
+    assert max(steps) > 1
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run")
+    with pytest.raises(UsageError, match="--resume"):
+        train(recipe, out=tmp_path / "run")
+
+
+def test_a_run_is_not_resumed_with_another_recipe(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run")
+    other = write_recipe(tmp_path / "other.yaml", recipe_values(pairs, seed=5))
+    with pytest.raises(RecipeError, match="differ: seed"):
+        train(other, out=tmp_path / "run", resume=True)
+
+
+def _with_precision(run, precision):
+    """Write another precision, or none, into the newest checkpoint's state."""
+    path = last_checkpoint(run) / "state.json"
+    state = {**json.loads(path.read_text()), "precision": precision}
+    path.write_text(json.dumps({key: value for key, value in state.items() if value is not None}))
+
+
+def test_a_run_is_not_resumed_in_another_precision(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run")
+    _with_precision(tmp_path / "run", "bf16")
+    with pytest.raises(CheckpointError, match="trained in bf16, and precision here is fp32"):
+        train(recipe, out=tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_that_tells_no_precision_is_resumed(tmp_path, pairs, capfd):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run")
+    _with_precision(tmp_path / "run", None)
+    train(recipe, out=tmp_path / "run", resume=True)
+    assert "going on at step 4 of 4" in capfd.readouterr().err
+
+
+def test_a_resume_without_a_run_says_that_a_new_one_begins(tmp_path, pairs, capfd):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, out=tmp_path / "run", resume=True)
+    told = f"{tmp_path / 'run'} holds no checkpoint to resume from: a new run begins\n"
+    assert told in capfd.readouterr().err
+    train(recipe, out=tmp_path / "other")
+    assert "a new run begins" not in capfd.readouterr().err
