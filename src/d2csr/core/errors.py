@@ -1,18 +1,24 @@
-"""Errors the user can mend: where, what, and what to do about it.
-
-Why a pair of photographs makes no training pair.
-"""
+"""Errors that the user can fix: where, what is wrong, and what to do."""
 
 
 class D2csrError(Exception):
     """An error in what the user gave; printed as one line, exit code 2."""
 
-    def __init__(self, where: object, problem: str, *, remedy: str) -> None:
-        """Keep the place, the error and the cure apart, so that reports can list them."""
-        super().__init__(where, problem, remedy)
+    def __init__(self, where: object, problem: str, remedy: str) -> None:
+        """Store the three parts separately, so that reports can list them.
+
+        All three are positional, because unpickling passes `args` by position: these errors cross
+        process boundaries.
+
+        Args:
+            where: the file, folder or option that is wrong.
+            problem: what is wrong, without a full stop.
+            remedy: what to do about it, one sentence.
+        """
         self.where = str(where)
         self.problem = problem
         self.remedy = remedy
+        super().__init__(self.where, problem, remedy)
 
     def __str__(self) -> str:
         """Return `where: problem. remedy` as one line."""
