@@ -1,8 +1,8 @@
 """How much faster a training step is than the plain one of the same network on this machine.
 
 Plain is what the literature runs: fp32, NCHW, eager, Adam as PyTorch sets it up. Ours is
-`d2csr.training.loop.train_step` as recipes run it, and the same compiled. All alternate in one process;
-each ratio is of medians, its interval the middle 95% of bootstrapped medians.
+`d2csr.training.loop.train_step` as recipes run it, and the same compiled. All alternate in one
+process; each ratio is of medians, its interval the middle 95% of bootstrapped medians.
 
     python benchmarks/training_step.py --rounds 7 --threads 2
 """

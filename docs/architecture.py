@@ -12,7 +12,8 @@ END = "<!-- files: end -->"
 # The order in which data flows; a room that is not named here follows at the end.
 ROOMS = (
     "core", "images", "align", "simulate", "data", "models", "systems", "losses", "metrics",
-    "checkpoint", "training", "evaluation", "export", "engine", "upscale", "speed", "figures", "cli",
+    "checkpoint", "training", "evaluation", "export", "engine", "upscale", "speed", "figures",
+    "cli",
 )  # fmt: skip
 
 

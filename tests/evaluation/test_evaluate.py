@@ -167,5 +167,6 @@ def test_bicubic_scores_what_was_measured_on_the_photographs(data_folder, folder
 
 
 def test_scoring_imports_no_torch():
-    code = "import sys, d2csr.evaluation.evaluate, d2csr.cli.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, d2csr.evaluation.evaluate, d2csr.cli.evaluate; "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@
 class D2csrError(Exception):
     """An error in what the user gave; printed as one line, exit code 2."""
 
-    def __init__(self, where: object, problem: str, remedy: str) -> None:
+    def __init__(self, where: object, problem: str, remedy: str) -> None:  # noqa: PLR0917
         """Store the three parts separately, so that reports can list them.
 
         All three are positional, because unpickling passes `args` by position: these errors cross

@@ -26,8 +26,8 @@ def read_settings(
         remedy: what to do about a file that is no settings file at all.
 
     Raises:
-        D2csrError: of the kind `error_type`: unreadable, no YAML, or errors in it; all of them, each
-            with its line and, for an unknown key, the nearest known one.
+        D2csrError: of the kind `error_type`: unreadable, no YAML, or errors in it; all of them,
+            each with its line and, for an unknown key, the nearest known one.
     """
     try:
         text = path.read_text(encoding="utf-8")

@@ -63,8 +63,8 @@ def recompute_border(
 ) -> NchwArray:
     """Return predictions right up to all four sides of the features.
 
-    Run on a strip, this treats the strip's upper and lower side as frame too; what it writes there is
-    halo, or else the image's own frame. Images lower or narrower than a strip run the expanded
+    Run on a strip, this treats the strip's upper and lower side as frame too; what it writes
+    there is halo, or else the image's own frame. Images lower or narrower than a strip run the expanded
     tail whole.
     """
     strip, kept = card.receptive_field.border_strip_lr_px, card.receptive_field.border_kept_lr_px

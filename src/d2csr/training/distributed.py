@@ -143,7 +143,7 @@ def world_size(devices: int) -> int:
 
 
 def launch(order: ProcessTask, devices: int) -> None:
-    """Run `work(DistributedContext, *arguments)` here, in several processes, or as torchrun placed us.
+    """Run `work(DistributedContext, *arguments)` here, in several processes, or under torchrun.
 
     Raises:
         UsageError: more devices than there are, or `--devices` beside torchrun.

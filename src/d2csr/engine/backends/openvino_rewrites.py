@@ -15,8 +15,8 @@ The weighted sum over the predictions made cheap: over planes, not over pixels o
 
 OpenVINO keeps maps behind a convolution pixel by pixel. A weight then meets three values at a time,
 and each prediction is copied out first. Reshaped, all predictions are whole planes, which the
-output needs anyway. A strip of 28x406 LR px at x3, one thread: 26.8 -> 21.5 ms in bf16, 21.3 -> 14.9
-in int8.
+output needs anyway. A strip of 28x406 LR px at x3, one thread: 26.8 -> 21.5 ms in bf16,
+21.3 -> 14.9 in int8.
 """
 
 import numpy as np
