@@ -64,8 +64,8 @@ def recompute_border(
     """Return predictions right up to all four sides of the features.
 
     Run on a strip, this treats the strip's upper and lower side as frame too; what it writes
-    there is halo, or else the image's own frame. Images lower or narrower than a strip run the expanded
-    tail whole.
+    there is halo, or else the image's own frame. Images lower or narrower than a strip run the
+    expanded tail whole.
     """
     strip, kept = card.receptive_field.border_strip_lr_px, card.receptive_field.border_kept_lr_px
     if min(features.shape[2:]) < strip:
