@@ -98,7 +98,7 @@ def test_torch_may_be_absent(d2csr, monkeypatch):
 
 
 def test_a_machine_without_a_list_of_features_has_none_known(d2csr, monkeypatch):
-    monkeypatch.setattr(module, "_processor_flags", set)
+    monkeypatch.setattr(module, "cpu_flags", frozenset)
     assert "has none known" in d2csr("doctor").out
 
 

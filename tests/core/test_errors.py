@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from d2csr.core import errors
-from d2csr.core.errors import D2csrError, ImageError
+from d2csr.core.errors import (
+    BundleError,
+    D2csrError,
+    ImageError,
+    OutOfMemoryError,
+    first_line,
+    is_out_of_memory,
+)
 
 CLASSES = [
     each
@@ -28,3 +35,17 @@ def test_an_error_is_one_line():
     assert (
         str(ImageError("a.png", "is empty", "Copy it again.")) == "a.png: is empty. Copy it again."
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("", "MemoryError"), (" \n", "MemoryError"), ("\n  first\nsecond", "first")],
+)
+def test_the_first_line_of_any_error_is_a_word(message, line):
+    """An empty MemoryError has no line 0; reading it raised IndexError instead."""
+    assert first_line(MemoryError(message) if message else MemoryError()) == line
+
+
+def test_running_out_of_memory_is_no_matter_of_the_bundle():
+    assert not issubclass(OutOfMemoryError, BundleError)
+    assert is_out_of_memory(OutOfMemoryError("trunk", "can't be run", "Free some memory."))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import UsageError
+from d2csr.core.errors import OutOfMemoryError, UsageError
 from d2csr.engine import engine as engine_module
 from d2csr.engine import planning as plan_module
-from d2csr.engine.backends.base import NchwArray, OutOfMemoryError
+from d2csr.engine.backends.base import NchwArray
 from d2csr.engine.engine import Engine, Limits, open_engine
 from d2csr.engine.feature_store import MemoryScratch
 from d2csr.engine.planning import Plan
@@ -39,9 +39,9 @@ def _difference(engine: Engine, wanted: np.ndarray) -> float:
 
 def test_pass_by_pass_is_the_same_image(engine, request):
     wanted = engine.run(LR).sr
-    assert engine.planning(40, 9).trunk == "whole"
+    assert engine.plan(40, 9).trunk == "whole"
     request.getfixturevalue("streaming")
-    assert engine.planning(40, 9).trunk == "memory"
+    assert engine.plan(40, 9).trunk == "memory"
     assert _difference(engine, wanted) < 1e-5
 
 
@@ -69,7 +69,7 @@ def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeyp
 
     monkeypatch.setattr(engine, "_tail", failing)
     monkeypatch.setattr(plan_module, "_FIXED_BYTES", 0)  # or half of it would be the least
-    parts = list(engine.strips(LR))
+    parts = list(engine.iter_strips(LR))
     assert [part.first_row for part in parts] == list(_starts(parts))
     assert np.abs(np.concatenate([part.output.sr for part in parts]) - wanted).max() < 1e-5
     assert calls[0] > 12
@@ -93,13 +93,13 @@ def test_memory_that_never_suffices_is_said(engine, monkeypatch):
 
 def test_a_limit_too_small_is_told_what_is_missing(engine):
     with pytest.raises(UsageError, match=r"memory: .*takes \d+ MiB\. Allow \d+ MiB more\."):
-        engine.within(Limits(memory=1 << 20)).run(LR)
+        engine.with_limits(Limits(memory=1 << 20)).run(LR)
 
 
 @pytest.mark.usefixtures("streaming")
 def test_without_disk_parts_of_the_image_run_alone_and_the_user_is_told(engine):
     limits = Limits(memory=engine_module.rss_bytes() + (250 << 20), disk=1 << 20)
-    plan = engine.within(limits).plan(3000, 3000)
+    plan = engine.with_limits(limits).plan(3000, 3000)
     assert plan.trunk == "windows"
     assert not plan.exact
     measured = json.loads((BENCHMARKS / "results" / "windows.json").read_text())["largest_levels"]
@@ -116,10 +116,10 @@ def test_a_image_that_comes_to_run_in_parts_says_so(engine, monkeypatch):
 
     monkeypatch.setattr(MemoryScratch, "add", refused)
     told: list[str] = []
-    list(engine.strips(LR, warned=told.append))
+    list(engine.iter_strips(LR, warned=told.append))
     assert told == []
     monkeypatch.setattr(engine_module, "free_disk_bytes", lambda folder: 0)
-    list(engine.strips(LR, warned=told.append))
+    list(engine.iter_strips(LR, warned=told.append))
     assert [each for each in told if "channel means of their own" in each] == told != []
     with pytest.warns(UserWarning, match="channel means of their own"):
         engine.run(LR)

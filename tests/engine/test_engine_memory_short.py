@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from d2csr.engine.backends.base import (
-    DeviceOptions,
-    OutOfMemoryError,
-    is_out_of_memory,
-    resolve_backend,
-)
+from d2csr.core.errors import OutOfMemoryError, is_out_of_memory
+from d2csr.engine.backends.base import DeviceOptions, resolve_backend
 
 # As the libraries phrase them (public reports of OpenVINO, ONNX Runtime and torch).
 SHORT = (

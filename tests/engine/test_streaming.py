@@ -99,7 +99,7 @@ def test_windows_write_every_row_once_and_read_their_halo(height, halo_rows, mor
 def test_a_passs_results_take_the_place_of_what_it_has_read(small):
     """At most a leaf done and the residual of the other's block: the head is computed anew."""
     _, trunk = small
-    assert trunk.asks.channels == 4 + 4
+    assert trunk.requirements.channels == 4 + 4
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])

@@ -11,6 +11,7 @@ from typing import Literal
 
 from d2csr import __version__
 from d2csr.core.errors import D2csrError
+from d2csr.core.hardware import cpu_flags
 
 State = Literal["works", "absent", "partly", "broken"]
 
@@ -67,20 +68,11 @@ def _python() -> Iterator[Finding]:
 def _processor() -> Iterator[Finding]:
     """Find the instructions that make bf16 and int8 fast."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    flags = _processor_flags()
+    flags = cpu_flags()
     found = [name for name in _PROCESSOR_FEATURES if name in flags]
     missing = [name for name in _PROCESSOR_FEATURES if name not in flags]
     text = f"{platform.machine()}, {cores} cores; has {', '.join(found) or 'none known'}"
     yield Finding("processor", "works", f"{text}; lacks {', '.join(missing) or 'none'}")
-
-
-def _processor_flags() -> set[str]:
-    """Return the processor's features by their Linux names; none where there is no such list."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return set()
-    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
 
 
 def _engine() -> Iterator[Finding]:

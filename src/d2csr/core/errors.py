@@ -1,5 +1,7 @@
 """Errors that the user can fix: where, what is wrong, and what to do."""
 
+import re
+
 
 class D2csrError(Exception):
     """An error in what the user gave; printed as one line, exit code 2."""
@@ -45,6 +47,10 @@ class RecipeError(D2csrError):
     """A training recipe with errors."""
 
 
+class OutOfMemoryError(D2csrError):
+    """A computation whose memory could not be allocated; a smaller part of the image may fit."""
+
+
 class BundleError(D2csrError):
     """A model folder that is incomplete, damaged or of another format version."""
 
@@ -54,7 +60,7 @@ class CheckpointError(D2csrError):
 
 
 class ModelNameError(D2csrError):
-    """A model name that nothing answers to."""
+    """A model name that matches neither a shipped model nor a folder."""
 
 
 class TrainingError(D2csrError):
@@ -66,10 +72,10 @@ class UsageError(D2csrError):
 
 
 class PairRejectedError(Exception):
-    """A pair that must not be trained on: which score or step says so, and the reason."""
+    """A pair that must not be trained on, with the score or step that rejected it."""
 
     def __init__(self, cause: str, reason: str) -> None:
-        """Keep the cause as one word for lists, and the reason as a sentence."""
+        """Store the cause as one word, for lists, and the reason as a sentence."""
         super().__init__(cause, reason)
         self.cause = cause
         self.reason = reason
@@ -77,3 +83,29 @@ class PairRejectedError(Exception):
     def __str__(self) -> str:
         """Return the reason."""
         return self.reason
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class's name if the message is empty.
+
+    Libraries raise errors without a message, such as `MemoryError()`, and errors of many lines.
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+# Allocation failures as OpenVINO and oneDNN, ONNX Runtime, torch on the processor, cuDNN and the
+# C++ library report them: none of these raises a class of its own. "memory" alone would also match
+# "illegal memory access" and "memory format".
+_ALLOCATION_FAILED = re.compile(
+    r"bad.?alloc|alloc_?failed|out of memory|(not enough|insufficient) memory"
+    r"|(failed to|can't|cannot|could not|unable to) alloc",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error reports a failed allocation, by its class or else by its message."""
+    if isinstance(error, MemoryError | OutOfMemoryError):
+        return True
+    return _ALLOCATION_FAILED.search(str(error)) is not None

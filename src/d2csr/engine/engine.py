@@ -19,13 +19,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from d2csr.core.bundle import Bundle, ModelCard
+from d2csr.core.errors import OutOfMemoryError
 from d2csr.core.geometry import Size
-from d2csr.core.memory import free_bytes, free_disk_bytes, rss_bytes
+from d2csr.core.hardware import free_bytes, free_disk_bytes, rss_bytes
 from d2csr.engine.backends.base import (
     DeviceOptions,
     Graph,
     NchwArray,
-    OutOfMemoryError,
     PrecisionChoice,
     ResolvedBackend,
     resolve_backend,
@@ -266,7 +266,7 @@ class Engine:
         """Return the bytes that may be taken now, beside what is held."""
         if self._limits.memory is None:
             return int(_SHARE_OF_FREE * free_bytes())
-        return self._limits.memory - rss_bytes()
+        return self._limits.memory - (rss_bytes() or 0)
 
     def _plan(self, size: Size, *, budget: int) -> Plan:
         card, streamed, disk = self.bundle.card, self._streamed, self._limits.disk

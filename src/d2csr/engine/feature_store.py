@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from d2csr.core.errors import UsageError
-from d2csr.core.memory import as_text
+from d2csr.core.hardware import format_bytes
 
 # (1, c, rows, w): float32, or the bits of bfloat16 as uint16.
 Rows = np.ndarray[Any, np.dtype[Any]]
@@ -96,7 +96,7 @@ class DiskScratch:
             else:
                 self._file.truncate(self._end + size)
         except OSError as error:
-            problem = f"can't take {as_text(size)} more for scratch: {error.strerror}"
+            problem = f"can't take {format_bytes(size)} more for scratch: {error.strerror}"
             remedy = "Free some disk, or point TMPDIR elsewhere."
             raise UsageError(self._folder, problem, remedy=remedy) from error
         self._planes.append((channels, self._end))

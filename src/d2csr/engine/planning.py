@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from d2csr.core.bundle import ModelCard
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
-from d2csr.core.memory import MIB, as_text
+from d2csr.core.hardware import MIB, format_bytes
 
 Trunk = Literal["whole", "memory", "disk", "windows"]
 
@@ -64,7 +64,7 @@ class Plan:
         ways = {
             "whole": "in one piece",
             "memory": passes,
-            "disk": f"{passes} with {as_text(self.scratch_bytes)} on disk",
+            "disk": f"{passes} with {format_bytes(self.scratch_bytes)} on disk",
             "windows": f"in parts of {self.window_rows} rows",
         }
         return f"{ways[self.trunk]}, then in strips of {self.strip_rows} rows"
@@ -192,8 +192,10 @@ def plan_streamed(
         return Plan(trunk, window, rows, peak, maps if trunk == "disk" else 0)
     least = min_bytes(need, streaming, height=height)
     if least > budget:
-        problem = f"leaves {as_text(max(budget, 0))} for an image that takes {as_text(least)}"
-        remedy = f"Allow {as_text(least - budget)} more."
+        problem = (
+            f"leaves {format_bytes(max(budget, 0))} for an image that takes {format_bytes(least)}"
+        )
+        remedy = f"Allow {format_bytes(least - budget)} more."
         raise UsageError("memory", problem, remedy=remedy)
     return None
 
@@ -219,8 +221,8 @@ def plan_windows(
     rows = min((budget - _FIXED_BYTES) // row_bytes - halo_rows, height)
     if rows < least_rows:
         least = (least_rows + halo_rows) * row_bytes + _FIXED_BYTES
-        problem = f"neither {as_text(max(budget, 0))} nor the disk takes the maps of the image"
-        remedy = f"Allow {as_text(least - budget)} more, or point TMPDIR to a larger disk."
+        problem = f"neither {format_bytes(max(budget, 0))} nor the disk takes the maps of the image"
+        remedy = f"Allow {format_bytes(least - budget)} more, or point TMPDIR to a larger disk."
         raise UsageError("memory", problem, remedy=remedy)
     spare = budget - rows * need.leaves // height - _FIXED_BYTES
     strip_rows = min(spare // need.strip_row, rows) - need.strip_halo_rows

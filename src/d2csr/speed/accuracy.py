@@ -14,11 +14,11 @@ from d2csr.core.errors import D2csrError
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
+from d2csr.engine.backends.base import reached_psnr_db
 from d2csr.metrics.protocols import score
 from d2csr.speed.worker import Worker
 
 _EXAMPLE = Path(__file__).parents[3] / "examples" / "city100_nikon_001_lr3.png"  # of a clone
-_SUPPOSED_DB = 34.0  # reached by a model of which nothing is known; real pairs give 25 to 35 dB
 _PROTOCOL = "y"
 
 
@@ -92,8 +92,7 @@ def cost(
     if images.pairs is not None:
         means = [_mean_psnr_db(each, images.pairs) for each in (sr, reference)]
         return AccuracyCost(means[0] - means[1], "pairs", between_db)
-    reached_db = max((each.psnr_db for each in card.facts.scores), default=_SUPPOSED_DB)
-    change_db = -10 * math.log10(1 + between / 10 ** (-reached_db / 10))
+    change_db = -10 * math.log10(1 + between / 10 ** (-reached_psnr_db(card) / 10))
     return AccuracyCost(change_db, "estimate", between_db)
 
 

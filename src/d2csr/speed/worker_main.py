@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from d2csr.core.bundle import read_bundle
-from d2csr.core.memory import peak_bytes, reset_peak_rss, resident_bytes
+from d2csr.core.hardware import peak_rss_bytes, reset_peak_rss, rss_bytes
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import Precision
 from d2csr.images.reader import read_rgb8
@@ -25,7 +25,7 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
         read_bundle(Path(bundle)), backend=backend, device="cpu", precision=precision
     )
     reset_peak_rss()
-    idle = resident_bytes()
+    idle = rss_bytes()
 
     def run(*, height: int, width: int) -> Values:
         lr01 = np.random.default_rng(0).random((height, width, 3), np.float32)
@@ -35,7 +35,7 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
         return {"seconds": time.perf_counter() - begun}
 
     def memory() -> Values:
-        peak = peak_bytes()
+        peak = peak_rss_bytes()
         return {"bytes": None if peak is None or idle is None else peak - idle}
 
     def enlarge(*, image: str, save: str) -> Values:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
-from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -23,6 +22,7 @@ from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import ProcessContext, ProcessException, spawn
 
 from d2csr.core.errors import D2csrError, UsageError
+from d2csr.core.hardware import cpu_has_bf16
 
 Told = TypeVar("Told")
 Precision = Literal["auto", "bf16", "fp32", "fp64"]
@@ -90,14 +90,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if _cpu_has_bf16() else "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    """Return whether the processor multiplies bf16 (AVX-512 BF16, AMX, or Arm's)."""
-    information = Path("/proc/cpuinfo")
-    flags = information.read_text(encoding="utf-8").split() if information.is_file() else []
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+    return "bf16" if cpu_has_bf16() else "fp32"
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, final
 
-from d2csr.core.errors import BundleError, D2csrError, ImageError, UsageError
+from d2csr.core.errors import BundleError, D2csrError, ImageError, OutOfMemoryError, UsageError
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.engine.engine import Engine
@@ -119,7 +119,7 @@ IMAGE_ERRORS = (D2csrError, MemoryError, OSError)
 
 def to_image_error(source: Path, error: BaseException) -> D2csrError:
     """Return an error of the tuple above as one to tell the user."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | OutOfMemoryError):
         remedy = "Give a smaller image, or a part of it, or less --memory."
         return ImageError(source, "is too large for this machine's memory", remedy=remedy)
     if isinstance(error, OSError):

@@ -3,7 +3,6 @@
 Precisions that graphs are computed in, and what a model answers for in each.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,7 +14,7 @@ from typing import Any, Literal, Protocol, cast, final, get_args, runtime_checka
 import numpy as np
 
 from d2csr.core.bundle import Bundle, ModelCard
-from d2csr.core.errors import BundleError, UsageError
+from d2csr.core.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "int8"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
@@ -23,9 +22,9 @@ PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 # A mean squared error e beside the model's own m costs 10 log10(1 + e / m) dB: 26.4 dB below it,
-# 0.01 dB. A model nothing is known of is taken to reach this PSNR; real pairs give 25 to 35 dB.
+# 0.01 dB.
 _BELOW_DB = 26.4
-_SUPPOSED_DB = 34.0
+_ASSUMED_PSNR_DB = 34.0  # of a model that was never evaluated; real pairs give 25 to 35 dB
 
 
 def graph_role(role: str, precision: Precision) -> str:
@@ -46,8 +45,12 @@ def meets_accuracy_target(card: ModelCard, precision: str) -> bool:
     if precision == "fp32":
         return True
     loss = card.precisions.get(precision)
-    reached_db = max((each.psnr_db for each in card.facts.scores), default=_SUPPOSED_DB)
-    return loss is not None and loss.psnr_between_db >= reached_db + _BELOW_DB
+    return loss is not None and loss.psnr_between_db >= reached_psnr_db(card) + _BELOW_DB
+
+
+def reached_psnr_db(card: ModelCard) -> float:
+    """Return the best PSNR on a model's card in dB, or 34 dB for a model without scores."""
+    return max((each.psnr_db for each in card.facts.scores), default=_ASSUMED_PSNR_DB)
 
 
 def float32_to_bf16(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -67,25 +70,6 @@ def bf16_to_float32(bits: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.
 
 # (1, c, h, w), float32; features may be bfloat16 as uint16 bits, as the graph that made them says.
 NchwArray = np.ndarray[Any, np.dtype[Any]]
-
-
-@final
-class OutOfMemoryError(BundleError):
-    """A graph that fails for want of memory."""
-
-
-# Words of OpenVINO and oneDNN, ONNX Runtime, torch, cuDNN and the C++ library, which have no class
-# of exception in common for it. "memory" alone won't do: "illegal memory access", "memory format".
-_SHORT = re.compile(
-    r"bad.?alloc|alloc_?failed|out of memory|(not enough|insufficient) memory"
-    r"|(failed to|can't|cannot|could not|unable to) alloc",
-    re.IGNORECASE,
-)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error that a graph raised says that an allocation failed."""
-    return isinstance(error, MemoryError) or _SHORT.search(str(error)) is not None
 
 
 @runtime_checkable

@@ -7,14 +7,14 @@ import numpy as np
 import onnxruntime
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import BundleError, UsageError
-from d2csr.engine.backends.base import (
-    Graph,
-    NchwArray,
+from d2csr.core.errors import (
+    BundleError,
     OutOfMemoryError,
-    Precision,
+    UsageError,
+    first_line,
     is_out_of_memory,
 )
+from d2csr.engine.backends.base import Graph, NchwArray, Precision
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3  # it warns of every shape that it can't infer
@@ -55,7 +55,7 @@ def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precisio
             path, options, providers=[_provider(device), _CPU][: 1 if device == "cpu" else 2]
         )
     except Exception as error:  # its errors have no common class but this
-        problem = f"ONNX Runtime can't read it in {precision} ({_first_line(error)})"
+        problem = f"ONNX Runtime can't read it in {precision} ({first_line(error)})"
         raise BundleError(path, problem, remedy="Copy the bundle again.") from error
     names = [each.name for each in session.get_inputs()]
     outputs = [each.name for each in session.get_outputs()]
@@ -69,7 +69,7 @@ def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precisio
             if not is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"ONNX Runtime fails on inputs {shapes} ({_first_line(error)})"
+            problem = f"ONNX Runtime fails on inputs {shapes} ({first_line(error)})"
             remedy = "Give a smaller image, or free some memory."
             raise OutOfMemoryError(path, problem, remedy=remedy) from error
 
@@ -81,7 +81,3 @@ def _provider(device: str) -> str | tuple[str, dict[str, Any]]:
     if device == "cpu":
         return _CPU
     return _CUDA, {"device_id": int(device.removeprefix("cuda:")), "use_tf32": 0}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

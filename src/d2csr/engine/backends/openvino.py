@@ -18,17 +18,21 @@ from openvino import CompiledModel, ConstOutput, InferRequest, Model, Tensor, Ty
 from openvino.preprocess import PrePostProcessor
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import BundleError, UsageError
+from d2csr.core.errors import (
+    BundleError,
+    OutOfMemoryError,
+    UsageError,
+    first_line,
+    is_out_of_memory,
+)
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.engine.backends.base import (
     Graph,
     NchwArray,
-    OutOfMemoryError,
     Precision,
     bf16_to_float32,
     float32_to_bf16,
     graph_role,
-    is_out_of_memory,
 )
 from d2csr.engine.backends.openvino_rewrites import (
     keep_sums_float32,
@@ -154,7 +158,7 @@ def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precisio
             compiled = _compiled(model, device=device, precision=precision)
             write_entry(key, _exported(compiled))
     except (OSError, RuntimeError) as error:
-        problem = f"OpenVINO can't compile it for {device} ({_first_line(error)})"
+        problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
         raise BundleError(
             path, problem, remedy="Copy the bundle again, or use `-g cpu`."
         ) from error
@@ -197,7 +201,7 @@ class _Compiled:
             if not is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"OpenVINO fails on inputs {shapes} ({_first_line(error)})"
+            problem = f"OpenVINO fails on inputs {shapes} ({first_line(error)})"
             raise OutOfMemoryError(
                 self._where, problem, remedy="Give a smaller image, or free some memory."
             ) from error
@@ -290,8 +294,3 @@ def _array(tensor: Tensor) -> NchwArray:
 def _core() -> openvino.Core:
     """Return the one OpenVINO core of the process; it loads its plugins once."""
     return openvino.Core()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from platform import machine
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,9 @@ from torch import Tensor
 
 from d2csr.checkpoint.io import load_weights
 from d2csr.core.bundle import WEIGHTS_NAME, Bundle
-from d2csr.core.errors import UsageError
-from d2csr.engine.backends.base import (
-    Graph,
-    NchwArray,
-    OutOfMemoryError,
-    Precision,
-    is_out_of_memory,
-)
+from d2csr.core.errors import OutOfMemoryError, UsageError, first_line, is_out_of_memory
+from d2csr.core.hardware import cpu_has_bf16
+from d2csr.engine.backends.base import Graph, NchwArray, Precision
 from d2csr.models.d2csr import D2CSR, fuse
 from d2csr.models.tail import CENTRE, BorderAwareTail
 
@@ -50,15 +44,9 @@ def precisions(device: str) -> tuple[Precision, ...]:
 
     On a processor that doesn't multiply in bfloat16, torch emulates it, slowly.
     """
-    if device == "cpu" and not _multiplies_bf16():
+    if device == "cpu" and not cpu_has_bf16():
         return ("fp32", "bf16")
     return ("bf16", "fp32")
-
-
-def _multiplies_bf16() -> bool:
-    if machine().lower() in ("x86_64", "amd64"):
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
@@ -89,7 +77,7 @@ def as_graph(run: _Run, *, device: torch.device, precision: Precision, where: st
             if not is_out_of_memory(error):
                 raise
             shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"torch fails on inputs {shapes} ({str(error).splitlines()[0]})"
+            problem = f"torch fails on inputs {shapes} ({first_line(error)})"
             remedy = "Give a smaller image, or free some memory."
             raise OutOfMemoryError(where, problem, remedy=remedy) from error
 

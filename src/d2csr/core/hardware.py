@@ -1,0 +1,97 @@
+"""Hardware of this machine: its memory, its disk space and its processor, as Linux reports them.
+
+Sources: proc(5) for /proc/meminfo, /proc/self/status and /proc/self/clear_refs; the kernel's
+documentation of control groups, versions 1 and 2, for the limits of a container.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+MIB = 1 << 20
+
+_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP_FILES = (  # limit and usage, of version 2 and of version 1
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def free_bytes() -> int:
+    """Return the memory that is free, in the system and in the control group of this process."""
+    free = [_system_free_bytes()]
+    for limit, usage in _CGROUP_FILES:
+        try:
+            free.append(int((_CGROUP / limit).read_text()) - int((_CGROUP / usage).read_text()))
+        except (OSError, ValueError):  # no such group; or `max`, no limit
+            continue
+    return max(0, min(free))
+
+
+def rss_bytes() -> int | None:
+    """Return the resident memory of this process, or None where /proc is missing."""
+    return _status_bytes("VmRSS")
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the peak of the resident memory since `reset_peak_rss`, or since the start."""
+    return _status_bytes("VmHWM")
+
+
+def reset_peak_rss() -> None:
+    """Reset the peak of the resident memory; without the right to do so, it stays as it is."""
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
+    except OSError:
+        return
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Return the free disk space of a folder; 0 if it isn't writable."""
+    return shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
+
+
+def format_bytes(size: int) -> str:
+    """Return a size in MiB, rounded up, or in GiB from 10 GiB on."""
+    mib = -(-size // MIB)
+    return f"{mib} MiB" if mib < 10 * 1024 else f"{mib / 1024:.1f} GiB"
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's features by their Linux names, such as `avx512_bf16`.
+
+    Empty where /proc is missing. x86 lists them as `flags`, Arm as `Features`.
+    """
+    lines = _read_lines(_CPU_INFO)
+    listed = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(listed.partition(":")[2].split())
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether the processor multiplies bfloat16 (AVX-512 BF16, AMX, or Arm's BF16)."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(cpu_flags())
+
+
+def _system_free_bytes() -> int:
+    for line in _read_lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _status_bytes(name: str) -> int | None:
+    for line in _read_lines(_STATUS):
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) << 10
+    return None
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
