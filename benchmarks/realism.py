@@ -25,9 +25,8 @@ from d2csr.data.pairs import load_pair
 from d2csr.data.sources import open_pairs
 from d2csr.data.synthetic import make_bicubic_pairs
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
-from d2csr.images.pixels import luma_of_rgb8
 from d2csr.images.reader import read_rgb8
-from d2csr.metrics.protocols import score
+from d2csr.metrics.protocols import LUMA, score, to_channels
 from d2csr.simulate.camera_config import Camera, DevelopmentPart, SensorPart
 from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.scene import photos_in
@@ -151,7 +150,7 @@ def cross_spectrum(images: Sequence[tuple[Luma, Luma]], scale: int) -> dict[str,
 
 def luma(path: Path) -> Luma:
     """Return an image's luma, 0..255 full range."""
-    return (luma_of_rgb8(read_rgb8(path)) - 16) * 255 / 219
+    return to_channels(read_rgb8(path).astype(np.float64), LUMA, offset=0.0)[0] * 255 / 219
 
 
 def least_squares_kernel(images: Iterable[tuple[Luma, Luma]], scale: int) -> np.ndarray:

@@ -9,7 +9,9 @@ import pytest
 
 from d2csr.core.errors import UsageError
 from d2csr.core.files import (
+    atomic_folder,
     atomic_path,
+    backup_path,
     cache_folder,
     check_writable,
     remove_stale_temp_files,
@@ -110,3 +112,66 @@ with atomic_path(Path(sys.argv[1])) as beside:
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_a_folder_is_replaced_whole_and_its_former_contents_go(tmp_path):
+    folder = tmp_path / "model.v2"
+    for name in ("one", "two"):
+        with atomic_folder(folder) as temporary:
+            (temporary / name).write_text(name)
+            assert temporary.parent == folder.parent
+    assert [path.name for path in folder.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_failure_while_filling_a_folder_leaves_the_old_one_and_nothing_else(tmp_path):
+    folder = tmp_path / "model"
+    with atomic_folder(folder) as temporary:
+        (temporary / "weights").write_text("old")
+    with pytest.raises(RuntimeError, match="power"):
+        _fail_while_filling(folder)
+    assert (folder / "weights").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def _fail_while_filling(folder):
+    with atomic_folder(folder) as temporary:
+        (temporary / "weights").write_text("half of the new")
+        raise RuntimeError("power")
+
+
+def test_the_next_folder_removes_those_of_killed_processes(tmp_path):
+    filling = """
+import os, sys
+from pathlib import Path
+from d2csr.core.files import atomic_folder
+with atomic_folder(Path(sys.argv[1])) as temporary:
+    (temporary / "weights").write_text("half")
+    os._exit(9)
+"""
+    folder = tmp_path / "model"
+    backup_path(folder).mkdir()  # of a process killed between two renames
+    subprocess.run([sys.executable, "-c", filling, str(folder)])
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_folder(folder) as temporary:
+        (temporary / "weights").write_text("whole")
+        assert len(list(tmp_path.iterdir())) == 2
+    assert (folder / "weights").read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_previous_folder_is_at_its_backup_path_if_the_rename_fails(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    with atomic_folder(folder) as temporary:
+        (temporary / "weights").write_text("old")
+    rename = Path.rename
+
+    def rename_old_only(self, target):
+        if self != folder:
+            raise OSError("killed here")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename_old_only)
+    with pytest.raises(OSError, match="killed here"), atomic_folder(folder):
+        pass
+    assert (backup_path(folder) / "weights").read_text() == "old"

@@ -1,23 +1,22 @@
-"""Luma and rounding."""
+"""Rounding to 8 bit."""
 
 import numpy as np
 import pytest
-from skimage.color import rgb2ycbcr
 
-from d2csr.images.pixels import luma_of_rgb8, rounded_rgb8
-
-RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+from d2csr.images.pixels import to_uint8
 
 
-def test_luma_is_that_of_scikit_image():
-    assert luma_of_rgb8(RGB) == pytest.approx(rgb2ycbcr(RGB)[..., 0], abs=1e-9)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_are_clipped_then_rounded_halves_to_even(dtype):
+    rgb01 = np.array([[[-0.5, 0.5 / 255, 1.5 / 255], [2.5 / 255, 1.0, 3.0]]], dtype)
+    assert to_uint8(rgb01).tolist() == [[[0, 0, 2], [2, 255, 255]]]
 
 
-def test_black_and_white_keep_footroom():
-    ends = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
-    assert luma_of_rgb8(ends)[0] == pytest.approx([16, 235])
+def test_16_bit_becomes_the_nearest_8_bit_with_white_at_white():
+    values = np.arange(65536, dtype=np.uint16)
+    assert np.array_equal(to_uint8(values), np.floor(values / 65535 * 255 + 0.5).astype(np.uint8))
 
 
-def test_values_are_clipped_then_rounded_halves_to_even():
-    rgb01 = np.array([[[-0.5, 0.5 / 255, 1.5 / 255], [2.5 / 255, 1.0, 3.0]]])
-    assert rounded_rgb8(rgb01).tolist() == [[[0, 0, 2], [2, 255, 255]]]
+def test_8_bit_stays_as_it_is():
+    values = np.arange(256, dtype=np.uint8)
+    assert to_uint8(values) is values

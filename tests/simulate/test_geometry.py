@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from d2csr.core.geometry import Size
+from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Size
 from d2csr.simulate.camera_config import (
     Camera,
     CameraError,
@@ -15,7 +15,7 @@ from d2csr.simulate.camera_config import (
     PosePart,
     ScenePart,
 )
-from d2csr.simulate.geometry import Distortion, View, plane_homography
+from d2csr.simulate.geometry import View, plane_homography
 from d2csr.simulate.ground_truth import (
     GroundTruth,
     parallax_mask,
@@ -30,7 +30,7 @@ from d2csr.simulate.rendering import render_tiles
 from d2csr.simulate.scene import Plane, Scene
 
 VIEW = View(
-    Size(300, 200), 700.0, 180.0, Distortion(-0.06, 0.02, 0.01, 1e-3, -8e-4),
+    Size(300, 200), 700.0, 180.0, BrownDistortion(-0.06, 0.02, 0.01, 1e-3, -8e-4),
     (3.0, -2.0, 5.0), (0.1, -0.05, 0.2),
 )  # fmt: skip
 POINTS = np.random.default_rng(0).uniform((0, 0), (299, 199), (50, 2))
@@ -51,8 +51,8 @@ def test_projection_is_opencv_s():
 
 
 def test_the_homography_is_the_mapping_without_distortion():
-    flat = replace(VIEW, distortion=Distortion())
-    other = View(Size(400, 260), 2000.0, 240.0, Distortion(), (-1.0, 2.0, 0.5), (0.0, 0.02, -0.1))
+    flat = replace(VIEW, distortion=NO_DISTORTION)
+    other = View(Size(400, 260), 2000.0, 240.0, NO_DISTORTION, (-1.0, 2.0, 0.5), (0.0, 0.02, -0.1))
     matrix = plane_homography(flat, other, distance_m=3.0)
     mapped = np.concatenate([POINTS, np.ones((50, 1))], axis=1) @ matrix.T
     expected = other.pixels(flat.on_plane(POINTS, 3.0), 3.0)

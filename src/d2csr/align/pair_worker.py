@@ -21,7 +21,7 @@ from d2csr.align.steps import AlignedPair, Registration, Settings, lens_json, ma
 from d2csr.core.errors import D2csrError, PairRejectedError
 from d2csr.core.files import sha256_file, write_atomically
 from d2csr.core.parallel import MAX_ATTEMPTS, ActorPool, ray_session
-from d2csr.images.reader import eight_bit
+from d2csr.images.pixels import to_uint8
 from d2csr.images.writer import write_gray8, write_rgb8
 
 PREVIEW_PX = 640  # longer side of the images in the report
@@ -62,7 +62,7 @@ def process_pair(task: PairJob) -> PairResult:
     try:
         registered = register(*photos, settings=task.settings)
     except PairRejectedError as rejection:
-        _write_previews(task, eight(photos[0].pixels), second=eight(photos[1].pixels))
+        _write_previews(task, to_uint8(photos[0].pixels), second=to_uint8(photos[1].pixels))
         preview_path(task.work, task.name, kind="m").unlink(missing_ok=True)  # of an earlier run
         told = {"cause": rejection.cause, "reason": rejection.reason}
         return _kept(task, _outcome(task, "rejected", **told, notes=_notes(photos)))
@@ -70,7 +70,7 @@ def process_pair(task: PairJob) -> PairResult:
         return _kept(task, _outcome(task, "failed", cause="lens", reason=str(error)))
     pair = make_pair(*photos, registered=registered, settings=task.settings)
     about = _about(task, pair, photos=photos)
-    _write_previews(task, enlarged(eight(pair.lr), task.settings.scale), second=pair.hr)
+    _write_previews(task, enlarged(to_uint8(pair.lr), task.settings.scale), second=pair.hr)
     _write_mask_preview(task, registered.mask)
     try:
         check_quality(registered.scores, scale=task.settings.scale)
@@ -157,7 +157,7 @@ def arrows(registered: Registration, scale: int) -> list[list[float]]:
 
 def _write_images(task: PairJob, pair: AlignedPair) -> dict[str, str]:
     """Write LR, HR and, where anything is masked, the mask; return their hashes."""
-    write_rgb8(task.work / f"{task.name}_LR.png", eight(pair.lr))
+    write_rgb8(task.work / f"{task.name}_LR.png", to_uint8(pair.lr))
     write_rgb8(task.work / f"{task.name}_HR.png", pair.hr)
     kinds = ["LR", "HR"]
     if (pair.registered.mask == 0).any():
@@ -194,11 +194,6 @@ def _write_preview(task: PairJob, bgr: np.ndarray, *, kind: str) -> None:
     path = preview_path(task.work, task.name, kind=kind)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 85] if path.suffix == ".jpg" else []
     write_atomically(path, cv2.imencode(path.suffix, bgr, quality)[1].tobytes())
-
-
-def eight(pixels: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
-    """Return pixels in 8 bit; 16-bit ones are rounded once."""
-    return pixels if pixels.dtype == np.uint8 else eight_bit(pixels)
 
 
 def enlarged(lr: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:

@@ -1,10 +1,17 @@
-"""Words for the person at the screen: one console, on standard error."""
+"""The console on standard error, and the progress bars shown there.
 
+Separate so that every command shows its progress the same way.
+"""
+
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+
+Item = TypeVar("Item")
 
 
 @cache
@@ -13,3 +20,32 @@ def console() -> "Console":
     from rich.console import Console  # 30 ms that `--help` must not pay
 
     return Console(stderr=True, highlight=False)
+
+
+def progress_display(*details: "ProgressColumn") -> "Progress":
+    """Return a transient progress display on standard error, to be used as a context manager.
+
+    Args:
+        details: columns between the bar and the time remaining.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),  # a file may be called [red].png
+        BarColumn(),
+        *details,
+        TimeRemainingColumn(),
+        console=console(),
+        transient=True,
+    )
+
+
+def track(items: Iterable[Item], *, description: str, total: int) -> Iterator[Item]:
+    """Yield the items, counting them in a progress bar on standard error."""
+    from rich.progress import MofNCompleteColumn
+
+    with progress_display(MofNCompleteColumn()) as progress:
+        task = progress.add_task(description, total=total)
+        for item in items:
+            progress.advance(task)
+            yield item

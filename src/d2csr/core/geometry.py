@@ -1,12 +1,10 @@
-"""Integer geometry: how LR and HR sizes fit, and the eight flips and turns.
-
-Rectangles of whole pixels on a grid.
-"""
+"""Geometry of images: sizes, regions, the eight flips and rotations, and lens distortion."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 
 class Size(NamedTuple):
@@ -81,3 +79,59 @@ class Region:
     def times(self, scale: int) -> "Region":
         """Return the same region on a grid `scale` times finer."""
         return Region(*(scale * side for side in (self.left, self.top, self.width, self.height)))
+
+
+Points = Float64[np.ndarray, "*grid 2"]
+_UNDISTORT_RADIUS = 3.0  # in corner radii; farther out, strong distortion folds over
+
+
+@dataclass(frozen=True)
+class BrownDistortion:
+    """Lens distortion by Brown's model on positions relative to the centre, in corner radii.
+
+    Attributes:
+        k1: radial displacement at the corner, as a share of its radius; below 0 barrel.
+        k2: the same, growing with the fourth power of the radius.
+        k3: the same, growing with the sixth power.
+        p1: tangential displacement (decentring), likewise as a share; Brown's first.
+        p2: Brown's second.
+
+    Source: Brown, Photogrammetric Engineering 32 (1966); OpenCV's order of coefficients.
+    """
+
+    k1: float = 0.0
+    k2: float = 0.0
+    k3: float = 0.0
+    p1: float = 0.0
+    p2: float = 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Return whether nothing is distorted."""
+        return self == NO_DISTORTION
+
+    def distort(self, points: Points) -> Points:
+        """Return the distorted positions of ideal points, both in corner radii."""
+        x, y = points[..., 0], points[..., 1]
+        square = x * x + y * y
+        radial = square * (self.k1 + square * (self.k2 + square * self.k3))
+        return np.stack(
+            [
+                x + x * radial + 2 * self.p1 * x * y + self.p2 * (square + 2 * x * x),
+                y + y * radial + self.p1 * (square + 2 * y * y) + 2 * self.p2 * x * y,
+            ],
+            axis=-1,
+        )
+
+    def undistort(self, points: Points, *, tolerance: float = 1e-12) -> Points:
+        """Return the ideal points of distorted positions, both in corner radii."""
+        ideal = points
+        for _ in range(100):
+            residual = points - self.distort(ideal)
+            ideal = np.clip(ideal + residual, -_UNDISTORT_RADIUS, _UNDISTORT_RADIUS)
+            if np.abs(residual).max(initial=0.0) < tolerance:
+                break
+        return ideal
+
+
+NO_DISTORTION = BrownDistortion()

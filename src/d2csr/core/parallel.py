@@ -1,12 +1,18 @@
-"""Work spread over a Ray cluster: a worker that dies is replaced, and what it had is done again."""
+"""Work spread over processes of this machine or over the actors of a Ray cluster.
+
+A local pool raises the errors of its tasks; a Ray actor that dies is replaced, its task retried.
+"""
 
 import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from multiprocessing import get_context
 from typing import Any, Generic, TypeVar
 
 from d2csr.core.errors import UsageError
@@ -15,6 +21,43 @@ MAX_ATTEMPTS = 3  # of a task whose worker dies: it may be the task that kills i
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
+
+
+def map_in_processes(
+    function: Callable[[Task], Answer],
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    initializer: Callable[[], object] | None = None,
+) -> Iterator[tuple[int, Answer]]:
+    """Yield the index and the answer of each task, in the order in which they finish.
+
+    The first exception of a task is raised here as it is, and tasks not yet started are cancelled.
+
+    Args:
+        function: called with each task; it, the tasks and the answers must be picklable.
+        tasks: arguments of the calls.
+        workers: processes, at most one a task; 1 runs the tasks in this process, in order.
+        initializer: called once in each new process.
+
+    Raises:
+        UsageError: a process died, most often for lack of memory.
+    """
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        yield from ((index, function(task)) for index, task in enumerate(tasks))
+        return
+    context = get_context("spawn")  # a fork would copy the locks of libvips' threads and hang
+    with ProcessPoolExecutor(workers, context, initializer) as pool:
+        indices = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+        try:
+            for future in as_completed(list(indices)):
+                yield indices.pop(future), future.result()
+        except BrokenProcessPool as error:
+            problem = f"one of {workers} processes died, which most often means too little memory"
+            raise UsageError("--workers", problem, f"Use fewer than {workers}.") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Names of models: those that ship inside the package, and folders that hold one.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -14,6 +14,7 @@ from d2csr.core.errors import ImageError, ModelNameError
 from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, disagreement, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
+from d2csr.images.pixels import to_uint8
 
 _WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _OF_A_RUN = "bundle"
@@ -103,7 +104,7 @@ class Model:
         guard = FlatRegionBlend(lr, scale=self.scale)
         for first, part in self.engine.iter_strips(lr):
             rows = guard.blend(part.sr, first_row=first)
-            sr[first : first + len(rows)] = _rgb8(rows)
+            sr[first : first + len(rows)] = to_uint8(rows)
         return sr
 
     def predict(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> Prediction:
@@ -115,8 +116,8 @@ class Model:
         lr = _rgb01(rgb8)
         output = self.engine.run(lr)
         return Prediction(
-            sr=_rgb8(FlatRegionBlend(lr, scale=self.scale).blend(output.sr, first_row=0)),
-            predictions=_rgb8(output.predictions),
+            sr=to_uint8(FlatRegionBlend(lr, scale=self.scale).blend(output.sr, first_row=0)),
+            predictions=to_uint8(output.predictions),
             weights=output.weights,
             disagreement=disagreement(output),
         )
@@ -154,9 +155,3 @@ def _rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
         problem = f"has shape {given.shape} and type {given.dtype}"
         raise ImageError("array", problem, remedy="Give uint8 of shape (height, width, 3).")
     return given.astype(np.float32) / np.float32(255)
-
-
-def _rgb8(rgb01: Float32[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 3"]:
-    """Return floats clipped to 0..1 as the nearest 8-bit values."""
-    scaled: np.ndarray[Any, np.dtype[Any]] = np.rint(rgb01 * np.float32(255))
-    return scaled.clip(0, 255).astype(np.uint8)

@@ -1,26 +1,24 @@
-"""Luma of RGB images, as the field's figures are measured on it."""
+"""Values of pixels: rounding to 8 bit, which every room does alike.
+
+Separate because metrics, engine and align need it without libvips.
+"""
 
 import numpy as np
-from jaxtyping import Float, UInt8
-
-# Rec. ITU-R BT.601 with footroom, as MATLAB's rgb2ycbcr has it: black 16, white 235.
-LUMA_WEIGHTS = (65.481, 128.553, 24.966)
-LUMA_BLACK = 16.0
+from jaxtyping import Float, UInt8, UInt16
 
 
-def luma_of_rgb8(rgb8: UInt8[np.ndarray, "*b h w 3"]) -> Float[np.ndarray, "*b h w"]:
-    """Return the luma of 8-bit RGB, 16..235, not rounded."""
-    return weighted(rgb8.astype(np.float64) / 255.0, LUMA_WEIGHTS) + LUMA_BLACK
+def to_uint8(
+    pixels: UInt8[np.ndarray, "*n"] | UInt16[np.ndarray, "*n"] | Float[np.ndarray, "*n"],
+) -> UInt8[np.ndarray, "*n"]:
+    """Return pixels as the nearest 8-bit values.
 
-
-def weighted(
-    image: Float[np.ndarray, "*b h w 3"], weights: tuple[float, float, float]
-) -> Float[np.ndarray, "*b h w"]:
-    """Return the weighted sum of the three channels."""
-    total: np.ndarray = image @ np.asarray(weights, image.dtype)
-    return total
-
-
-def rounded_rgb8(rgb01: Float[np.ndarray, "*b h w 3"]) -> UInt8[np.ndarray, "*b h w 3"]:
-    """Return values 0..1 as 8 bit: clipped, then rounded to the nearest, halves to even."""
-    return np.rint(np.clip(rgb01, 0.0, 1.0) * 255.0).astype(np.uint8)
+    Args:
+        pixels: 8 bit, which is returned as it is; 16 bit, whose 65535 becomes 255; or floats, which
+            are clipped to 0..1 and rounded in their own precision, halves to even.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 * 255
+    scaled = np.rint(pixels * pixels.dtype.type(255))
+    return scaled.clip(0, 255, out=scaled).astype(np.uint8)

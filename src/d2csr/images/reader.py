@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyvips
-from jaxtyping import UInt8, UInt16
+from jaxtyping import UInt8
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
@@ -42,6 +42,7 @@ from d2csr.images.metadata import (
     read_container_info,
     read_metadata,
 )
+from d2csr.images.pixels import to_uint8
 
 _GAMMA_OF_SRGB: Final = (0.43, 0.48)
 
@@ -228,11 +229,6 @@ def image_size(path: Path) -> Size:
     return upright_size(open_image(path))
 
 
-def eight_bit(pixels: UInt16[np.ndarray, "*n"]) -> UInt8[np.ndarray, "*n"]:
-    """Return 16-bit values as the nearest of 8 bit; white stays white."""
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 * 255
-
-
 def _upright_rgb(image: Any) -> Any:
     """Return three bands, or one of gray, upright, in the bit depth of the file."""
     image = image.autorot()
@@ -245,7 +241,7 @@ def _upright_rgb(image: Any) -> Any:
 
 def _rgb8(path: Path, pixels: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
     if pixels.dtype == np.uint16:
-        pixels = eight_bit(pixels)
+        pixels = to_uint8(pixels)
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # libvips drops the axis of a single band
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
         problem = f"has {pixels.shape[2]} channels of type {pixels.dtype}"

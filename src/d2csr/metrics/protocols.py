@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from d2csr.core.errors import UsageError
+from d2csr.images.pixels import to_uint8
 from d2csr.metrics.ssim import WINDOW_PX, Border, ssim
 
 
@@ -162,7 +163,7 @@ def round_to_8_bit(image: Image) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image as 8-bit levels: floats in 0..1 clipped and rounded, 8 bit as it is."""
     if image.dtype == np.uint8:
         return image
-    return np.rint(np.clip(image, 0, 1) * np.float64(255)).astype(np.uint8)
+    return to_uint8(image.astype(np.float64))  # in double precision, as scikit-image rounds
 
 
 def to_channels(

@@ -1,26 +1,28 @@
 """Many scenes taken at once: errors told before work, a folder written whole or not at all."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from d2csr.core.console import console
+from d2csr.core.console import track
 from d2csr.core.errors import D2csrError, DataError, UsageError
 from d2csr.core.files import atomic_folder, check_writable
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
+from d2csr.core.parallel import map_in_processes
 from d2csr.images.reader import image_size
 from d2csr.simulate.camera_config import Camera
 from d2csr.simulate.ground_truth import TRUTH_NAME, GroundTruth, write_truth
 from d2csr.simulate.outputs import SceneJob, make_capture, make_pair
 from d2csr.simulate.photographs import LEAST_PX
 from d2csr.simulate.scene import Photo, Source
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ def simulate(sources: Sequence[Source], out: Path, *, job: SimulationOptions) ->
     orders = _orders(sources, job)
     with atomic_folder(out) as folder:
         if job.captures:
-            truths: list[GroundTruth] = _done(
-                partial(make_capture, folder=folder), orders, jobs=job.jobs
+            truths: list[GroundTruth] = _map_with_progress(
+                partial(make_capture, folder=folder), orders, workers=job.jobs
             )
             write_truth(tuple(truths), folder / TRUTH_NAME)
         else:
-            pairs: list[Pair] = _done(partial(make_pair, folder=folder), orders, jobs=job.jobs)
+            pairs: list[Pair] = _map_with_progress(
+                partial(make_pair, folder=folder), orders, workers=job.jobs
+            )
             manifest = Manifest(job.scale, job.licence, tuple(pairs), folder)
             write_manifest(manifest, folder / MANIFEST_NAME)
     return len(orders)
@@ -136,57 +140,12 @@ def _source_errors(source: Source, job: SimulationOptions) -> Iterator[D2csrErro
         yield DataError(source.name, problem, remedy=remedy)
 
 
-def _done(task: Callable[[SceneJob], Any], orders: Sequence[SceneJob], *, jobs: int) -> list[Any]:
-    """Return what the task makes of every order, in their sequence, with a progress bar."""
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
-
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(), transient=True) as bar:
-        shown = bar.add_task("Taking images", total=len(orders))
-        results: dict[int, Any] = {}
-        for number, result in _results(task, orders, jobs=jobs):
-            results[number] = result
-            bar.advance(shown)
-    return [results[number] for number in range(len(orders))]
-
-
-def _results(
-    task: Callable[[SceneJob], Any], orders: Sequence[SceneJob], *, jobs: int
-) -> Iterator[tuple[int, Any]]:
-    if jobs <= 1 or len(orders) == 1:
-        for number, order in enumerate(orders):
-            yield number, task(order)
-        return
-    context = get_context("spawn")  # forked copies of libvips' threads would hang
-    with ProcessPoolExecutor(min(jobs, len(orders)), context, cv2.setNumThreads, (1,)) as pool:
-        left = {pool.submit(_told, task, order): number for number, order in enumerate(orders)}
-        try:
-            while left:
-                done, _ = wait(left, return_when=FIRST_EXCEPTION, timeout=0.5)
-                for future in done:
-                    yield left.pop(future), _raised(future.result())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _Error:
-    """An error on its way between processes; errors with keywords can't be pickled."""
-
-    kind: type[D2csrError]
-    where: str
-    problem: str
-    remedy: str
-
-
-def _told(task: Callable[[SceneJob], Any], order: SceneJob) -> Any:
-    try:
-        return task(order)
-    except D2csrError as error:
-        return _Error(type(error), error.where, error.problem, error.remedy)
-
-
-def _raised(result: Any) -> Any:
-    if isinstance(result, _Error):
-        raise result.kind(result.where, result.problem, remedy=result.remedy)
-    return result
+def _map_with_progress(
+    function: Callable[[SceneJob], Result], jobs: Sequence[SceneJob], *, workers: int
+) -> list[Result]:
+    """Return the function's result for each job, in order."""
+    results = map_in_processes(
+        function, jobs, workers=workers, initializer=partial(cv2.setNumThreads, 1)
+    )
+    shown = track(results, description="Rendering scenes", total=len(jobs))
+    return [result for _, result in sorted(shown, key=itemgetter(0))]

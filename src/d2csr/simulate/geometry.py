@@ -10,44 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from d2csr.core.geometry import Size
-
-REACH = 3.0  # corner radii within which distortion is removed
-Points = Float64[np.ndarray, "*grid 2"]
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """Brown's model (1966) on radii given as shares of the corner's; all 0 distorts nothing."""
-
-    k1: float = 0.0
-    k2: float = 0.0
-    k3: float = 0.0
-    p1: float = 0.0
-    p2: float = 0.0
-
-    def apply(self, points: Points) -> Points:
-        """Return where ideal points fall, both as shares of the corner's radius."""
-        x, y = points[..., 0], points[..., 1]
-        square = x * x + y * y
-        radial = square * (self.k1 + square * (self.k2 + square * self.k3))
-        return np.stack(
-            [
-                x + x * radial + 2 * self.p1 * x * y + self.p2 * (square + 2 * x * x),
-                y + y * radial + self.p1 * (square + 2 * y * y) + 2 * self.p2 * x * y,
-            ],
-            axis=-1,
-        )
-
-    def remove(self, points: Points) -> Points:
-        """Return the ideal points that fall on these, to 1e-12 of the corner's radius."""
-        ideal = points
-        for _ in range(100):
-            residual = points - self.apply(ideal)
-            ideal = np.clip(ideal + residual, -REACH, REACH)  # beyond, strong ones fold over
-            if np.abs(residual).max(initial=0.0) < 1e-12:
-                break
-        return ideal
+from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Points, Size
 
 
 @dataclass(frozen=True)
@@ -66,7 +29,7 @@ class View:
     size: Size
     focal_px: float
     corner_px: float
-    distortion: Distortion = Distortion()
+    distortion: BrownDistortion = NO_DISTORTION
     turn_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -106,7 +69,7 @@ class View:
 
     def on_plane(self, pixels: Points, distance_m: float) -> Points:
         """Return the x and y, in metres, that pixels see on the plane z = `distance_m`."""
-        ideal = self.distortion.remove((pixels - self.centre) / self.corner_px)
+        ideal = self.distortion.undistort((pixels - self.centre) / self.corner_px)
         camera = np.concatenate(
             [ideal * (self.corner_px / self.focal_px), np.ones((*ideal.shape[:-1], 1))], axis=-1
         )
@@ -120,7 +83,7 @@ class View:
         world = np.concatenate([plane_m, depth], axis=-1) - np.asarray(self.position_m)
         camera = world @ self.rotation.T
         ideal = camera[..., :2] / camera[..., 2:] * (self.focal_px / self.corner_px)
-        return self.distortion.apply(ideal) * self.corner_px + self.centre
+        return self.distortion.distort(ideal) * self.corner_px + self.centre
 
     def to_json(self) -> dict[str, Any]:
         """Return the view as plain JSON values."""
@@ -133,7 +96,7 @@ class View:
             size=Size(*values["size"]),
             focal_px=values["focal_px"],
             corner_px=values["corner_px"],
-            distortion=Distortion(**values["distortion"]),
+            distortion=BrownDistortion(**values["distortion"]),
             turn_deg=tuple(values["turn_deg"]),
             position_m=tuple(values["position_m"]),
         )

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from d2csr.images.pixels import rounded_rgb8
+from d2csr.images.pixels import to_uint8
 from d2csr.simulate.camera_config import DevelopmentPart
 
 
@@ -84,7 +84,7 @@ def _developed(raw: np.ndarray, way: IspSettings) -> UInt8[np.ndarray, "h w 3"]:
     toned = srgb_of_linear(rgb * np.asarray(way.gains, np.float32))
     toned = with_contrast(toned, settings.contrast)
     soft = cv2.GaussianBlur(toned, (0, 0), settings.sharpening_radius_px)
-    return rounded_rgb8(toned + np.float32(settings.sharpening[0]) * (toned - soft))
+    return to_uint8(toned + np.float32(settings.sharpening[0]) * (toned - soft))
 
 
 def demosaic(mosaic: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:

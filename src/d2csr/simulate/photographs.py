@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from d2csr.core.geometry import Size
+from d2csr.core.geometry import BrownDistortion, Size
 from d2csr.simulate.camera_config import Camera, CameraError, LensPart
-from d2csr.simulate.geometry import Distortion, View
+from d2csr.simulate.geometry import View
 from d2csr.simulate.isp import IspSettings, develop
 from d2csr.simulate.rendering import Lens, Shot
 from d2csr.simulate.scene import Plane, Scene, layered_scene
@@ -185,9 +185,9 @@ def _pose(
     return (float(tilt), float(pan), float(roll)), (float(x), float(y), float(z))
 
 
-def _distortion(end: LensPart, rng: np.random.Generator) -> Distortion:
+def _distortion(end: LensPart, rng: np.random.Generator) -> BrownDistortion:
     ranges = (end.k1, end.k2, end.k3, end.p1, end.p2)
-    return Distortion(*(float(rng.uniform(*each)) for each in ranges))
+    return BrownDistortion(*(float(rng.uniform(*each)) for each in ranges))
 
 
 def _lens(
