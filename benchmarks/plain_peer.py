@@ -26,7 +26,7 @@ from d2csr.data.pairs import load_pair
 from d2csr.data.pixel_cache import open_cache
 from d2csr.data.sampling import CropLoader, CropSampler
 from d2csr.data.sources import open_pairs
-from d2csr.evaluation.evaluate import evaluate_models
+from d2csr.evaluation.evaluate import evaluate
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.protocols import score
 from d2csr.speed.measure import machine
@@ -62,7 +62,7 @@ def main() -> None:
     best = trained(network, data, steps=asked.steps)
     network.load_state_dict(best.tensors)
     enlarge_all(network, data / "test", out=IMAGES)
-    results = evaluate_models((PEER_MODEL, str(IMAGES)), data / "test")
+    results = evaluate((PEER_MODEL, str(IMAGES)), data / "test")
     names = {str(IMAGES): "plain network"}
     values = {
         "date": date.today().isoformat(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from d2csr.core.results import Results, write_results
 from d2csr.engine.model import find_bundle
 from d2csr.evaluation.checks import EvaluationOptions
-from d2csr.evaluation.evaluate import card_figures, evaluate_models
+from d2csr.evaluation.evaluate import evaluate, model_scores
 from d2csr.evaluation.tables import print_results
 from d2csr.export.bundle_writer import update_scores
 from d2csr.metrics.protocols import PROTOCOLS
@@ -35,17 +35,15 @@ def main() -> None:
         results = portable(measured(name, data / folder), folder)
         print_results(results)
         write_results(results, RESULTS / f"real_pairs-{name}.json")
-        figures = card_figures(results, model=name, data=words)
+        figures = model_scores(results, model=name, data=words)
         chosen = [figure for figure in figures if figure.protocol == ON_CARDS]
         update_scores(find_bundle(name), chosen)
 
 
 def measured(name: str, folder: Path) -> Results:
     """Return the scores of a model and the baselines on a set's test pairs."""
-    extras = EvaluationOptions(fit=folder / "train", calibration=True)
-    return evaluate_models(
-        ("linear", name), folder / "test", protocols=tuple(PROTOCOLS), extras=extras
-    )
+    options = EvaluationOptions(fit=folder / "train", calibration=True)
+    return evaluate(("linear", name), folder / "test", protocols=tuple(PROTOCOLS), options=options)
 
 
 def portable(results: Results, folder: str) -> Results:

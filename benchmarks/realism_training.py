@@ -17,7 +17,7 @@ from typing import Any
 
 from d2csr.core.files import write_atomically
 from d2csr.data.synthetic import make_bicubic_pairs
-from d2csr.evaluation.evaluate import evaluate_models
+from d2csr.evaluation.evaluate import evaluate
 from d2csr.simulate.camera_config import Camera
 from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.scene import photos_in
@@ -80,7 +80,7 @@ def make_pairs(out: Path, photos: Path, *, scale: int, kind: str) -> None:
 
 def compared(models: Mapping[str, Path], test: Path, *, name: str) -> dict[str, Any]:
     """Return how models, by what they were trained on, and bicubic enlargement do on a test set."""
-    results = evaluate_models(tuple(map(str, models.values())), test)
+    results = evaluate(tuple(map(str, models.values())), test)
     labels = {str(model): label for label, model in models.items()}
     labels["bicubic"] = "nothing: bicubic enlargement"
     found = {

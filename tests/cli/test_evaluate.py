@@ -1,4 +1,4 @@
-"""The evaluate command: files it writes, what it prints, how it fails."""
+"""Command `evaluate`: its files, its output and its errors."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def test_names_are_repeated_and_compared(d2csr, pairs, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--save"])
-def test_a_place_that_takes_no_file_is_refused_before_any_scoring(
+def test_an_unwritable_file_is_an_error_before_any_scoring(
     d2csr, pairs, tmp_path, monkeypatch, option
 ):
     monkeypatch.setattr("d2csr.evaluation.evaluate.score_system", None)
@@ -58,7 +58,7 @@ def test_a_place_that_takes_no_file_is_refused_before_any_scoring(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("-n", "no-such-model"), "no-such-model"),
         (("-n", "linear"), "--fit"),
@@ -67,10 +67,10 @@ def test_a_place_that_takes_no_file_is_refused_before_any_scoring(
         (("-n", "bicubic", "--split", "test"), "test"),
     ],
 )
-def test_a_error_is_one_message_and_exit_code_2(d2csr, pairs, words, told):
+def test_an_error_is_one_message_and_exit_code_2(d2csr, pairs, words, message):
     answer = d2csr("evaluate", "--data", pairs, *words)
     assert answer.code == 2
     assert answer.err.startswith("error: ")
-    assert told in answer.err
+    assert message in answer.err
     assert "Traceback" not in answer.err
     assert answer.out == ""

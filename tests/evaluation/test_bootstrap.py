@@ -1,4 +1,4 @@
-"""Bootstrap intervals: coverage, repeatability, and what infinite values do."""
+"""Bootstrap intervals: coverage, repeatability and infinite values."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from d2csr.evaluation.bootstrap import interval95, mean, paired_differences
 
 
-def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
+def test_the_interval_covers_the_true_mean_in_about_95_percent_of_cases():
     generator = np.random.default_rng(0)
     hits = 0
     for _ in range(200):
@@ -19,12 +19,12 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
 
 def test_the_interval_is_that_of_a_plain_loop():
     values = np.array([28.3, 29.8, 26.1, 30.2, 24.2])
-    drawn = np.random.default_rng(0).integers(5, size=(10_000, 5))
-    means = sorted(sum(float(values[i]) for i in row) / 5 for row in drawn)
+    resamples = np.random.default_rng(0).integers(5, size=(10_000, 5))
+    means = sorted(sum(float(values[i]) for i in row) / 5 for row in resamples)
     assert interval95(values) == pytest.approx((means[249], means[9750]))
 
 
-def test_the_interval_repeats_itself():
+def test_the_interval_is_repeatable():
     values = np.random.default_rng(1).normal(size=7)
     assert interval95(values) == interval95(values)
 
@@ -33,7 +33,7 @@ def test_the_interval_of_one_image_is_that_image():
     assert interval95(np.array([31.5])) == (31.5, 31.5)
 
 
-def test_the_interval_reaches_infinity_where_a_image_is_perfect():
+def test_the_interval_reaches_infinity_if_an_image_is_perfect():
     low, high = interval95(np.array([30.0, 31.0, math.inf]))
     assert high == math.inf
     assert low <= 31

@@ -1,4 +1,4 @@
-"""Evaluation end to end on generated pairs: figures, differences, files, errors."""
+"""Evaluation end to end on generated pairs: scores, differences, files, errors."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from rich.console import Console
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.results import read_results, write_results
 from d2csr.evaluation.checks import EvaluationOptions
-from d2csr.evaluation.evaluate import evaluate_models
+from d2csr.evaluation.evaluate import evaluate
 from d2csr.evaluation.tables import print_results, write_csv
 from d2csr.images.reader import read_rgb8
 from d2csr.images.writer import write_rgb8
@@ -27,40 +27,39 @@ def printed(results) -> str:
     return text.getvalue()
 
 
-def test_bicubic_is_always_there_and_only_once(pairs):
-    assert [row.model for row in evaluate_models((), pairs).results] == ["bicubic"]
-    twice = evaluate_models(("bicubic", "bicubic"), pairs)
+def test_bicubic_is_always_included_and_only_once(pairs):
+    assert [row.model for row in evaluate((), pairs).results] == ["bicubic"]
+    twice = evaluate(("bicubic", "bicubic"), pairs)
     assert [row.model for row in twice.results] == ["bicubic"]
 
 
 def test_without_a_split_the_test_split_is_scored(pairs):
-    names = [image.name for image in evaluate_models((), pairs).results[0].images]
+    names = [image.name for image in evaluate((), pairs).results[0].images]
     assert names == ["scene_0", "scene_1", "scene_2"]
-    train = evaluate_models((), pairs, extras=EvaluationOptions(split="train"))
+    train = evaluate((), pairs, options=EvaluationOptions(split="train"))
     assert len(train.results[0].images) == 4
 
 
-def test_figures_are_those_of_the_metrics_on_the_saved_images(pairs, tmp_path):
+def test_scores_are_those_of_the_metrics_on_the_saved_images(pairs, tmp_path):
     protocols = ("y", "rgb")
-    results = evaluate_models(
-        (), pairs, protocols=protocols, extras=EvaluationOptions(save=tmp_path)
-    )
+    results = evaluate((), pairs, protocols=protocols, options=EvaluationOptions(save=tmp_path))
+    assert read_results(tmp_path / "results.json") == results
     for row in results.results:
         for image in row.images:
             sr = read_rgb8(tmp_path / "bicubic" / f"{image.name}.png")
             hr = read_rgb8(pairs / "test" / f"{image.name}_HR.png")
             expected = score(sr, hr, protocol=row.protocol, scale=2)
             assert (image.psnr_db, image.ssim) == pytest.approx(expected)
-            beside = psnr_registered_db(sr, hr, protocol=row.protocol)
-            assert image.psnr_registered_db == pytest.approx(beside)
+            registered_db = psnr_registered_db(sr, hr, protocol=row.protocol)
+            assert image.psnr_registered_db == pytest.approx(registered_db)
         assert row.mean.psnr_db == pytest.approx(np.mean([image.psnr_db for image in row.images]))
         low, high = row.interval95.psnr_db
         assert low <= row.mean.psnr_db <= high
 
 
-def test_the_linear_filter_learns_what_bicubic_cannot_know(pairs):
-    """LR is sampled at the even pixels, so bicubic's is half a pixel off; a filter learns that."""
-    results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
+def test_the_linear_filter_learns_the_half_pixel_shift(pairs):
+    """LR is sampled at even pixels, so bicubic is half a pixel off; a filter can learn that."""
+    results = evaluate(("linear",), pairs, options=EvaluationOptions(fit=pairs))
     linear, bicubic = results.results
     assert linear.mean.psnr_db > bicubic.mean.psnr_db + 3
     assert linear.fitted_on == str(pairs)
@@ -71,13 +70,13 @@ def test_the_linear_filter_learns_what_bicubic_cannot_know(pairs):
     assert paired.interval95[0] <= difference <= paired.interval95[1]
 
 
-def test_registration_forgives_bicubic_its_half_pixel(pairs):
-    (bicubic,) = evaluate_models((), pairs).results
+def test_registration_removes_the_half_pixel_shift_of_bicubic(pairs):
+    (bicubic,) = evaluate((), pairs).results
     assert bicubic.mean_psnr_registered_db > bicubic.mean.psnr_db + 3
 
 
-def test_every_protocol_can_be_asked_for_at_once(pairs):
-    results = evaluate_models((), pairs, protocols=tuple(PROTOCOLS))
+def test_all_protocols_can_be_computed_together(pairs):
+    results = evaluate((), pairs, protocols=tuple(PROTOCOLS))
     assert [row.protocol for row in results.results] == list(PROTOCOLS)
     assert list(results.protocols) == list(PROTOCOLS)
 
@@ -87,7 +86,7 @@ def test_perfect_images_make_valid_json(pairs, tmp_path):
     for seed in range(3):
         hr = read_rgb8(pairs / "test" / f"scene_{seed}_HR.png")
         write_rgb8(perfect / f"scene_{seed}.png", hr)
-    results = evaluate_models((str(perfect),), pairs)
+    results = evaluate((str(perfect),), pairs)
     write_results(results, tmp_path / "r.json")
     values = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)
     assert values["results"][0]["mean"]["psnr_db"] is None
@@ -96,11 +95,11 @@ def test_perfect_images_make_valid_json(pairs, tmp_path):
     assert "inf" in printed(results)
 
 
-def test_a_table_is_80_columns_wide_and_names_what_it_must(pairs, monkeypatch):
+def test_a_table_is_80_columns_wide_and_has_its_provenance(pairs, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["/somewhere/d2csr", "evaluate", "-n", "linear", "--data", "a b"]
     )
-    results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
+    results = evaluate(("linear",), pairs, options=EvaluationOptions(fit=pairs))
     text = printed(results)
     rows = text[: text.index("(shifted): not")].splitlines()
     assert max(map(len, rows)) <= 80
@@ -109,8 +108,8 @@ def test_a_table_is_80_columns_wide_and_names_what_it_must(pairs, monkeypatch):
     assert results.command == "d2csr evaluate -n linear --data 'a b'"
 
 
-def test_the_spreadsheet_has_a_row_a_image_with_its_provenance(pairs, tmp_path):
-    results = evaluate_models(("linear",), pairs, extras=EvaluationOptions(fit=pairs))
+def test_the_csv_file_has_a_row_per_image_with_its_provenance(pairs, tmp_path):
+    results = evaluate(("linear",), pairs, options=EvaluationOptions(fit=pairs))
     write_csv(results, tmp_path / "r.csv")
     with (tmp_path / "r.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -120,37 +119,37 @@ def test_the_spreadsheet_has_a_row_a_image_with_its_provenance(pairs, tmp_path):
     assert float(rows[0]["psnr_db"]) == results.results[0].images[0].psnr_db
 
 
-def test_all_errors_are_told_before_any_work(pairs, tmp_path):
+def test_all_errors_are_reported_before_any_work(pairs, tmp_path):
     write_rgb8(tmp_path / "sr" / "scene_0.png", np.zeros((48, 48, 3), np.uint8))
-    names = ("nobody-knows-me", "linear", str(tmp_path / "sr"))
+    models = ("no-such-model", "linear", str(tmp_path / "sr"))
     with pytest.raises(D2csrError) as caught:
-        evaluate_models(names, pairs, extras=EvaluationOptions(save=tmp_path / "out"))
+        evaluate(models, pairs, options=EvaluationOptions(save=tmp_path / "out"))
     message = str(caught.value)
-    for part in ("3 errors", "nobody-knows-me", "--fit", "missing: scene_1, scene_2"):
+    for part in ("3 errors", "no-such-model", "--fit", "missing: scene_1, scene_2"):
         assert part in message
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_pairs_are_told(tmp_path):
+def test_missing_pairs_are_an_error(tmp_path):
     with pytest.raises(D2csrError, match="nowhere"):
-        evaluate_models((), tmp_path / "nowhere")
+        evaluate((), tmp_path / "nowhere")
 
 
-def test_pairs_too_small_for_the_window_are_told(tmp_path):
+def test_pairs_too_small_for_the_window_are_an_error(tmp_path):
     write_rgb8(tmp_path / "small_HR.png", np.zeros((20, 40, 3), np.uint8))
     write_rgb8(tmp_path / "small_LR2.png", np.zeros((10, 20, 3), np.uint8))
     with pytest.raises(D2csrError, match="is only 40x20 px"):
-        evaluate_models((), tmp_path)
+        evaluate((), tmp_path)
 
 
-def test_an_unknown_protocol_is_told(pairs):
+def test_an_unknown_protocol_is_an_error(pairs):
     with pytest.raises(UsageError, match="ycbcr"):
-        evaluate_models((), pairs, protocols=("y", "ycbcr"))
+        evaluate((), pairs, protocols=("y", "ycbcr"))
 
 
-def test_calibration_without_a_model_is_refused(pairs):
+def test_calibration_without_a_model_is_an_error(pairs):
     with pytest.raises(UsageError, match="calibration"):
-        evaluate_models((), pairs, extras=EvaluationOptions(calibration=True))
+        evaluate((), pairs, options=EvaluationOptions(calibration=True))
 
 
 @pytest.mark.parametrize(
@@ -160,10 +159,10 @@ def test_calibration_without_a_model_is_refused(pairs):
         ("iphone_x_x2", [25.04, 27.01, 22.21, 26.61, 21.65, 24.50]),
     ],
 )
-def test_bicubic_scores_what_was_measured_on_the_photographs(data_folder, folder, expected):
-    (row,) = evaluate_models((), data_folder / "city100" / folder / "test").results
-    figures = [image.psnr_db for image in row.images]
-    assert [*figures, row.mean.psnr_db] == pytest.approx(expected, abs=0.0051)
+def test_bicubic_has_its_known_scores_on_the_photographs(data_folder, folder, expected):
+    (row,) = evaluate((), data_folder / "city100" / folder / "test").results
+    psnr_db = [image.psnr_db for image in row.images]
+    assert [*psnr_db, row.mean.psnr_db] == pytest.approx(expected, abs=0.0051)
 
 
 def test_scoring_imports_no_torch():

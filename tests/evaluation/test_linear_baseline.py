@@ -1,4 +1,4 @@
-"""The linear baseline against one big system of equations, and on photographs."""
+"""The linear baseline: against one large least-squares system, and on photographs."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_filters_solve_the_least_squares_of_all_windows(pairs):
         assert np.allclose(filters[:, column], expected, atol=1e-6)
 
 
-def test_sums_over_windows_are_those_of_windows_written_out():
+def test_sums_over_windows_are_those_of_materialized_windows():
     generator = np.random.default_rng(0)
     padded, phases = generator.random((3, 20, 23)), generator.random((3, 8, 11, 4))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE_PX, SIDE_PX), axis=(1, 2))
@@ -35,7 +35,7 @@ def test_sums_over_windows_are_those_of_windows_written_out():
 
 
 @pytest.mark.parametrize("scale", [2, 3])
-def test_a_filter_that_only_copies_gives_each_pixel_scale_times(scale):
+def test_an_identity_filter_repeats_each_pixel(scale):
     lr = np.random.default_rng(1).integers(0, 256, (14, 15, 3), dtype=np.uint8)
     filters = np.zeros((SIDE_PX**2 + 1, scale**2))
     filters[SIDE_PX**2 // 2] = 1
@@ -43,7 +43,7 @@ def test_a_filter_that_only_copies_gives_each_pixel_scale_times(scale):
     assert np.allclose(apply_filters(lr, filters), expected)
 
 
-def test_phases_and_constants_land_where_they_belong():
+def test_phases_and_constants_are_at_their_positions():
     lr = np.zeros((9, 8, 3), dtype=np.uint8)
     filters = np.zeros((SIDE_PX**2 + 1, 4))
     filters[-1] = [0.1, 0.2, 0.3, 0.4]
@@ -53,7 +53,7 @@ def test_phases_and_constants_land_where_they_belong():
 
 
 def test_fitted_on_a_few_photographs_it_beats_bicubic_clearly(data_folder):
-    """All 60 train scenes give 28.60 dB on the test scenes; six are already close."""
+    """All 60 train scenes give 28.60 dB on the test scenes; six come close to that."""
     folder = data_folder / "city100" / "nikon_d5500_x3"
     manifest = open_pairs(folder / "train")
     filters = fit_filters(type(manifest)(3, "", manifest.pairs[:6], folder))

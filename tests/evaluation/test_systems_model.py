@@ -11,7 +11,7 @@ from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError
 from d2csr.engine.model import load
 from d2csr.evaluation.checks import EvaluationOptions
-from d2csr.evaluation.evaluate import card_figures, evaluate_models
+from d2csr.evaluation.evaluate import evaluate, model_scores
 from d2csr.evaluation.tables import print_results
 from d2csr.images.reader import read_rgb8
 from d2csr.metrics.protocols import score
@@ -29,8 +29,8 @@ def export(folder, scale):
         scale=scale, channels=4, groups=1, blocks=1, convergence_channels=4, base="bicubic"
     )
     network = D2CSR(sizes)
-    facts = ModelMetadata(name="tiny", licence="MIT", data="none")
-    return export_bundle(network, folder / "bundle", card=facts)
+    metadata = ModelMetadata(name="tiny", licence="MIT", data="none")
+    return export_bundle(network, folder / "bundle", card=metadata)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def run(tmp_path_factory):
 
 
 def test_a_run_scores_what_its_images_score(run, pairs, tmp_path):
-    extras = EvaluationOptions(save=tmp_path)
-    results = evaluate_models((str(run),), pairs, protocols=("y", "cdc"), extras=extras)
+    options = EvaluationOptions(save=tmp_path)
+    results = evaluate((str(run),), pairs, protocols=("y", "cdc"), options=options)
     model = load(run)
     row = results.results[0]
     assert (row.model, row.protocol, row.weights_sha256) == (
@@ -61,8 +61,15 @@ def test_a_run_scores_what_its_images_score(run, pairs, tmp_path):
         assert image.psnr_db == pytest.approx(score(saved, hr, protocol="y", scale=2).psnr_db)
 
 
+def test_a_loaded_model_is_scored_on_its_own_engine(run, pairs, monkeypatch):
+    model = load(run, precision="fp32")
+    monkeypatch.setattr("d2csr.evaluation.systems.open_engine", None)
+    (row, _) = evaluate([model], pairs).results
+    assert (row.model, row.weights_sha256) == ("tiny", model.bundle.weights_sha256)
+
+
 def test_protocols_without_rounding_see_the_engines_floats(run, pairs):
-    rows = evaluate_models((str(run),), pairs, protocols=("cdc",)).results
+    rows = evaluate((str(run),), pairs, protocols=("cdc",)).results
     lr = read_rgb8(pairs / "test" / "scene_0_LR2.png")
     sr = load(run).engine.run(lr.astype(np.float32) / np.float32(255)).sr
     hr = read_rgb8(pairs / "test" / "scene_0_HR.png")
@@ -71,42 +78,42 @@ def test_protocols_without_rounding_see_the_engines_floats(run, pairs):
 
 
 def test_calibration_compares_disagreement_with_the_gradient(run, pairs):
-    results = evaluate_models((str(run),), pairs, extras=EvaluationOptions(calibration=True))
+    results = evaluate((str(run),), pairs, options=EvaluationOptions(calibration=True))
     (calibration,) = results.calibration
     assert calibration.model == str(run)
     assert [score.predictor for score in calibration.mean] == ["disagreement", "gradient"]
     assert len(calibration.images) == 6
     text = io.StringIO()
     print_results(results, output=Console(file=text, width=80))
-    assert f"foretelling the error of {run}, 6 px blocks" in text.getvalue()
+    assert f"prediction of the error of {run}, 6 px blocks" in text.getvalue()
     assert all(-1 <= score.spearman <= 1 and score.ause >= 0 for score in calibration.images)
 
 
-def test_a_model_of_another_scale_is_refused_before_any_work(tmp_path, pairs):
+def test_a_model_of_another_scale_is_an_error_before_any_work(tmp_path, pairs):
     export(tmp_path, 3)
     with pytest.raises(D2csrError, match="enlarges 3 times"):
-        evaluate_models((str(tmp_path),), pairs)
+        evaluate((str(tmp_path),), pairs)
 
 
 @pytest.mark.parametrize("damaged", ["model.safetensors", "trunk.onnx"])
-def test_a_damaged_bundle_is_refused_before_any_work(tmp_path, pairs, damaged):
+def test_a_damaged_bundle_is_an_error_before_any_work(tmp_path, pairs, damaged):
     export(tmp_path, 2)
     with (tmp_path / "bundle" / damaged).open("ab") as file:
         file.write(b"x")
     with pytest.raises(D2csrError, match=f"doesn't match the hash of {damaged}"):
-        evaluate_models((str(tmp_path),), pairs, extras=EvaluationOptions(save=tmp_path / "sr"))
+        evaluate((str(tmp_path),), pairs, options=EvaluationOptions(save=tmp_path / "sr"))
     assert not (tmp_path / "sr").exists()
 
 
-def test_a_run_without_a_bundle_is_told_what_to_do(tmp_path, pairs):
+def test_a_run_without_a_bundle_is_an_error_with_a_remedy(tmp_path, pairs):
     (tmp_path / "run").mkdir()
     with pytest.raises(D2csrError, match="d2csr export"):
-        evaluate_models((str(tmp_path / "run"),), pairs)
+        evaluate((str(tmp_path / "run"),), pairs)
 
 
-def test_the_card_gets_the_figures_of_its_model(run, pairs):
-    results = evaluate_models((str(run),), pairs, protocols=("y", "rgb"))
-    first, second = card_figures(results, model=str(run), data="three scenes")
+def test_the_card_gets_the_scores_of_its_model(run, pairs):
+    results = evaluate((str(run),), pairs, protocols=("y", "rgb"))
+    first, second = model_scores(results, model=str(run), data="three scenes")
     assert (first.protocol, second.protocol, first.images) == ("y", "rgb", 3)
     assert first.psnr_db == results.results[0].mean.psnr_db
     assert first.bicubic_psnr_db == results.results[1].mean.psnr_db

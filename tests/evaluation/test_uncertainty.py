@@ -1,4 +1,4 @@
-"""Calibration: a perfect, a useless and no disagreement."""
+"""Calibration of perfect, of useless and without disagreement."""
 
 import numpy as np
 import pytest
@@ -16,9 +16,9 @@ def sr_with_errors(hr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sr.astype(np.uint8), np.sqrt(np.mean((sr - hr) ** 2, axis=2))
 
 
-def scores_of(enlarged: Upscaled, hr: np.ndarray) -> dict[str, tuple[float, float]]:
-    calibrated = calibrate(enlarged, hr, name="one", border_px=2)
-    return {score.predictor: (score.spearman, score.ause) for score in calibrated.scores}
+def scores_of(upscaled: Upscaled, hr: np.ndarray) -> dict[str, tuple[float, float]]:
+    calibration = calibrate(upscaled, hr, name="one", border_px=2)
+    return {score.predictor: (score.spearman, score.ause) for score in calibration.scores}
 
 
 def test_disagreement_that_is_the_error_ranks_it_almost_perfectly():
@@ -41,22 +41,22 @@ def test_means_and_curves_are_over_the_images():
     hr = scene(0, side_px=76)
     sr, error = sr_with_errors(hr)
     images = [
-        calibrate(Upscaled(sr, guess), hr, name=name, border_px=2)
-        for name, guess in (("one", error), ("two", np.ones_like(error)))
+        calibrate(Upscaled(sr, values), hr, name=name, border_px=2)
+        for name, values in (("one", error), ("two", np.ones_like(error)))
     ]
-    found = summarize("m", images, weights_sha256="0" * 64)
-    assert [(score.name, score.predictor) for score in found.images] == [
+    summary = summarize("m", images, weights_sha256="0" * 64)
+    assert [(score.name, score.predictor) for score in summary.images] == [
         (name, predictor) for name in ("one", "two") for predictor in ("disagreement", "gradient")
     ]
-    gradient = [score.ause for score in found.images if score.predictor == "gradient"]
-    assert found.mean[1].ause == pytest.approx(sum(gradient) / 2)
-    assert [curve.order for curve in found.curves] == ["disagreement", "gradient", "error"]
-    assert all(len(curve.rmse) == len(curve.removed) == 20 for curve in found.curves)
-    whole = {curve.rmse[0] for curve in found.curves}
+    gradient = [score.ause for score in summary.images if score.predictor == "gradient"]
+    assert summary.mean[1].ause == pytest.approx(sum(gradient) / 2)
+    assert [curve.order for curve in summary.curves] == ["disagreement", "gradient", "error"]
+    assert all(len(curve.rmse) == len(curve.removed) == 20 for curve in summary.curves)
+    whole = {curve.rmse[0] for curve in summary.curves}
     assert max(whole) - min(whole) < 1e-9
 
 
-def test_one_prediction_has_nothing_to_calibrate():
+def test_one_prediction_has_no_calibration():
     hr = scene(0)
     with pytest.raises(ValueError, match="one prediction"):
         calibrate(Upscaled(hr), hr, name="one", border_px=2)

@@ -6,23 +6,23 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from d2csr.evaluation.checks import NOTHING_MORE, EvaluationOptions
+from d2csr.evaluation.checks import DEFAULT_OPTIONS, EvaluationOptions
 
 
 @dataclass(frozen=True)
-class Files:
-    """Files that keep the figures.
+class ResultFiles:
+    """Files to write the scores to.
 
     Attributes:
-        json: File for all figures, image by image.
-        csv: File for the same as a table.
+        json: JSON file for all scores, image by image.
+        csv: CSV file for the scores of every image.
     """
 
     json: Path | None = None
     csv: Path | None = None
 
 
-NO_FILES = Files()
+NO_FILES = ResultFiles()
 
 
 def evaluate(
@@ -31,31 +31,31 @@ def evaluate(
     data: Path,
     protocol: str = "y",
     scale: Annotated[int | None, Parameter(name=("--scale", "-s"))] = None,
-    extras: Annotated[EvaluationOptions, Parameter(name="*")] = NOTHING_MORE,
-    files: Annotated[Files, Parameter(name="*")] = NO_FILES,
+    options: Annotated[EvaluationOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
+    files: Annotated[ResultFiles, Parameter(name="*")] = NO_FILES,
 ) -> int:
-    """Score models on paired photographs, bicubic enlargement always beside them.
+    """Score models on paired photographs; bicubic enlargement is always included.
 
     Args:
-        name: A shipped model, a run, a bundle, `bicubic`, `linear`, or a folder of finished
-            images named as the pairs. Repeat it to compare.
-        data: Pairs: a manifest, or a folder in any layout that `d2csr data check` knows.
-        protocol: How to measure, one or several with commas: y, rgb, official, cdc, rgb-full.
-        scale: Which pairs to take, where several scales lie there.
+        name: A shipped model, the folder of a training run or bundle, `bicubic`, `linear`, or a
+            folder of finished images named like the pairs. Repeat the option to compare several.
+        data: A manifest, or a folder of pairs in any layout that `d2csr data check` accepts.
+        protocol: One or several protocols, separated by commas: y, rgb, official, cdc, rgb-full.
+        scale: Scale of the pairs, if the folder has pairs of several scales.
     """
-    from d2csr.core.files import check_writable  # `--help` pays for none of these
+    from d2csr.core.files import check_writable  # imported here to keep `--help` fast
     from d2csr.core.results import write_results
-    from d2csr.evaluation.evaluate import evaluate_models
+    from d2csr.evaluation import evaluate as evaluation
     from d2csr.evaluation.tables import print_results, write_csv
 
-    protocols = tuple(dict.fromkeys(part.strip() for part in protocol.split(",")))
-    wanted = (files.json, extras.save and extras.save / "results.json")
-    jsons = [path for path in wanted if path is not None]
-    for path in (*jsons, *([files.csv] if files.csv else [])):
-        check_writable(path, folder=False)
-    results = evaluate_models(name, data, protocols=protocols, scale=scale, extras=extras)
-    for path in jsons:
-        write_results(results, path)
+    saved = options.save and options.save / evaluation.RESULTS_NAME
+    for path in (files.json, saved, files.csv):
+        if path is not None:
+            check_writable(path, folder=False)
+    protocols = tuple(part.strip() for part in protocol.split(","))
+    results = evaluation.evaluate(name, data, protocols=protocols, scale=scale, options=options)
+    if files.json is not None:
+        write_results(results, files.json)
     if files.csv is not None:
         write_csv(results, files.csv)
     print_results(results)

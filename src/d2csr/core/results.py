@@ -1,8 +1,8 @@
-"""The results file: scores of systems on pairs, with all that is needed to repeat them.
+"""The results file of `evaluate`: scores of systems on pairs, with everything to repeat them.
 
-JSON has no infinity. A PSNR is infinite where two images agree exactly; it is written as null,
-and null is read back as infinity. A difference, or a rank correlation, without a value (one of
-two PSNRs infinite; a constant map) is null as well, and read back as nan.
+JSON has no infinity. The PSNR of two equal images is infinite; it is written as null, and null is
+read back as infinity. A difference or rank correlation without a value (one of the two PSNRs is
+infinite; a map is constant) is also written as null, and read back as nan.
 """
 
 import math
@@ -30,13 +30,13 @@ Number = Annotated[float, BeforeValidator(_nan_where_null)]
 
 
 class _Schema(BaseModel):
-    """What every part of the file shares: unchangeable, unknown keys ignored, no NaN in JSON."""
+    """Common settings of all parts: immutable, unknown keys ignored, nan and infinity as null."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
 
 
 class ImageScore(_Schema):
-    """One image's figures."""
+    """Scores of one image."""
 
     name: str
     psnr_db: Decibels
@@ -59,17 +59,17 @@ class ScoreInterval(_Schema):
 
 
 class SystemResult(_Schema):
-    """One system under one protocol.
+    """Scores of one system under one protocol.
 
     Attributes:
-        model: as it was asked for: a name, or a folder.
-        protocol: a name of `d2csr.metrics.protocols.PROTOCOLS`.
-        images: the images, in the order of the pairs.
-        mean: over the images.
-        interval95: of the means; with a single image, both ends are its figure.
+        model: name or folder, as the user gave it.
+        protocol: a name in `d2csr.metrics.protocols.PROTOCOLS`.
+        images: scores of the images, in the order of the pairs.
+        mean: means over the images.
+        interval95: intervals of the means; for a single image, both ends are its score.
         mean_psnr_registered_db: PSNR after the best shift, gain and offset; not comparable
             with `psnr_db`.
-        weights_sha256: hash of the model's weights; null for what has none.
+        weights_sha256: hash of the model's weights; null for a system without weights.
         fitted_on: the pairs that the linear filter was fitted on.
     """
 
@@ -84,7 +84,7 @@ class SystemResult(_Schema):
 
 
 class PairedResult(_Schema):
-    """How much better `a` is than `b` on the same images, in dB, with its 95% interval."""
+    """Mean PSNR of `a` minus that of `b` on the same images, in dB, with its 95% interval."""
 
     a: str
     b: str
@@ -94,7 +94,7 @@ class PairedResult(_Schema):
 
 
 class PredictorScore(_Schema):
-    """How well one map foretells the error of one image, or, as a mean, of all."""
+    """How well one predictor ranks the error of one image, or, as a mean, of all images."""
 
     name: str
     predictor: Literal["disagreement", "gradient"]
@@ -103,7 +103,7 @@ class PredictorScore(_Schema):
 
 
 class SparsificationCurve(_Schema):
-    """Root mean squared error left, in grey levels, after removing shares of the blocks."""
+    """RMSE of the remaining blocks, in gray levels, after a share of the blocks is removed."""
 
     order: Literal["disagreement", "gradient", "error"]
     removed: list[float]
@@ -116,8 +116,8 @@ class CalibrationResult(_Schema):
     Attributes:
         model: as in `SystemResult`.
         block_px: side of the blocks that are compared.
-        images: one entry an image and predictor.
-        mean: one entry a predictor, called `mean`.
+        images: one entry per image and predictor.
+        mean: one entry per predictor, named `mean`.
         curves: means over the images.
         weights_sha256: hash of the model's weights.
     """
@@ -131,20 +131,20 @@ class CalibrationResult(_Schema):
 
 
 class Results(_Schema):
-    """Everything one call of `evaluate` measured.
+    """All results of one evaluation.
 
     Attributes:
-        format_version: of this schema.
-        version: of d2csr.
+        format_version: version of this schema.
+        version: version of d2csr.
         command: the command line, quoted for a shell.
-        data: where the pairs were.
-        split: the split that was taken; null for all.
+        data: path of the pairs.
+        split: the split that was scored; null for all pairs.
         scale: SR pixels per LR pixel.
-        protocols: the protocols used, each in a line.
-        registration: what `psnr_registered_db` does.
-        results: one entry a system and protocol.
-        paired: one entry a pair of systems and protocol.
-        calibration: one entry a model, where asked for.
+        protocols: the protocols used, each with a one-line description.
+        registration: definition of `psnr_registered_db`.
+        results: one entry per system and protocol.
+        paired: one entry per pair of systems and protocol.
+        calibration: one entry per model, if it was requested.
     """
 
     format_version: Literal[1] = VERSION
@@ -166,10 +166,10 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Return what a results file holds.
+    """Return the results in a file.
 
     Raises:
-        DataError: it can't be read, or doesn't follow this schema and version.
+        DataError: the file can't be read, or doesn't follow this schema and version.
     """
     remedy = "Give a file that `d2csr evaluate --json` wrote."
     try:
@@ -178,7 +178,6 @@ def read_results(path: Path) -> Results:
         raise DataError(path, f"can't be read: {error.strerror}", remedy=remedy) from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(
-            path, f"is no results file: {place} {first['msg']}", remedy=remedy
-        ) from error
+        key = ".".join(map(str, first["loc"]))
+        problem = f"is not a results file: {key}: {first['msg']}"
+        raise DataError(path, problem, remedy=remedy) from error

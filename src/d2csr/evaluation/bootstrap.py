@@ -1,29 +1,34 @@
-"""Bootstrap intervals of means, and of paired differences between two systems."""
+"""Means over images with bootstrap intervals, and paired differences between systems."""
 
 import math
+from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 
-DRAWS = 10_000
+from d2csr.core.results import ImageScore, MeanScore, PairedResult, ScoreInterval, SystemResult
+from d2csr.evaluation.systems import System
+
+RESAMPLES = 10_000
 SEED = 0
 
 
 def interval95(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """Return the 95% interval of the mean: percentiles over `DRAWS` resamples of the images.
+    """Return the 95% bootstrap interval of the mean: percentiles over `RESAMPLES` resamples.
 
-    The seed is fixed, so that a table repeats itself. The ends are means that were drawn, never
-    something between two, which keeps infinite values apart from the others.
+    The seed is fixed, so the same values always give the same interval. Each end is the mean of one
+    resample, never interpolated between two, so that infinite values don't spread to finite ends.
+    If the mean of any resample is undefined (inf - inf), both ends are nan.
     """
     generator = np.random.default_rng(SEED)
-    drawn = generator.integers(len(values), size=(DRAWS, len(values)))
-    with np.errstate(invalid="ignore"):  # inf - inf: the mean is nan, and said to be so
-        means = np.sort(values[drawn].mean(axis=1))
+    resamples = generator.integers(len(values), size=(RESAMPLES, len(values)))
+    with np.errstate(invalid="ignore"):  # inf - inf is nan, which is handled below
+        means = np.sort(values[resamples].mean(axis=1))
     if np.isnan(means[-1]):
         return math.nan, math.nan
-    return float(means[math.floor(0.025 * (DRAWS - 1))]), float(
-        means[math.ceil(0.975 * (DRAWS - 1))]
-    )
+    low, high = math.floor(0.025 * (RESAMPLES - 1)), math.ceil(0.975 * (RESAMPLES - 1))
+    return float(means[low]), float(means[high])
 
 
 def paired_differences(
@@ -35,6 +40,42 @@ def paired_differences(
 
 
 def mean(values: Float[np.ndarray, " n"]) -> float:
-    """Return the mean; nan where opposite infinities meet."""
+    """Return the mean; nan if the values contain opposite infinities."""
     with np.errstate(invalid="ignore"):
         return float(values.mean())
+
+
+def summarize_system(system: System, protocol: str, *, images: list[ImageScore]) -> SystemResult:
+    """Return a system's means over the images under one protocol, with their intervals."""
+    psnr_db = np.array([image.psnr_db for image in images])
+    ssim = np.array([image.ssim for image in images])
+    registered_db = np.array([image.psnr_registered_db for image in images])
+    return SystemResult(
+        model=system.name,
+        protocol=protocol,
+        images=images,
+        mean=MeanScore(psnr_db=mean(psnr_db), ssim=mean(ssim)),
+        interval95=ScoreInterval(psnr_db=interval95(psnr_db), ssim=interval95(ssim)),
+        mean_psnr_registered_db=mean(registered_db),
+        weights_sha256=system.weights_sha256,
+        fitted_on=system.fitted_on,
+    )
+
+
+def compare_systems(rows: Sequence[SystemResult]) -> list[PairedResult]:
+    """Return the differences of all pairs of systems under one protocol, earlier minus later."""
+    pairs = [pair for pair in combinations(rows, 2) if pair[0].protocol == pair[1].protocol]
+    return [_difference(first, second) for first, second in pairs]
+
+
+def _difference(first: SystemResult, second: SystemResult) -> PairedResult:
+    """Return the mean PSNR difference of two systems on the same images."""
+    one, other = (np.array([image.psnr_db for image in row.images]) for row in (first, second))
+    differences = paired_differences(one, other)
+    return PairedResult(
+        a=first.model,
+        b=second.model,
+        protocol=first.protocol,
+        diff_psnr_db=mean(differences),
+        interval95=interval95(differences),
+    )

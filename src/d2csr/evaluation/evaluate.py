@@ -1,171 +1,82 @@
-"""Evaluation from names to results: scores, intervals of their means, paired differences.
-
-Figures for a model's card, taken from the results of an evaluation.
-"""
+"""Evaluation of models on pairs: from their names to scores with intervals and differences."""
 
 import shlex
 import sys
-from itertools import combinations
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from d2csr import __version__
 from d2csr.core.bundle import EvaluationScore
 from d2csr.core.console import console
 from d2csr.core.manifest import Manifest
-from d2csr.core.results import (
-    ImageScore,
-    MeanScore,
-    PairedResult,
-    Results,
-    ScoreInterval,
-    SystemResult,
-)
-from d2csr.evaluation.bootstrap import interval95, mean, paired_differences
-from d2csr.evaluation.checks import NOTHING_MORE, EvaluationOptions, load_and_check
+from d2csr.core.results import Results, write_results
+from d2csr.engine.model import Model
+from d2csr.evaluation.bootstrap import compare_systems, summarize_system
+from d2csr.evaluation.checks import DEFAULT_OPTIONS, EvaluationOptions, load_and_check
 from d2csr.evaluation.scoring import ScoringOptions, SystemScores, score_system
 from d2csr.evaluation.systems import System
 from d2csr.evaluation.uncertainty import summarize
 from d2csr.metrics.protocols import PROTOCOLS, check_protocols
 from d2csr.metrics.registered_psnr import CUT_PX, LIMIT_PX, STEP_PX
 
+RESULTS_NAME = "results.json"  # in the folder of `EvaluationOptions.save`
 REGISTRATION = (
     f"SR shifted by one (dx, dy) within {LIMIT_PX:g} px in steps of {STEP_PX} (Fourier), gain and "
-    f"offset per channel by least squares, {CUT_PX} px cut; the protocol's colour"
+    f"offset per channel by least squares, {CUT_PX} px cut; the protocol's color"
 )
 
 
-def evaluate_models(
-    names: tuple[str, ...],
-    data: Path,
+def evaluate(
+    models: Sequence[str | Path | Model],
+    data: str | Path,
     *,
-    protocols: tuple[str, ...] = ("y",),
+    protocols: Sequence[str] = ("y",),
     scale: int | None = None,
-    extras: EvaluationOptions = NOTHING_MORE,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> Results:
-    """Return the scores of systems on pairs, bicubic always among them.
+    """Return the scores of models on pairs; bicubic enlargement is always included.
 
     Args:
-        names: each `bicubic`, `linear`, a shipped model, a run, a bundle, or a folder of images.
-        data: pairs in any layout that `d2csr data check` knows.
-        protocols: names of protocols.
-        scale: which pairs to take, where several scales lie there.
-        extras: what else is wanted.
+        models: each a loaded `Model`, the name of a shipped model, the folder of a training run,
+            of a bundle or of finished images, or the baseline `bicubic` or `linear`.
+        data: a manifest, or a folder of pairs in any layout that `d2csr data check` accepts.
+        protocols: names from `d2csr.metrics.protocols.PROTOCOLS`.
+        scale: the scale of the pairs, if `data` holds pairs of several scales.
+        options: which split to score, and further outputs.
 
     Raises:
-        D2csrError: something is missing or doesn't fit; all that is wrong is told at once, before
-            any work is done.
+        D2csrError: a model, an image or a protocol is missing or doesn't fit. All errors are
+            found before any work is done, and listed in one message.
     """
-    check_protocols(protocols)
-    systems, manifest = load_and_check(names, data, scale=scale, extras=extras)
-    with _progress() as progress:
-        work = progress.add_task("", total=len(systems) * len(manifest))
-        task = ScoringOptions(
-            protocols, extras.calibration, extras.save, lambda: progress.advance(work)
-        )
-        scored: list[tuple[System, SystemScores]] = []
-        for system in systems:
-            progress.update(work, description=system.name)
-            scored.append((system, score_system(system, manifest, task=task)))
-    only_test = {pair.split for pair in manifest.pairs} == {"test"}  # taken without being asked for
-    split = extras.split or ("test" if only_test else None)
-    return _results(scored, manifest, protocols=protocols, split=split, data=data)
+    names = tuple(dict.fromkeys(protocols))
+    check_protocols(names)
+    systems, manifest = load_and_check(models, Path(data), scale=scale, options=options)
+    scored = _score_systems(systems, manifest, protocols=names, options=options)
+    has_only_test = {pair.split for pair in manifest.pairs} == {"test"}  # chosen by default
+    split = options.split or ("test" if has_only_test else None)
+    results = _results(scored, manifest, protocols=names, split=split, data=str(data))
+    if options.save is not None:
+        write_results(results, options.save / RESULTS_NAME)
+    return results
 
 
 def command_line() -> str:
-    """Return the command this process was started with, quoted for a shell."""
+    """Return the command that started this process, quoted for a shell."""
     program = Path(sys.argv[0]).name
     return shlex.join(["d2csr" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
-def _progress() -> Progress:
-    """Return a progress bar on standard error."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console(), transient=True)
-
-
-def _results(
-    scored: list[tuple[System, SystemScores]],
-    manifest: Manifest,
-    *,
-    protocols: tuple[str, ...],
-    split: str | None,
-    data: Path,
-) -> Results:
-    """Return the figures of all systems with what is needed to repeat them."""
-    rows = [
-        _system_result(system, protocol, images=figures.images[protocol])
-        for protocol in protocols
-        for system, figures in scored
-    ]
-    return Results(
-        version=__version__,
-        command=command_line(),
-        data=str(data),
-        split=split,
-        scale=manifest.scale,
-        protocols={protocol: PROTOCOLS[protocol].summary for protocol in protocols},
-        registration=REGISTRATION,
-        results=rows,
-        paired=_paired(rows),
-        calibration=[
-            summarize(system.name, figures.calibrated, weights_sha256=system.weights_sha256)
-            for system, figures in scored
-            if figures.calibrated
-        ],
-    )
-
-
-def _system_result(system: System, protocol: str, *, images: list[ImageScore]) -> SystemResult:
-    """Return one system's row: images, means, intervals."""
-    psnr_db = np.array([image.psnr_db for image in images])
-    ssim = np.array([image.ssim for image in images])
-    registered = np.array([image.psnr_registered_db for image in images])
-    return SystemResult(
-        model=system.name,
-        protocol=protocol,
-        images=images,
-        mean=MeanScore(psnr_db=mean(psnr_db), ssim=mean(ssim)),
-        interval95=ScoreInterval(psnr_db=interval95(psnr_db), ssim=interval95(ssim)),
-        mean_psnr_registered_db=mean(registered),
-        weights_sha256=system.weights_sha256,
-        fitted_on=system.fitted_on,
-    )
-
-
-def _paired(rows: list[SystemResult]) -> list[PairedResult]:
-    """Return the difference of every two systems of one protocol, the earlier minus the later."""
-    pairs = [pair for pair in combinations(rows, 2) if pair[0].protocol == pair[1].protocol]
-    return [_difference(first, second) for first, second in pairs]
-
-
-def _difference(first: SystemResult, second: SystemResult) -> PairedResult:
-    """Return the mean difference of two systems on the same images."""
-    one, other = (np.array([image.psnr_db for image in row.images]) for row in (first, second))
-    differences = paired_differences(one, other)
-    return PairedResult(
-        a=first.model,
-        b=second.model,
-        protocol=first.protocol,
-        diff_psnr_db=mean(differences),
-        interval95=interval95(differences),
-    )
-
-
-_BICUBIC = "bicubic"
-
-
-def card_figures(results: Results, *, model: str, data: str) -> tuple[EvaluationScore, ...]:
-    """Return what a model's card says of it: a figure per protocol, bicubic's beside.
+def model_scores(results: Results, *, model: str, data: str) -> tuple[EvaluationScore, ...]:
+    """Return a model's scores for its card, one per protocol, with bicubic's PSNR.
 
     Args:
-        results: an evaluation that the model was part of.
+        results: an evaluation that includes the model.
         model: its name there.
-        data: the pairs, in words, for people far from this machine.
+        data: a description of the pairs that means something on any machine.
     """
-    bicubic = {row.protocol: row.mean.psnr_db for row in results.results if row.model == _BICUBIC}
+    bicubic = {row.protocol: row.mean.psnr_db for row in results.results if row.model == "bicubic"}
     return tuple(
         EvaluationScore(
             data=data,
@@ -179,4 +90,58 @@ def card_figures(results: Results, *, model: str, data: str) -> tuple[Evaluation
         )
         for row in results.results
         if row.model == model
+    )
+
+
+def _score_systems(
+    systems: Sequence[System],
+    manifest: Manifest,
+    *,
+    protocols: tuple[str, ...],
+    options: EvaluationOptions,
+) -> list[tuple[System, SystemScores]]:
+    """Return each system with its scores; progress is shown on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    remaining = TimeRemainingColumn()
+    scored: list[tuple[System, SystemScores]] = []
+    with Progress(*columns, remaining, console=console(), transient=True) as progress:
+        task = progress.add_task("", total=len(systems) * len(manifest))
+        scoring = ScoringOptions(
+            protocols, options.calibration, options.save, on_image=lambda: progress.advance(task)
+        )
+        for system in systems:
+            progress.update(task, description=system.name)
+            scored.append((system, score_system(system, manifest, options=scoring)))
+    return scored
+
+
+def _results(
+    scored: Sequence[tuple[System, SystemScores]],
+    manifest: Manifest,
+    *,
+    protocols: tuple[str, ...],
+    split: str | None,
+    data: str,
+) -> Results:
+    """Return the scores of all systems with everything that is needed to repeat them."""
+    rows = [
+        summarize_system(system, protocol, images=scores.images[protocol])
+        for protocol in protocols
+        for system, scores in scored
+    ]
+    return Results(
+        version=__version__,
+        command=command_line(),
+        data=data,
+        split=split,
+        scale=manifest.scale,
+        protocols={protocol: PROTOCOLS[protocol].summary for protocol in protocols},
+        registration=REGISTRATION,
+        results=rows,
+        paired=compare_systems(rows),
+        calibration=[
+            summarize(system.name, scores.calibration, weights_sha256=system.weights_sha256)
+            for system, scores in scored
+            if scores.calibration
+        ],
     )

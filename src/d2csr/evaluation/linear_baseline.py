@@ -1,6 +1,6 @@
 """Linear baseline: one 13x13 filter and a constant per output phase, fitted by least squares.
 
-The filter lies on the LR grid, is shared by R, G and B, and works in sRGB with a reflected border.
+The filters work on sRGB values of the LR grid, are shared by R, G and B, and see reflected borders.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from d2csr.data.pairs import load_pair
 
 SIDE_PX = 13
 UNKNOWNS = SIDE_PX * SIDE_PX + 1  # the last is the constant
-# Rows of windows at once: 170 float64 a pixel, about 20 MB for a row of 400 px and three colours.
+# Rows per strip: windows take 170 float64 per pixel and channel, 20 MB for 12 rows of 400 px.
 STRIP_PX = 12
 
 Filters = Float[np.ndarray, "170 phases"]
 
 
 def fit_filters(manifest: Manifest) -> Filters:
-    """Return, per output phase in reading order, 169 weights and the constant, for RGB in 0..1.
+    """Return 169 weights and a constant per output phase, in reading order, for RGB in 0..1.
 
     Raises:
         ImageError: an image can't be read.
@@ -34,7 +34,7 @@ def fit_filters(manifest: Manifest) -> Filters:
         padded = _padded(lr)
         gram += gram_matrix(padded)
         moment += moments(padded, _phases(hr / 255.0, manifest.scale))
-    # Least squares of the normal equations: flat images leave directions that nothing decides.
+    # lstsq instead of solve: flat images leave the normal equations singular.
     return np.linalg.lstsq(gram, moment, rcond=None)[0]
 
 
@@ -52,7 +52,7 @@ def apply_filters(lr: UInt8[np.ndarray, "h w 3"], filters: Filters) -> Float[np.
 def _windows(
     lr: UInt8[np.ndarray, "h w 3"],
 ) -> Iterator[tuple[slice, Float[np.ndarray, "n 170"]]]:
-    """Return, band of rows by band, the window around each pixel of each colour, and a 1."""
+    """Yield strips of rows with the window around each pixel of each channel, and a 1."""
     padded = _padded(lr)
     every = np.lib.stride_tricks.sliding_window_view(padded, (SIDE_PX, SIDE_PX), axis=(1, 2))
     for top in range(0, lr.shape[0], STRIP_PX):
@@ -64,11 +64,11 @@ def _windows(
 
 
 def gram_matrix(padded: Float[np.ndarray, "3 v u"]) -> Float[np.ndarray, "170 170"]:
-    """Return the sum over all windows of the product of every two of their values, 1 included.
+    """Return the Gram matrix of all windows: sums of products of their values, the 1 included.
 
-    Two places of the window that lie equally far apart see the same products, each from its own
-    rectangle: 325 distances instead of 14,365 pairs of places, four times as fast as writing
-    the windows out.
+    Two positions in the window at the same offset from each other share the same products, summed
+    over different rectangles. So 325 offsets are enough for 14,365 pairs of positions, which is
+    four times as fast as materializing the windows.
     """
     sides = tuple(side - SIDE_PX + 1 for side in padded.shape[1:])
     products = np.zeros((SIDE_PX,) * 4)
@@ -88,26 +88,26 @@ def gram_matrix(padded: Float[np.ndarray, "3 v u"]) -> Float[np.ndarray, "170 17
 def moments(
     padded: Float[np.ndarray, "3 v u"], phases: Float[np.ndarray, "3 h w phases"]
 ) -> Float[np.ndarray, "170 phases"]:
-    """Return the sum over all windows of each of their values, and 1, times each phase's pixel.
+    """Return the sums over all windows of each value, the 1 included, times each phase's HR pixel.
 
-    A correlation, by Fourier transforms: `padded` is larger than `phases` by all 13 places, so
-    nothing wraps round.
+    This is a correlation, computed by FFT. `padded` is 12 px larger than `phases` on each axis, so
+    nothing wraps around.
     """
     shape = tuple(-(-side // 32) * 32 for side in padded.shape[1:])  # prime sizes are slow
     spectrum = np.fft.rfft2(padded, s=shape)
-    found = np.empty((UNKNOWNS, phases.shape[3]))
+    sums = np.empty((UNKNOWNS, phases.shape[3]))
     for phase in range(phases.shape[3]):
-        wanted = np.fft.rfft2(phases[..., phase], s=shape)
-        correlation = np.fft.irfft2(np.sum(spectrum * wanted.conj(), axis=0), s=shape)
-        found[:-1, phase] = correlation[:SIDE_PX, :SIDE_PX].ravel()
-    found[-1] = phases.sum(axis=(0, 1, 2))
-    return found
+        target = np.fft.rfft2(phases[..., phase], s=shape)
+        correlation = np.fft.irfft2(np.sum(spectrum * target.conj(), axis=0), s=shape)
+        sums[:-1, phase] = correlation[:SIDE_PX, :SIDE_PX].ravel()
+    sums[-1] = phases.sum(axis=(0, 1, 2))
+    return sums
 
 
 def _products(
     padded: Float[np.ndarray, "3 v u"], down: int, *, right: int
 ) -> Float[np.ndarray, "_ _"]:
-    """Return each pixel times the one that lies so far from it, summed over the colours."""
+    """Return each pixel times the pixel at the given offset, summed over the channels."""
     height, width = padded.shape[1:]
     here = padded[:, : height - down, max(-right, 0) : width - max(right, 0)]
     there = padded[:, down:, max(right, 0) : width - max(-right, 0)]
@@ -117,7 +117,7 @@ def _products(
 def _rectangle_sums(
     field: Float[np.ndarray, "v u"], sides: tuple[int, ...]
 ) -> Float[np.ndarray, "_ _"]:
-    """Return the sum over the rectangle of these sides at every place where it fits."""
+    """Return the sum over the rectangle of these sides at every position where it fits."""
     vertical, horizontal = (
         _covers(length, side) for length, side in zip(field.shape, sides, strict=True)
     )
@@ -125,20 +125,20 @@ def _rectangle_sums(
 
 
 def _covers(length: int, side: int) -> Float[np.ndarray, "_ _"]:
-    """Return 1 where the span of `side` that starts at the row's index covers the column's."""
+    """Return a matrix that is 1 where the span [row, row + side) contains the column."""
     past_start = np.arange(length) - np.arange(length - side + 1)[:, None]
     return ((past_start >= 0) & (past_start < side)).astype(np.float64)
 
 
 def _padded(lr: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 v u"]:
-    """Return an LR image in 0..1 with its border reflected, for windows around every pixel."""
+    """Return an LR image in 0..1, padded by reflection so that every pixel has a full window."""
     half = SIDE_PX // 2
     border = ((0, 0), (half, half), (half, half))
     return np.pad(np.moveaxis(lr, 2, 0) / 255.0, border, mode="reflect")
 
 
 def _phases(hr: Float[np.ndarray, "sh sw 3"], scale: int) -> Float[np.ndarray, "3 h w phases"]:
-    """Return the HR pixels of each LR pixel, in reading order."""
+    """Return the HR pixels of each LR pixel, in reading order of the output phases."""
     height, width = hr.shape[0] // scale, hr.shape[1] // scale
     blocks = hr.reshape(height, scale, width, scale, 3).transpose(4, 0, 2, 1, 3)
     return blocks.reshape(3, height, width, scale * scale)

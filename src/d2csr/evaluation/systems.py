@@ -1,15 +1,6 @@
-"""The questions evaluation asks of anything that enlarges.
+"""Systems that can be evaluated: bicubic, the linear filter, trained models, finished images."""
 
-The two systems that need no weights file: bicubic enlargement and the best linear filter.
-
-A trained model as a system: a shipped name, a run, or a bundle, on the engine.
-
-A folder of finished images as a system: whatever made them, by the pairs' names.
-
-Names a system can have: two baselines, a shipped model, a run, a bundle, finished images.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,10 +21,9 @@ from d2csr.core.errors import (
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
-from d2csr.engine import open_engine
-from d2csr.engine.engine import disagreement
+from d2csr.engine.engine import Engine, disagreement, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
-from d2csr.engine.model import find_bundle
+from d2csr.engine.model import Model, find_bundle
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
 from d2csr.images.reader import image_size, read_rgb8
@@ -42,11 +32,12 @@ from d2csr.metrics.protocols import Image
 
 
 class Upscaled(NamedTuple):
-    """What a system made of one LR image.
+    """SR of one LR image.
 
     Attributes:
-        sr: RGB in 0..255, or float in 0..1, unclipped.
-        disagreement: spread of its predictions in grey levels; None where it makes but one.
+        sr: RGB, 8-bit, or float in 0..1 and unclipped.
+        disagreement: standard deviation of the predictions in gray levels; None if there is only
+            one prediction.
     """
 
     sr: Image
@@ -56,43 +47,43 @@ class Upscaled(NamedTuple):
 Upscale = Callable[[Pair, UInt8[np.ndarray, "h w 3"]], Upscaled]
 
 
-@runtime_checkable  # the shape checks of the tests ask isinstance
+@runtime_checkable  # the shape checks of the tests use isinstance
 class System(Protocol):
-    """Something that turns LR into SR, or has done so before."""
+    """Anything that turns LR images into SR images, or has done so already."""
 
     @property
     def name(self) -> str:
-        """Return what tables and files call it."""
+        """Return the name used in tables and files."""
         ...
 
     @property
     def weights_sha256(self) -> str | None:
-        """Return the hash of its weights; None where it has none."""
+        """Return the hash of the weights; None for a system without weights."""
         ...
 
     @property
     def fitted_on(self) -> str | None:
-        """Return the pairs it was fitted on just now; None for all but the linear filter."""
+        """Return the pairs that the linear filter was fitted on; None for all other systems."""
         ...
 
     @property
     def has_predictions(self) -> bool:
-        """Return whether it makes several predictions, which can disagree."""
+        """Return whether the system makes several predictions, so that there is a disagreement."""
         ...
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return why it can't do these pairs, without doing any work."""
+        """Return the errors that prevent scoring on these pairs, without upscaling any of them."""
         ...
 
     def open(self, manifest: Manifest) -> Upscale:
-        """Load, or fit, what it needs, and return the function that enlarges."""
+        """Load or fit the system and return its upscaling function."""
         ...
 
 
 @final
 @dataclass(frozen=True)
 class Bicubic:
-    """Bicubic enlargement: the line below which nothing is worth running."""
+    """Bicubic enlargement, the baseline that every other system is compared with."""
 
     name: str = "bicubic"
     weights_sha256: str | None = None
@@ -100,18 +91,18 @@ class Bicubic:
     has_predictions: bool = False
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return none: it enlarges everything."""
+        """Return no errors: any image can be enlarged."""
         return []
 
     def open(self, manifest: Manifest) -> Upscale:
-        """Return the enlargement by the pairs' scale."""
+        """Return enlargement by the scale of the pairs."""
         return lambda _, lr: Upscaled(enlarge_bicubic(lr, manifest.scale))
 
 
 @final
 @dataclass(frozen=True)
 class Linear:
-    """Best linear filter: what a real-pair result must beat to show that depth is of use."""
+    """The best linear filter: a network must beat it to show that depth helps on real pairs."""
 
     fit: Path | None
     name: str = "linear"
@@ -120,11 +111,11 @@ class Linear:
 
     @property
     def fitted_on(self) -> str | None:
-        """Return the folder of the pairs it is fitted on."""
+        """Return the folder of the pairs that the filter is fitted on."""
         return None if self.fit is None else str(self.fit)
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return what is wrong with the pairs it is to be fitted on."""
+        """Return the errors in the pairs that the filter is to be fitted on."""
         if self.fit is None:
             problem = "the linear filter needs pairs to be fitted on"
             return [UsageError("linear", problem, remedy="Give them with --fit DIR.")]
@@ -134,15 +125,15 @@ class Linear:
             return [error]
 
     def open(self, manifest: Manifest) -> Upscale:
-        """Fit the filters and return their application."""
+        """Fit the filters and return the function that applies them."""
         if self.fit is None:
-            raise ValueError("errors() was not asked")
+            raise ValueError("no pairs to fit the filter on: validate() reports this")
         filters = fit_filters(_training_pairs(self.fit, scale=manifest.scale))
         return lambda _, lr: Upscaled(apply_filters(lr, filters))
 
 
 def _training_pairs(path: Path, *, scale: int) -> Manifest:
-    """Return the train split of what lies at `path`, or all of it where no split is called so."""
+    """Return the train split of the pairs at `path`, or all pairs if there is no such split."""
     manifest = open_pairs(path, scale=scale)
     train = manifest.of_split("train")
     return train if train.pairs else manifest
@@ -150,11 +141,18 @@ def _training_pairs(path: Path, *, scale: int) -> Manifest:
 
 @final
 @dataclass(frozen=True)
-class Model:
-    """One bundle, whatever name or folder led to it."""
+class TrainedModel:
+    """A bundle on an engine.
+
+    Attributes:
+        name: as the user gave it.
+        bundle: the files of the model.
+        engine: an engine that is already open; None to open the default one.
+    """
 
     name: str
     bundle: Bundle
+    engine: Engine | None = None
     fitted_on: str | None = None
     has_predictions: bool = True
 
@@ -164,47 +162,39 @@ class Model:
         return self.bundle.weights_sha256
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return an error where the bundle is damaged, or the pairs are of another scale."""
+        """Return an error if the bundle is damaged or the pairs have another scale."""
         try:
-            verify_bundle(self.bundle)  # the results name its weights by the card's hash
+            verify_bundle(self.bundle)  # the results identify the weights by the card's hash
         except BundleError as error:
             return [error]
         scale = self.bundle.card.scale
         if scale == manifest.scale:
             return []
         problem = f"enlarges {scale} times, the pairs of {manifest.folder} are x{manifest.scale}"
-        return [BundleError(self.name, problem, remedy="Choose a model or pairs of one scale.")]
+        return [BundleError(self.name, problem, remedy="Choose a model and pairs of one scale.")]
 
     def open(self, manifest: Manifest) -> Upscale:
-        """Start the engine and return its application."""
-        engine = open_engine(self.bundle)
+        """Open the engine, if it isn't open yet, and return the function that runs it."""
+        engine = self.engine or open_engine(self.bundle)
 
-        def enlarge(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Upscaled:
+        def upscale(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Upscaled:
             lr01 = lr.astype(np.float32) / np.float32(255)
             output = engine.run(lr01)
-            guard = FlatRegionBlend(lr01, scale=self.bundle.card.scale)
-            return Upscaled(guard.blend(output.sr, first_row=0), disagreement(output))
+            flat_regions = FlatRegionBlend(lr01, scale=self.bundle.card.scale)
+            return Upscaled(flat_regions.blend(output.sr, first_row=0), disagreement(output))
 
-        return enlarge
-
-
-def named_model(name: str) -> Model:
-    """Return the model of a shipped name, or of a run or bundle folder.
-
-    Raises:
-        ModelNameError: there is none.
-        BundleError: its bundle is incomplete or of another version.
-    """
-    return Model(name, read_bundle(find_bundle(name)))
+        return upscale
 
 
-REMEDY = "Put one image a pair there, named NAME.png, NAME_SR.png, NAME_SRx3.png or NAME_LR3.png."
+IMAGE_NAMES = (
+    "Give the folder one image per pair: NAME.png, NAME_SR.png, NAME_SRx3.png or NAME_LR3.png."
+)
 
 
 @final
 @dataclass(frozen=True)
 class PrecomputedImages:
-    """Finished SR images, found by name."""
+    """Finished SR images, matched to the pairs by their names."""
 
     folder: Path
     name: str
@@ -213,29 +203,29 @@ class PrecomputedImages:
     has_predictions: bool = False
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
-        """Return the missing images in one error, and one each for those that can't be used."""
+        """Return one error for all missing images, and one for each image that can't be used."""
         files = _images_by_stem(self.folder)
-        found = {pair.name: _candidates(pair, files, scale=manifest.scale) for pair in manifest}
-        errors = [error for pair in manifest for error in _image_errors(pair, found[pair.name])]
-        if missing := [name for name, paths in found.items() if not paths]:
-            problem = f"{len(missing)} of {len(found)} images are missing: {', '.join(missing)}"
-            errors.insert(0, DataError(self.folder, problem, remedy=REMEDY))
+        matches = {pair.name: _matches(pair, files, scale=manifest.scale) for pair in manifest}
+        errors = [error for pair in manifest for error in _image_errors(pair, matches[pair.name])]
+        if missing := [name for name, paths in matches.items() if not paths]:
+            problem = f"{len(missing)} of {len(matches)} images are missing: {', '.join(missing)}"
+            errors.insert(0, DataError(self.folder, problem, remedy=IMAGE_NAMES))
         return errors
 
     def open(self, manifest: Manifest) -> Upscale:
         """Return the function that reads a pair's image."""
         files = _images_by_stem(self.folder)
         scale = manifest.scale
-        return lambda pair, _: Upscaled(read_rgb8(_candidates(pair, files, scale=scale)[0]))
+        return lambda pair, _: Upscaled(read_rgb8(_matches(pair, files, scale=scale)[0]))
 
 
-def holds_images(folder: Path) -> bool:
-    """Return whether any image lies directly in `folder`."""
+def has_images(folder: Path) -> bool:
+    """Return whether `folder` directly contains any image."""
     return folder.is_dir() and bool(_images_by_stem(folder))
 
 
 def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return the images that lie directly in `folder`."""
+    """Return the images directly inside `folder`, by their names without suffix."""
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if is_image_name(path) and path.is_file():
@@ -243,13 +233,13 @@ def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
     return files
 
 
-def _candidates(pair: Pair, files: dict[str, list[Path]], *, scale: int) -> list[Path]:
-    """Return the images that answer to a pair's name."""
+def _matches(pair: Pair, files: dict[str, list[Path]], *, scale: int) -> list[Path]:
+    """Return the images whose names match a pair."""
     return [path for stem in _stems(pair, scale) for path in files.get(stem, [])]
 
 
 def _stems(pair: Pair, scale: int) -> Iterator[str]:
-    """Return the file names, without ending, that an SR image of the pair may have."""
+    """Yield the names, without suffix, that an SR image of the pair may have."""
     lr_parts = ("", "_LR", f"_LR{scale}", f"_LRx{scale}", f"x{scale}")
     sr_parts = ("", "_SR", f"_SR{scale}", f"_SRx{scale}", f"_x{scale}", f"_X{scale}")
     stems = dict.fromkeys([*(pair.name + part for part in lr_parts), pair.lr.stem])
@@ -257,11 +247,11 @@ def _stems(pair: Pair, scale: int) -> Iterator[str]:
 
 
 def _image_errors(pair: Pair, paths: list[Path]) -> Iterator[D2csrError]:
-    """Return what is wrong with the images that answer to one pair."""
+    """Yield the errors in the images that match one pair."""
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths)
-        problem = f"{len(paths)} images answer to {pair.name}: {names}"
-        yield DataError(paths[0].parent, problem, remedy="Keep one of them.")
+        problem = f"{len(paths)} images match the pair {pair.name}: {names}"
+        yield DataError(paths[0].parent, problem, remedy="Remove all but one of them.")
     elif paths:
         try:
             size = image_size(paths[0])
@@ -269,51 +259,54 @@ def _image_errors(pair: Pair, paths: list[Path]) -> Iterator[D2csrError]:
             yield error
             return
         if tuple(size) != tuple(pair.hr_size):
-            told = "{}x{} px, HR is {}x{} px".format(*size, *pair.hr_size)
-            yield DataError(paths[0], f"is {told}", remedy="Give an image of the HR's size.")
+            sizes = "{}x{} px, HR is {}x{} px".format(*size, *pair.hr_size)
+            yield DataError(paths[0], f"is {sizes}", remedy="Give an image of the size of HR.")
 
 
 BASELINES = ("bicubic", "linear")
 
 
 def find_systems(
-    names: tuple[str, ...], *, fit: Path | None
+    models: Sequence[str | Path | Model], *, fit: Path | None
 ) -> tuple[list[System], list[D2csrError]]:
-    """Return the systems of these names, each once, bicubic among them, and the names' errors."""
+    """Return the systems of these models, each once and bicubic among them, and all errors."""
     systems: list[System] = []
     errors: list[D2csrError] = []
-    for name in dict.fromkeys([*names, "bicubic"]):
+    for model in dict.fromkeys([*models, "bicubic"]):
         try:
-            systems.append(find_system(name, fit=fit))
+            systems.append(find_system(model, fit=fit))
         except D2csrError as error:
             errors.append(error)
     return systems, errors
 
 
-def find_system(name: str, *, fit: Path | None) -> System:
-    """Return the system a name stands for; `./bicubic` is a folder, `bicubic` is not.
+def find_system(model: str | Path | Model, *, fit: Path | None) -> System:
+    """Return the system of a model; `./bicubic` is a folder, `bicubic` is the baseline.
 
     Args:
-        name: `bicubic`, `linear`, a shipped model, a run, a bundle, or a folder of images.
+        model: a loaded model, the name of a baseline or a shipped model, or the folder of a
+            training run, of a bundle or of images.
         fit: pairs for the linear filter.
 
     Raises:
-        ModelNameError: nothing answers to the name.
+        ModelNameError: there is no system of this name.
         BundleError: the bundle is incomplete or of another version.
     """
-    if name == "bicubic":
+    if isinstance(model, Model):
+        return TrainedModel(model.name, model.bundle, model.engine)
+    if model == "bicubic":
         return Bicubic()
-    if name == "linear":
+    if model == "linear":
         return Linear(fit)
-    if holds_images(folder := Path(name)) and not _holds_model(folder):
-        return PrecomputedImages(folder, name)
+    if has_images(folder := Path(model)) and not _has_bundle(folder):
+        return PrecomputedImages(folder, str(model))
     try:
-        return named_model(name)
+        return TrainedModel(str(model), read_bundle(find_bundle(model)))
     except ModelNameError as error:
         remedy = f"{error.remedy} Baselines: {', '.join(BASELINES)}; or a folder of SR images."
         raise ModelNameError(error.where, error.problem, remedy=remedy) from error
 
 
-def _holds_model(folder: Path) -> bool:
-    """Return whether a folder is a bundle, or a run that has one."""
+def _has_bundle(folder: Path) -> bool:
+    """Return whether a folder is a bundle, or a training run that exported one."""
     return any((folder / path).is_file() for path in ("bundle.json", "bundle/bundle.json"))

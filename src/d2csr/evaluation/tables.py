@@ -1,4 +1,4 @@
-"""Results as a table for the screen, 80 columns wide, and as rows for a spreadsheet."""
+"""Tables of results: for the terminal, 80 columns wide, and as CSV for a spreadsheet."""
 
 import csv
 import io
@@ -28,35 +28,37 @@ COLUMNS = (
 
 
 def print_results(results: Results, *, output: Console | None = None) -> None:
-    """Print a table a protocol, then calibration, and what is needed to repeat the figures."""
+    """Print a table per protocol, the calibration, and the provenance of the scores."""
     output = Console(highlight=False) if output is None else output
     for protocol, summary in results.protocols.items():
         output.print(Text(f"\nprotocol {protocol} (x{results.scale}): {summary}", style="bold"))
         output.print(_score_table(results, protocol))
     for calibration in results.calibration:
-        asked = f"\nforetelling the error of {calibration.model}, {calibration.block_px} px blocks"
-        output.print(Text(asked, style="bold"), soft_wrap=True)
+        title = (
+            f"\nprediction of the error of {calibration.model}, {calibration.block_px} px blocks"
+        )
+        output.print(Text(title, style="bold"), soft_wrap=True)
         output.print(_calibration_table(calibration))
     output.print(Text(_provenance(results)), soft_wrap=True)
 
 
 def write_csv(results: Results, path: Path) -> None:
-    """Write one row an image, system and protocol, each with its provenance, atomically."""
+    """Write one row per image, system and protocol, each with its provenance, atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for row in results.results:
-        after = (results.scale, results.data, row.weights_sha256 or "", results.version)
+        provenance = (results.scale, results.data, row.weights_sha256 or "", results.version)
         for image in row.images:
-            figures = (image.psnr_db, image.ssim, image.psnr_registered_db)
+            scores = (image.psnr_db, image.ssim, image.psnr_registered_db)
             writer.writerow(
-                (row.model, row.protocol, image.name, *figures, *after, results.command)
+                (row.model, row.protocol, image.name, *scores, *provenance, results.command)
             )
     write_atomically(path, text.getvalue().encode())
 
 
 def _score_table(results: Results, protocol: str) -> Table:
-    """Return the systems of one protocol, each with its lead over bicubic."""
+    """Return a table of all systems under one protocol, each with its gain over bicubic."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("model", overflow="fold")
     for title in ("PSNR dB", "95%", "SSIM", "over bicubic", "(shifted)"):
@@ -68,20 +70,20 @@ def _score_table(results: Results, protocol: str) -> Table:
 
 
 def _cells(row: SystemResult, paired: list[PairedResult]) -> tuple[str, ...]:
-    """Return one system's line."""
+    """Return the cells of one system."""
     low, high = row.interval95.psnr_db
     return (
         row.model,
         f"{row.mean.psnr_db:.2f}",
         f"{low:.2f}-{high:.2f}" if len(row.images) > 1 else "one image",
         f"{row.mean.ssim:.4f}",
-        _lead(row, paired),
+        _gain(row, paired),
         f"({row.mean_psnr_registered_db:.2f})",
     )
 
 
-def _lead(row: SystemResult, paired: list[PairedResult]) -> str:
-    """Return how far a system is above bicubic, with the half width of its 95% interval."""
+def _gain(row: SystemResult, paired: list[PairedResult]) -> str:
+    """Return the gain of a system over bicubic with its 95% interval; empty for bicubic itself."""
     for each in paired:
         if each.protocol == row.protocol and row.model in (each.a, each.b):
             sign = {(row.model, "bicubic"): 1, ("bicubic", row.model): -1}.get((each.a, each.b))
@@ -92,9 +94,9 @@ def _lead(row: SystemResult, paired: list[PairedResult]) -> str:
 
 
 def _calibration_table(calibration: CalibrationResult) -> Table:
-    """Return how well each guess foretells the error, image by image and on average."""
+    """Return a table of how well each predictor ranks the error, per image and on average."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("picture", overflow="fold")
+    table.add_column("image", overflow="fold")
     for heading in ("predictor", "rank correlation", "AUSE"):
         table.add_column(heading, justify="right")
     for score in [*calibration.images, *calibration.mean]:
@@ -105,7 +107,7 @@ def _calibration_table(calibration: CalibrationResult) -> Table:
 
 
 def _provenance(results: Results) -> str:
-    """Return data, weights, version and command, one a line."""
+    """Return data, weights, version and command, one per line."""
     rows = [row for row in results.results if row.protocol == next(iter(results.protocols))]
     images = len(rows[0].images)
     lines = [

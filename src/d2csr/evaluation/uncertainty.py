@@ -1,7 +1,7 @@
-"""Calibration: whether the predictions disagree where SR is wrong, beside the trivial guess.
+"""Calibration: how well the disagreement of the predictions ranks the true error.
 
-Both guesses, disagreement and gradient magnitude of SR, are means over 6x6 blocks; so is the
-squared error over R, G and B. `scale` px are cut from each side.
+It is compared with a trivial predictor, the gradient magnitude of SR. Both predictors, and the
+squared error over R, G and B, are averaged over 6x6 blocks; `scale` px are cut from each side.
 """
 
 from typing import Literal, NamedTuple, get_args
@@ -29,38 +29,38 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 class ImageCalibration(NamedTuple):
-    """One image's figures for both guesses, and its curves for these and the best order."""
+    """Scores of both predictors on one image, and the curves of these and of the ideal order."""
 
     scores: list[PredictorScore]
     curves: dict[Order, Float[np.ndarray, " 20"]]
 
 
 def calibrate(
-    enlarged: Upscaled, hr: UInt8[np.ndarray, "h w 3"], *, name: str, border_px: int
+    upscaled: Upscaled, hr: UInt8[np.ndarray, "h w 3"], *, name: str, border_px: int
 ) -> ImageCalibration:
-    """Return how well disagreement, and gradient magnitude, order the blocks of one image.
+    """Return the scores and curves of disagreement and gradient magnitude on one image.
 
     Raises:
-        ValueError: the system makes one prediction only, or no block fits inside the border.
+        ValueError: the system makes only one prediction, or no block fits inside the border.
     """
-    if enlarged.disagreement is None:
-        raise ValueError("one prediction can't disagree")
-    sr = round_to_8_bit(enlarged.sr).astype(np.float64)
+    if upscaled.disagreement is None:
+        raise ValueError("one prediction has no disagreement")
+    sr = round_to_8_bit(upscaled.sr).astype(np.float64)
     inside = np.s_[border_px : sr.shape[0] - border_px, border_px : sr.shape[1] - border_px]
     error = block_means(np.mean(np.square(sr - hr), axis=2)[inside])
-    guesses: dict[Order, Float[np.ndarray, " n"]] = {
-        "disagreement": block_means(enlarged.disagreement.astype(np.float64)[inside]),
+    predictors: dict[Order, Float[np.ndarray, " n"]] = {
+        "disagreement": block_means(upscaled.disagreement.astype(np.float64)[inside]),
         "gradient": block_means(gradient_magnitude(to_channels(sr, LUMA, offset=0.0)[0])[inside]),
         "error": error,
     }
     curves: dict[Order, Float[np.ndarray, " 20"]] = {
-        order: sparsification(error, guess) for order, guess in guesses.items()
+        order: sparsification(error, values) for order, values in predictors.items()
     }
     scores = [
         PredictorScore(
             name=name,
             predictor=predictor,
-            spearman=rank_correlation(guesses[predictor], error),
+            spearman=rank_correlation(predictors[predictor], error),
             ause=ause(curves[predictor], curves["error"]),
         )
         for predictor in PREDICTORS
@@ -69,23 +69,23 @@ def calibrate(
 
 
 def summarize(
-    model: str, calibrated: list[ImageCalibration], *, weights_sha256: str | None
+    model: str, images: list[ImageCalibration], *, weights_sha256: str | None
 ) -> CalibrationResult:
-    """Return the images' figures with their means."""
-    images = [score for image in calibrated for score in image.scores]
+    """Return the scores of all images of a model with their means."""
+    scores = [score for image in images for score in image.scores]
     return CalibrationResult(
         model=model,
         block_px=BLOCK_PX,
-        images=images,
-        mean=[_mean(predictor, images) for predictor in PREDICTORS],
-        curves=[_mean_curve(order, calibrated) for order in ORDERS],
+        images=scores,
+        mean=[_mean(predictor, scores) for predictor in PREDICTORS],
+        curves=[_mean_curve(order, images) for order in ORDERS],
         weights_sha256=weights_sha256,
     )
 
 
-def _mean(predictor: Predictor, images: list[PredictorScore]) -> PredictorScore:
-    """Return the mean figures of one guess."""
-    scores = [score for score in images if score.predictor == predictor]
+def _mean(predictor: Predictor, scores: list[PredictorScore]) -> PredictorScore:
+    """Return the mean scores of one predictor over the images."""
+    scores = [score for score in scores if score.predictor == predictor]
     return PredictorScore(
         name="mean",
         predictor=predictor,
@@ -94,7 +94,7 @@ def _mean(predictor: Predictor, images: list[PredictorScore]) -> PredictorScore:
     )
 
 
-def _mean_curve(order: Order, calibrated: list[ImageCalibration]) -> SparsificationCurve:
-    """Return the mean curve of one order of removal."""
-    curve = np.mean([image.curves[order] for image in calibrated], axis=0)
+def _mean_curve(order: Order, images: list[ImageCalibration]) -> SparsificationCurve:
+    """Return the mean curve of one order in which blocks are removed."""
+    curve = np.mean([image.curves[order] for image in images], axis=0)
     return SparsificationCurve(order=order, removed=REMOVED.tolist(), rmse=curve.tolist())

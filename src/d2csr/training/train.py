@@ -15,7 +15,7 @@ from d2csr.core.manifest import Manifest
 from d2csr.core.results import write_results
 from d2csr.data.pairs import load_pair
 from d2csr.evaluation.checks import EvaluationOptions
-from d2csr.evaluation.evaluate import card_figures, evaluate_models
+from d2csr.evaluation.evaluate import evaluate, model_scores
 from d2csr.evaluation.tables import print_results
 from d2csr.export.bundle_writer import export_bundle, update_scores
 from d2csr.models.d2csr import D2CSR
@@ -52,14 +52,14 @@ def finish(run: Trainer, pairs: Manifest, *, validation: Manifest | None) -> Non
         return
     place = expand_path(run.recipe.data.validate_on)
     splits = {pair.split for pair in validation.pairs}
-    extras = (
+    options = (
         EvaluationOptions(split=splits.pop() or None) if len(splits) == 1 else EvaluationOptions()
     )
-    results = evaluate_models(
-        (str(folder),), place, protocols=(PROTOCOL,), scale=pairs.scale, extras=extras
+    results = evaluate(
+        (str(folder),), place, protocols=(PROTOCOL,), scale=pairs.scale, options=options
     )
     write_results(results, run.folder / RESULTS)
-    update_scores(folder, card_figures(results, model=str(folder), data="validation pairs"))
+    update_scores(folder, model_scores(results, model=str(folder), data="validation pairs"))
     print_results(results)
 
 
