@@ -260,7 +260,7 @@ def wide(scratch: Path) -> dict[str, Any]:
     """Return the speed of a network of the paper's width, with random weights."""
     torch.manual_seed(0)
     card = ModelMetadata(name="paper-width", licence="none", data="random weights")
-    bundle = export_bundle(D2CSR(preset("paper", 4)).eval(), scratch / "paper", card=card)
+    bundle = export_bundle(D2CSR(preset("paper", 4)).eval(), scratch / "paper", metadata=card)
     noise = np.random.default_rng(0).integers(0, 256, (4, WIDE_PX, WIDE_PX, 3), dtype=np.uint8)
     made = with_variant(
         bundle, Variant("wide", images=2), train=list(noise), folder=scratch / "wide"

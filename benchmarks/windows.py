@@ -64,7 +64,7 @@ def measured(photo: Path) -> Iterator[dict[str, Any]]:
 def enlarged(engine: Engine, lr: NchwArray, *, rows: int) -> np.ndarray:
     """Return SR (1, 3, S h, S w), clipped, its features from parts of so many rows."""
     runner = engine.runner
-    reach_rows = runner.bundle.card.config.trunk_reach_px
+    reach_rows = runner.bundle.card.config.trunk_receptive_field_px
     trunk = TiledTrunk(runner.compile("trunk"), lr, rows=rows, reach_rows=reach_rows)
     parts = [trunk.read(at, min(at + rows, lr.shape[2])) for at in range(0, lr.shape[2], rows)]
     _, _, sr = runner.compile("tail")([np.concatenate(parts, axis=2), lr])

@@ -9,7 +9,9 @@ from d2csr.core.config import ModelConfig
 from d2csr.export.bundle_writer import export_bundle
 from d2csr.models.d2csr import D2CSR
 
-FACTS = ModelMetadata(name="tiny", licence="MIT", data="noise", steps=3, seed=0, machine="a test")
+METADATA = ModelMetadata(
+    name="tiny", licence="MIT", data="noise", steps=3, seed=0, machine="a test"
+)
 
 
 def random_network(**choices: object) -> D2CSR:
@@ -21,4 +23,4 @@ def random_network(**choices: object) -> D2CSR:
 
 def tiny_bundle(folder: Path, **choices: object) -> Bundle:
     """Return the bundle of such a network, written into a folder."""
-    return export_bundle(random_network(**choices), folder, card=FACTS)
+    return export_bundle(random_network(**choices), folder, metadata=METADATA)

@@ -17,7 +17,7 @@ from tests.tiny_models import tiny_bundle
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
 NO_TORCH = """
 import sys
-for name in ("torch", "safetensors", "onnx", "onnxscript", "onnxruntime"):
+for name in ("torch", "safetensors", "onnx", "onnxruntime"):
     sys.modules[name] = None
 from d2csr.cli.app import main
 sys.exit(main(sys.argv[1:]))
@@ -169,7 +169,11 @@ def test_export_copies_a_bundle_with_another_name(d2csr, bundle: Bundle, photo, 
     answer = d2csr("export", bundle.folder, "-o", tmp_path / "out", *words)
     assert (answer.code, answer.err) == (0, "")
     copy = read_bundle(tmp_path / "out")
-    assert (copy.card.name, copy.card.facts.licence, copy.card.facts.steps) == ("other", "CC0", 3)
+    assert (copy.card.name, copy.card.metadata.licence, copy.card.metadata.steps) == (
+        "other",
+        "CC0",
+        3,
+    )
     assert copy.weights_sha256 == bundle.weights_sha256
 
 

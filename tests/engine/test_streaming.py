@@ -14,9 +14,9 @@ from d2csr.core.errors import UsageError
 from d2csr.engine.backends.base import ResolvedBackend
 from d2csr.engine.feature_store import DiskScratch, FeatureStore, MemoryScratch
 from d2csr.engine.streaming import StreamedTrunk, plan_windows
-from d2csr.export.graphs import reach, write_trunk
+from d2csr.export.graphs import write_trunk
 from d2csr.models.d2csr import D2CSR
-from tests.tiny_models import FACTS, random_network
+from tests.tiny_models import METADATA, random_network
 
 TREES = [
     {"depth": 1, "children": 2},
@@ -36,7 +36,12 @@ def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
     config = network.config
     graphs = {"trunk": "trunk.onnx"}
     card = ModelCard(
-        FACTS, config.scale, 0, config=config, receptive_field=reach(config), graphs=graphs
+        METADATA,
+        config.scale,
+        0,
+        config=config,
+        receptive_field=config.receptive_field,
+        graphs=graphs,
     )
     return StreamedTrunk(ResolvedBackend(Bundle(folder, card), "openvino", "CPU", "fp32"))
 

@@ -30,7 +30,7 @@ def export(folder, scale):
     )
     network = D2CSR(sizes)
     metadata = ModelMetadata(name="tiny", licence="MIT", data="none")
-    return export_bundle(network, folder / "bundle", card=metadata)
+    return export_bundle(network, folder / "bundle", metadata=metadata)
 
 
 @pytest.fixture(scope="module")

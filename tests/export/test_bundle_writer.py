@@ -10,16 +10,15 @@ import torch
 from d2csr.checkpoint.io import load_network
 from d2csr.cli.export import export
 from d2csr.core.bundle import EvaluationScore, read_bundle, verify_bundle
-from d2csr.core.config import PRESETS, preset
+from d2csr.core.config import PRESETS, find_preset, preset
 from d2csr.core.errors import BundleError
+from d2csr.core.network_cost import network_cost
 from d2csr.export import bundle_writer
 from d2csr.export.bundle_writer import (
     export_bundle,
-    inference_parameter_count,
-    preset_name,
     update_scores,
 )
-from tests.tiny_models import FACTS, random_network
+from tests.tiny_models import METADATA, random_network
 
 FIGURE = EvaluationScore("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
 
@@ -32,17 +31,17 @@ def test_a_bundle_holds_weights_graphs_card_and_readme(exported):
 
 def test_the_authors_border_adds_the_border_and_the_fusion(exported):
     _, bundle = exported(tail_border="each")
-    assert set(bundle.card.graphs) == {"trunk", "tail", "tail_frame", "fusion"}
+    assert set(bundle.card.graphs) == {"trunk", "tail", "border_tail", "fusion"}
     assert (
         bundle.card.receptive_field.border_strip_lr_px,
-        bundle.card.receptive_field.border_kept_lr_px,
+        bundle.card.receptive_field.border_replaced_lr_px,
     ) == (4, 1)
 
 
 def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
     network, bundle = exported(scale=3, base="bicubic", pooling_px=5)
     card = read_bundle(bundle.folder).card
-    assert card.facts == FACTS
+    assert card.metadata == METADATA
     assert card.config == network.config
     assert card.parameters == network.collapse().parameter_count()
     assert (card.scale, card.receptive_field.halo_lr_rows) == (3, 3)
@@ -69,18 +68,17 @@ def test_a_card_of_an_older_release_promises_no_more_than_float32(exported):
 
 
 def test_the_preset_is_found_by_its_sizes(exported):
-    assert exported()[1].card.facts.preset is None
-    assert [preset_name(replace(preset(name, 4), base="bicubic")) for name in PRESETS] == [*PRESETS]
+    assert exported()[1].card.metadata.preset is None
+    assert [find_preset(replace(preset(name, 4), base="bicubic")) for name in PRESETS] == [*PRESETS]
 
 
 def test_parameters_do_not_depend_on_the_border():
     bordered = random_network(tail_border="each").collapse()
     plain = random_network(tail_border="features").collapse()
-    assert (
-        inference_parameter_count(bordered)
-        == inference_parameter_count(plain)
-        == plain.parameter_count()
-    )
+    counts = [
+        network_cost(network.config, collapsed=True).parameters for network in (bordered, plain)
+    ]
+    assert counts == [plain.parameter_count()] * 2
 
 
 def test_the_weights_come_back_as_they_went_in(exported):
@@ -100,7 +98,7 @@ def test_the_graphs_take_any_size(exported):
 def test_figures_come_later_and_leave_the_weights_alone(exported):
     _, bundle = exported()
     marked = update_scores(bundle.folder, [FIGURE])
-    assert marked.card == replace(bundle.card, facts=replace(FACTS, scores=(FIGURE,)))
+    assert marked.card == replace(bundle.card, metadata=replace(METADATA, scores=(FIGURE,)))
     assert "29.80 (27.50 - 31.50)" in (bundle.folder / "README.md").read_text()
 
 
@@ -108,14 +106,14 @@ def test_a_refused_bundle_leaves_the_old_one(exported, monkeypatch):
     _, bundle = exported()
     monkeypatch.setattr("d2csr.export.verification.LIMIT", 0.0)
     with pytest.raises(BundleError, match="differs"):
-        export_bundle(random_network(scale=3), bundle.folder, card=FACTS)
+        export_bundle(random_network(scale=3), bundle.folder, metadata=METADATA)
     assert read_bundle(bundle.folder) == bundle
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 
 def test_a_new_bundle_takes_the_place_of_the_old_one(exported):
     _, bundle = exported()
-    assert export_bundle(random_network(scale=3), bundle.folder, card=FACTS).card.scale == 3
+    assert export_bundle(random_network(scale=3), bundle.folder, metadata=METADATA).card.scale == 3
     assert [path.name for path in bundle.folder.parent.iterdir()] == ["bundle"]
 
 
@@ -123,14 +121,14 @@ def test_nothing_but_a_bundle_is_replaced(tmp_path, monkeypatch):
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
     monkeypatch.setattr(bundle_writer, "verify_against_network", pytest.fail)
     with pytest.raises(BundleError, match="exists and is no bundle"):
-        export_bundle(random_network(), tmp_path, card=FACTS)
+        export_bundle(random_network(), tmp_path, metadata=METADATA)
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format version 2; this release reads version 1"),
+        ({"format_version": 3}, "format version 3; this release reads versions 1 and 2"),
         ({"scale": 3}, "scale 3, but config.scale 2"),
         ({"graphs": {"trunk": "trunk.onnx"}}, "lack trunk or tail"),
         ({"graphs": {"trunk": "trunk.onnx", "tail": "../t.onnx"}}, "no hash of"),

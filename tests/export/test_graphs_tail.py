@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from d2csr.export.graphs import reach
+from d2csr.checkpoint.io import load_weights
+from d2csr.engine.model import shipped_bundles
+from d2csr.export.graphs import write_tail, write_trunk
 from tests.tiny_models import random_network
 
 
@@ -29,7 +31,7 @@ def test_sr_depends_on_no_feature_beyond_the_halo(scale):
     for each in features:
         each[:, :, row] += 100
     rows = np.flatnonzero((sr() != before).any((0, 1, 3))) // scale
-    halo = reach(network.config).halo_lr_rows
+    halo = network.config.receptive_field.halo_lr_rows
     assert row - halo <= rows.min() <= row - 2
     assert row + 2 <= rows.max() <= row + halo
 
@@ -39,16 +41,27 @@ def test_the_trunk_of_local_pooling_sees_as_far_as_its_card_says():
     for name, value in network.named_parameters():
         if name.endswith(("squeeze.bias", "conv1.bias")):
             value.data.fill_(9)  # so that no ReLU is closed: the gates depend on what they see
-    middle = network.config.pooling_px + reach(network.config).trunk_lr_px
+    middle = network.config.pooling_px + network.config.receptive_field.trunk_lr_px
     lr = torch.rand(1, 3, 1, 2 * middle + 1, dtype=torch.float64)
     before = torch.cat(network.divergence.features(lr), 1)
     lr[..., middle] += 1
     changed = (torch.cat(network.divergence.features(lr), 1) != before).numpy()
     columns = np.flatnonzero(changed.any((0, 1, 2)))
     assert (middle - columns.min(), columns.max() - middle) == (
-        reach(network.config).trunk_lr_px,
+        network.config.receptive_field.trunk_lr_px,
     ) * 2
 
 
 def test_a_mean_over_the_whole_image_has_no_end():
-    assert reach(random_network().config).trunk_lr_px is None
+    assert random_network().config.receptive_field.trunk_lr_px is None
+
+
+@pytest.mark.parametrize("bundle", shipped_bundles(), ids=lambda bundle: bundle.card.name)
+def test_shipped_bundles_hold_the_graphs_that_an_export_writes(bundle, tmp_path):
+    """So a change of the graphs can't be forgotten in the models that ship."""
+    network = load_weights(bundle.folder / "model.safetensors").collapse()
+    assert bundle.card.config == network.config
+    assert bundle.card.receptive_field == network.config.receptive_field
+    for write, role in ((write_trunk, "trunk"), (write_tail, "tail")):
+        write(network, tmp_path / f"{role}.onnx")
+        assert (tmp_path / f"{role}.onnx").read_bytes() == bundle.graph(role).read_bytes()

@@ -18,11 +18,16 @@ from d2csr.engine import open_engine
 from d2csr.engine.backends.base import load_backend
 from d2csr.export import quantization
 from d2csr.export.bundle_writer import export_bundle
-from d2csr.export.quantization import calibration_crops, float_graph, int8_cost_db, quantize_graph
+from d2csr.export.quantization import (
+    calibration_crops,
+    float_graph,
+    int8_psnr_loss_db,
+    quantize_graph,
+)
 from d2csr.images.reader import read_rgb8
 from d2csr.images.writer import write_rgb8
 from tests.oracles.metrics import psnr_cut, weighted_sum
-from tests.tiny_models import FACTS, random_network, tiny_bundle
+from tests.tiny_models import METADATA, random_network, tiny_bundle
 
 SIZES = {"scale": 2, "base": "bicubic", "depth": 1, "pooling_px": 5}
 
@@ -85,8 +90,8 @@ def test_the_cost_on_the_card_is_that_of_the_validation_pairs(int8_bundle, pairs
         rounded = np.round(np.clip(sr, 0, 1) * 255).astype(float)
         psnrs.append(psnr_cut(weighted_sum(rounded, luma), hr, cut_px=2, peak=255))
     loss = read_bundle(int8_bundle.folder).card.precisions["int8"]
-    assert loss.cost_db == pytest.approx(psnrs[0] - psnrs[1], abs=1e-4)
-    assert f"costs {loss.cost_db:.3f} dB" in (int8_bundle.folder / "README.md").read_text()
+    assert loss.psnr_loss_db == pytest.approx(psnrs[0] - psnrs[1], abs=1e-4)
+    assert f"costs {loss.psnr_loss_db:.3f} dB" in (int8_bundle.folder / "README.md").read_text()
 
 
 @needs_int8
@@ -120,7 +125,7 @@ def test_the_bicubic_base_keeps_what_float32_has(tmp_path, pairs):
     for tail in network.divergence.tails:
         for value in tail.parameters():
             torch.nn.init.zeros_(value)
-    bundle = export_bundle(network, tmp_path / "base", card=FACTS, int8_by=pairs)
+    bundle = export_bundle(network, tmp_path / "base", metadata=METADATA, int8_by=pairs)
     lr01 = read_rgb8(pairs.pairs[-1].lr).astype(np.float32) / np.float32(255)
     exact, coarse = (
         open_engine(bundle, backend="openvino", precision=name).run(lr01).sr
@@ -133,9 +138,9 @@ def test_the_bicubic_base_keeps_what_float32_has(tmp_path, pairs):
 def test_a_model_with_the_authors_border_runs_in_int8(tmp_path, pairs):
     pytest.importorskip("nncf")
     network = random_network(scale=2, depth=1, tail_border="each")
-    bundle = export_bundle(network, tmp_path / "each", card=FACTS, int8_by=pairs)
+    bundle = export_bundle(network, tmp_path / "each", metadata=METADATA, int8_by=pairs)
     graphs = bundle.card.graphs
-    assert graphs["tail_frame_int8"] == graphs["tail_frame"]
+    assert graphs["border_tail_int8"] == graphs["border_tail"]
     assert graphs["fusion_int8"] == "fusion_int8.xml"
     lr01 = read_rgb8(pairs.pairs[-1].lr).astype(np.float32) / np.float32(255)
     exact, coarse = (
@@ -149,7 +154,7 @@ def test_a_model_with_the_authors_border_runs_in_int8(tmp_path, pairs):
 def test_a_model_that_int8_costs_too_much_is_refused(int8_bundle, pairs, monkeypatch):
     monkeypatch.setattr(quantization, "COST_LIMIT_DB", -9.0)
     with pytest.raises(BundleError, match=r"int8 costs .* dB on the val split.*without `--int8`"):
-        int8_cost_db(int8_bundle, pairs=pairs)
+        int8_psnr_loss_db(int8_bundle, pairs=pairs)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -158,27 +163,29 @@ def test_pairs_without_a_split_are_refused_before_any_work(tmp_path, pairs, spli
     monkeypatch.setattr(quantization, "precisions", lambda device: ("int8", "bf16", "fp32"))
     (other,) = {"train", "val"} - {split}
     with pytest.raises(UsageError, match=f"no {split} split"):
-        export_bundle(random_network(), tmp_path / "b", card=FACTS, int8_by=pairs.of_split(other))
+        export_bundle(
+            random_network(), tmp_path / "b", metadata=METADATA, int8_by=pairs.of_split(other)
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_without_nncf_the_extra_is_named(tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(quantization, "find_spec", lambda package: None)
     with pytest.raises(UsageError, match=r"needs nncf.*'d2csr\[quantize\]'"):
-        export_bundle(random_network(), tmp_path / "b", card=FACTS, int8_by=pairs)
+        export_bundle(random_network(), tmp_path / "b", metadata=METADATA, int8_by=pairs)
 
 
 def test_a_processor_without_int8_is_told(tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(quantization, "find_spec", lambda package: package)
     monkeypatch.setattr(quantization, "precisions", lambda device: ("fp32",))
     with pytest.raises(UsageError, match="no int8 beside bf16"):
-        export_bundle(random_network(), tmp_path / "b", card=FACTS, int8_by=pairs)
+        export_bundle(random_network(), tmp_path / "b", metadata=METADATA, int8_by=pairs)
 
 
 @needs_int8
 def test_the_command_says_what_int8_costs(exported_int8):
     bundle, said = exported_int8
-    assert f"{bundle.card.precisions['int8'].cost_db:.3f} dB of PSNR lost on val" in said
+    assert f"{bundle.card.precisions['int8'].psnr_loss_db:.3f} dB of PSNR lost on val" in said
 
 
 def test_crops_are_the_same_each_time_and_of_different_images():

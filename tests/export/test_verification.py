@@ -83,7 +83,7 @@ def test_bfloat16_is_measured_against_float32(exported):
     exact, coarse = (open_engine(bundle, precision=each).run(lr01).sr for each in ("fp32", "bf16"))
     wanted = -10 * math.log10(((exact - coarse).astype(np.float64) ** 2).mean())
     loss = measure_precision_errors(bundle, images=[lr8])["bf16"]
-    assert (loss.psnr_between_db, loss.images) == (pytest.approx(wanted, abs=0.01), 1)
-    assert 60 < loss.psnr_between_db < 100
+    assert (loss.psnr_to_fp32_db, loss.images) == (pytest.approx(wanted, abs=0.01), 1)
+    assert 60 < loss.psnr_to_fp32_db < 100
     assert measure_precision_errors(bundle, images=[])["bf16"].images == 0
     assert set(bundle.card.precisions) == {"bf16"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError
-from d2csr.models.d2csr import D2CSR, fuse, path_name, tree
+from d2csr.models.d2csr import D2CSR, fuse, path_name
 from tests.oracles import network as oracle
 
 TINY = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 5}
@@ -80,7 +80,7 @@ def test_output_is_not_clipped():
 
 @given(depth=st.integers(1, 4), children=st.integers(1, 4))
 def test_tree_has_every_path_once_parents_first(depth, children):
-    paths = tree(ModelConfig(scale=2, depth=depth, children=children))
+    paths = ModelConfig(scale=2, depth=depth, children=children).branch_paths
     assert len(set(paths)) == len(paths) == sum(children**level for level in range(1, depth + 1))
     assert all(path[:-1] in [(), *paths[:place]] for place, path in enumerate(paths))
     assert path_name((0, 1)) == "0-1"

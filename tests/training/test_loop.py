@@ -242,4 +242,4 @@ def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path,
     train(recipe, out=second)
     train(recipe, out=second, resume=True)
     assert trained_steps(second / "checkpoints" / "step-00000004") == 8
-    assert read_bundle(second / "bundle").card.facts.steps == 8
+    assert read_bundle(second / "bundle").card.metadata.steps == 8

@@ -16,8 +16,8 @@ def _shipped(bundle: Bundle, monkeypatch):
     sizes = {"small": (3, 200), "base": (3, 900), "phone": (2, 250)}
     models = []
     for name, (scale, parameters) in sizes.items():
-        facts = replace(bundle.card.facts, name=name)
-        card = replace(bundle.card, facts=facts, scale=scale, parameters=parameters)
+        metadata = replace(bundle.card.metadata, name=name)
+        card = replace(bundle.card, metadata=metadata, scale=scale, parameters=parameters)
         models.append(replace(bundle, card=card))
     monkeypatch.setattr(run, "shipped_bundles", lambda: models)
 

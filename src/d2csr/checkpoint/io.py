@@ -261,7 +261,7 @@ def trained_steps(folder: Path) -> int:
     """
     place = find_weights(folder).parent
     if (place / CARD_NAME).is_file():
-        return read_bundle(place).card.facts.steps or 0
+        return read_bundle(place).card.metadata.steps or 0
     if not (place / STATE_FILE).is_file():
         return 0
     state = read_state(place)

@@ -32,7 +32,7 @@ _CONVERT_COMMANDS = {
 
 # Modules of the extras, by the extra that brings them.
 _EXTRAS = {
-    "train": {"onnx", "onnxscript", "safetensors", "tensorboard", "torch"},
+    "train": {"onnx", "safetensors", "tensorboard", "torch"},
     "figures": {"matplotlib"},
     "align": {"cv2", "lensfunpy", "rawpy"},
 }

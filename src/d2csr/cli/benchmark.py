@@ -140,7 +140,7 @@ def _random_bundle(config: "ModelConfig", folder: Path) -> "Bundle":
 
     torch.manual_seed(0)
     facts = ModelMetadata(name="random", licence="none", data="none: random weights")
-    return export_bundle(D2CSR(config).eval(), folder, card=facts)
+    return export_bundle(D2CSR(config).eval(), folder, metadata=facts)
 
 
 def _has_torch() -> bool:

@@ -33,7 +33,9 @@ def official(
         data=f"unknown; converted from {checkpoint.name}",
         description="Weights trained with the code of the paper's authors.",
     )
-    bundle = export_bundle(network, out, card=card)
+    bundle = export_bundle(network, out, metadata=card)
     parameters = network.parameter_count()
-    print(f"{out}: x{network.config.scale}, {parameters} parameters, name {bundle.card.facts.name}")
+    print(
+        f"{out}: x{network.config.scale}, {parameters} parameters, name {bundle.card.metadata.name}"
+    )
     return 0

@@ -68,7 +68,7 @@ def export(
     images = [read_rgb8(path) for path in verify_on]
     network = load_weights(weights)
     pairs = None if int8 is None else open_pairs(int8, scale=network.config.scale)
-    bundle = export_bundle(network, output, card=facts, verify_on=images, int8_by=pairs)
+    bundle = export_bundle(network, output, metadata=facts, verify_on=images, int8_by=pairs)
     parameters = f"{bundle.card.parameters:,} parameters as run"
     print(f"{output}: {bundle.card.name}, x{bundle.card.scale}, {parameters}")
     print(f"fp32: verified, within {LIMIT:.0e} of the largest value of its network")
@@ -76,8 +76,10 @@ def export(
         kept = (
             "kept" if meets_accuracy_target(bundle.card, precision) else "not kept: not for `auto`"
         )
-        cost = "" if loss.cost_db is None else f", {loss.cost_db:.3f} dB of PSNR lost on val"
-        near = f"{loss.psnr_between_db:.1f} dB from fp32{cost}"
+        cost = (
+            "" if loss.psnr_loss_db is None else f", {loss.psnr_loss_db:.3f} dB of PSNR lost on val"
+        )
+        near = f"{loss.psnr_to_fp32_db:.1f} dB from fp32{cost}"
         print(f"{precision}: {near}; promise of 0.01 dB {kept}")
     return 0
 
@@ -90,7 +92,7 @@ def _known_facts(weights: Path, source: Path) -> "ModelMetadata":
 
     folder = weights.resolve().parent
     if (folder / CARD_NAME).is_file():
-        return read_bundle(folder).card.facts
+        return read_bundle(folder).card.metadata
     facts = ModelMetadata(name=source.resolve().stem, licence="unstated", data="unstated")
     for path in _recipes(folder):
         recipe = read_recipe(path)

@@ -19,10 +19,10 @@ def models() -> int:
 
 def _lines(card: ModelCard) -> Iterator[str]:
     size = f"{card.parameters / 1e6:.2f}M parameters"
-    yield f"{card.name}  x{card.scale}  {size}  licence {card.facts.licence}"
-    yield from [f"  {card.facts.description}"] if card.facts.description else []
-    yield f"  trained on {card.facts.data}"
-    for figure in card.facts.scores:
+    yield f"{card.name}  x{card.scale}  {size}  licence {card.metadata.licence}"
+    yield from [f"  {card.metadata.description}"] if card.metadata.description else []
+    yield f"  trained on {card.metadata.data}"
+    for figure in card.metadata.scores:
         low, high = figure.psnr_db_interval95
         beside = figure.bicubic_psnr_db
         yield (

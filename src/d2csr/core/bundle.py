@@ -1,4 +1,8 @@
-"""The bundle: a folder with a trained model, its graphs, and the card that says what they are."""
+"""The bundle: a folder with a trained model, its graphs, and the model card that describes them.
+
+`bundle.json` is written in version 2. Version 1 is read too, but its graphs in float32 alone: the
+engine of that release rewrote them before it computed in bfloat16, this one runs them as they are.
+"""
 
 import json
 from collections.abc import Mapping
@@ -6,28 +10,29 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from d2csr.core.config import ModelConfig
+from d2csr.core.config import ModelConfig, ReceptiveField
 from d2csr.core.errors import BundleError, D2csrError
 from d2csr.core.files import sha256_file, write_atomically
 
 FORMAT_VERSION = 2
 CARD_NAME = "bundle.json"
 WEIGHTS_NAME = "model.safetensors"
+_REMEDY = "Copy the bundle again, or write it again with `d2csr export`."
 
 
 @dataclass(frozen=True)
 class EvaluationScore:
-    """What a model scores on one set of pairs by one protocol.
+    """The scores of a model on one set of pairs by one protocol.
 
     Attributes:
         data: the pairs, in words.
         protocol: a protocol's name.
-        images: how many pairs.
+        images: number of pairs.
         psnr_db: mean over the images.
         ssim: mean over the images.
         psnr_db_interval95: bootstrap interval of the mean.
         ssim_interval95: the same for SSIM.
-        bicubic_psnr_db: what bicubic enlargement scores there.
+        bicubic_psnr_db: PSNR of bicubic enlargement on the same pairs.
     """
 
     data: str
@@ -42,18 +47,18 @@ class EvaluationScore:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What only those who trained a model know of it.
+    """The part of a model card that can't be computed from the weights.
 
     Attributes:
-        name: what people call the model.
+        name: the model's name.
         licence: of the weights.
-        data: what it was trained on.
-        steps: optimizer steps, all stages together, those behind the weights it began with too.
+        data: the training data, in words.
+        steps: optimizer steps of all stages, including those of the weights training started from.
         seed: of the run; None where unknown.
-        machine: what it was trained on.
+        machine: the machine it was trained on.
         preset: the named configuration it has, if any.
-        description: one or two sentences: what it is for.
-        scores: what it scores.
+        description: the model's purpose, in one or two sentences.
+        scores: results of evaluations.
     """
 
     name: str
@@ -69,60 +74,39 @@ class ModelMetadata:
 
 @dataclass(frozen=True)
 class PrecisionError:
-    """How far a coarser precision is from float32, measured at export.
+    """The error of a lower precision, measured at export.
 
     Attributes:
-        psnr_between_db: of SR in the one against SR in the other, over all images.
-        images: how many were compared; 0: an image of noise.
-        cost_db: by how much PSNR against the truth is lower, where that was measured; else None.
+        psnr_to_fp32_db: PSNR of its SR against the SR of float32, over all images.
+        images: number of images compared; 0: an image of noise.
+        psnr_loss_db: PSNR against the HR images that it loses, where that was measured; else None.
     """
 
-    psnr_between_db: float
+    psnr_to_fp32_db: float
     images: int
-    cost_db: float | None = None
-
-
-@dataclass(frozen=True)
-class ReceptiveField:
-    """How far the graphs look, so that they may run on parts of an image.
-
-    Attributes:
-        trunk_lr_px: LR pixels that a leaf feature sees to each side; None: the whole image.
-        tail_lr_px: LR pixels that the base and the tail see to each side.
-        fusion_sr_px: SR pixels that the convergence network sees to each side.
-        halo_lr_rows: LR rows needed beyond a band so that its SR rows are exact: both together.
-        border_strip_lr_px: width of the strips at the frame that `tail_frame` runs on; 0: none.
-        border_kept_lr_px: how much of a strip, from the frame inwards, replaces what `tail` says.
-    """
-
-    trunk_lr_px: int | None
-    tail_lr_px: int
-    fusion_sr_px: int
-    halo_lr_rows: int
-    border_strip_lr_px: int = 0
-    border_kept_lr_px: int = 0
+    psnr_loss_db: float | None = None
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything `bundle.json` says.
+    """The contents of `bundle.json`.
 
     Attributes:
-        facts: what the trainer knows.
+        metadata: name, licence, training and scores.
         scale: SR pixels per LR pixel.
-        parameters: trained values as run, tails collapsed.
+        parameters: number of trained values at inference, tails collapsed.
         config: the network's configuration.
-        receptive_field: how far the graphs look.
+        receptive_field: of the graphs.
         graphs: role -> file. Either `trunk` (lr -> features) and `tail` (features, lr ->
-            predictions, weights, sr), or, where the frame differs, `trunk`, `tail` and
-            `tail_frame` (features, lr -> predictions) and `fusion` (predictions -> weights, sr).
+            predictions, weights, sr), or, where the border has other kernels, `trunk`, `tail` and
+            `border_tail` (features, lr -> predictions) and `fusion` (predictions -> weights, sr).
             Predictions are (1, 3 p, S h, S w), RGB by RGB.
-            `_int8` after each: the same quantised, where the model has them.
-        files: file -> SHA-256, the card and its readme aside.
-        precisions: precision -> how far it is from float32; empty on older cards.
+            `_int8` after each: the same quantized, where the model has them.
+        files: file -> SHA-256 of every file but the card and its readme.
+        precisions: precision -> its error; empty on older cards.
     """
 
-    facts: ModelMetadata
+    metadata: ModelMetadata
     scale: int
     parameters: int
     config: ModelConfig
@@ -133,20 +117,20 @@ class ModelCard:
 
     @property
     def name(self) -> str:
-        """Return what people call the model."""
-        return self.facts.name
+        """Return the model's name."""
+        return self.metadata.name
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A card and the folder it lies in."""
+    """A model card and the folder that it describes."""
 
     folder: Path
     card: ModelCard
 
     @property
     def weights_sha256(self) -> str:
-        """Return the hash that tells these weights from all others."""
+        """Return the hash that identifies these weights."""
         return self.card.files[WEIGHTS_NAME]
 
     def graph(self, role: str) -> Path:
@@ -155,10 +139,12 @@ class Bundle:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Return the bundle in a folder, its card checked and its files there; hashes are not.
+    """Return the bundle in a folder, after checking its card and the presence of its files.
+
+    `verify_bundle` compares the hashes.
 
     Raises:
-        BundleError: no card, one of another version or schema, or files missing.
+        BundleError: no card, a card of another version or schema, or missing files.
     """
     path = folder / CARD_NAME
     try:
@@ -174,8 +160,8 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
-    """Write `bundle.json` atomically, its fields flat but for figures, config and reach."""
-    facts = asdict(card.facts)
+    """Write `bundle.json` atomically; the fields of the metadata are on its top level."""
+    metadata = asdict(card.metadata)
     rest = {
         "scale": card.scale,
         "parameters": card.parameters,
@@ -183,9 +169,9 @@ def write_card(folder: Path, card: ModelCard) -> None:
         "receptive_field": asdict(card.receptive_field),
         "graphs": dict(card.graphs),
         "files": dict(card.files),
-        "precisions": {name: asdict(loss) for name, loss in card.precisions.items()},
+        "precisions": {name: asdict(error) for name, error in card.precisions.items()},
     }
-    text = json.dumps({"format_version": FORMAT_VERSION, **facts, **rest}, indent=1)
+    text = json.dumps({"format_version": FORMAT_VERSION, **metadata, **rest}, indent=1)
     write_atomically(folder / CARD_NAME, f"{text}\n".encode())
 
 
@@ -193,7 +179,7 @@ def verify_bundle(bundle: Bundle) -> None:
     """Check every file of a bundle against the hash on its card.
 
     Raises:
-        BundleError: a file is damaged; all of them are named.
+        BundleError: files are damaged; all of them are named.
     """
     hashes = bundle.card.files.items()
     damaged = [name for name, sha256 in hashes if sha256_file(bundle.folder / name) != sha256]
@@ -202,35 +188,15 @@ def verify_bundle(bundle: Bundle) -> None:
         raise BundleError(bundle.folder, problem, remedy=_REMEDY)
 
 
-_REMEDY = "Copy the bundle again, or write it anew with `d2csr export`."
-
-
 def _card(path: Path, values: Any) -> ModelCard:
-    """Return the card that JSON values are; the version is looked at first."""
+    """Return the model card in JSON values, after upgrading those of version 1."""
     version = values.get("format_version") if isinstance(values, dict) else None
-    if version == 1:
-        values = _upgraded_from_1(values)
-    elif version != FORMAT_VERSION:
-        problem = (
-            f"has format version {version!r}; this release reads versions 1 and {FORMAT_VERSION}"
-        )
+    if version not in (1, FORMAT_VERSION):
+        known = f"this release reads versions 1 and {FORMAT_VERSION}"
+        problem = f"has format version {version!r}; {known}"
         raise BundleError(path, problem, remedy="Use the d2csr release that wrote it.")
-    names = [each.name for each in fields(ModelMetadata)]
     try:
-        facts: dict[str, Any] = {name: values[name] for name in names}
-        facts["scores"] = tuple(_score(row) for row in values["scores"])
-        card = ModelCard(
-            facts=ModelMetadata(**facts),
-            scale=values["scale"],
-            parameters=values["parameters"],
-            config=ModelConfig.from_dict(values["config"]),
-            receptive_field=ReceptiveField(**values["receptive_field"]),
-            graphs=values["graphs"],
-            files=values["files"],
-            precisions={
-                name: PrecisionError(**loss) for name, loss in values.get("precisions", {}).items()
-            },
-        )
+        card = _from_json(_upgraded_from_1(values) if version == 1 else values)
         _check(card)
     except (KeyError, TypeError, ValueError, AttributeError, D2csrError) as error:
         problem = f"doesn't follow the schema ({error!r})"
@@ -238,19 +204,40 @@ def _card(path: Path, values: Any) -> ModelCard:
     return card
 
 
+def _from_json(values: dict[str, Any]) -> ModelCard:
+    """Return the model card in the JSON values of this version."""
+    metadata: dict[str, Any] = {each.name: values[each.name] for each in fields(ModelMetadata)}
+    metadata["scores"] = tuple(_score(row) for row in values["scores"])
+    precisions = values.get("precisions", {}).items()
+    return ModelCard(
+        metadata=ModelMetadata(**metadata),
+        scale=values["scale"],
+        parameters=values["parameters"],
+        config=ModelConfig.from_dict(values["config"]),
+        receptive_field=ReceptiveField(**values["receptive_field"]),
+        graphs=values["graphs"],
+        files=values["files"],
+        precisions={name: PrecisionError(**error) for name, error in precisions},
+    )
+
+
 def _upgraded_from_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a card of version 1 in the keys of version 2; what it lacks, the reader reports."""
-    renamed = {"figures": "scores", "reach": "receptive_field"}
-    upgraded = {renamed.get(key, key): value for key, value in values.items()}
-    field_of_1 = upgraded.get("receptive_field", {})
-    upgraded["receptive_field"] = {
-        key.replace("frame_", "border_"): value for key, value in field_of_1.items()
+    """Return the values of a card of version 1 under the keys of version 2."""
+    field_of_1 = values["reach"]
+    return {
+        **{key: value for key, value in values.items() if key not in ("figures", "reach")},
+        "scores": values["figures"],
+        "receptive_field": {
+            **{key: field_of_1[key] for key in field_of_1 if not key.startswith("frame_")},
+            "border_strip_lr_px": field_of_1.get("frame_strip_lr_px", 0),
+            "border_replaced_lr_px": field_of_1.get("frame_kept_lr_px", 0),
+        },
+        "graphs": {
+            role.replace("tail_frame", "border_tail"): name
+            for role, name in values["graphs"].items()
+        },
+        "precisions": {},  # measured with graphs that the engine of version 1 rewrote
     }
-    upgraded["precisions"] = {
-        name: {key.replace("pictures", "images"): value for key, value in row.items()}
-        for name, row in values.get("precisions", {}).items()
-    }
-    return upgraded
 
 
 def _score(values: dict[str, Any]) -> EvaluationScore:
@@ -259,7 +246,7 @@ def _score(values: dict[str, Any]) -> EvaluationScore:
 
 
 def _check(card: ModelCard) -> None:
-    """Refuse what would only show later, deep inside; ValueError says what."""
+    """Raise ValueError where parts of a card contradict each other."""
     if card.scale != card.config.scale:
         raise ValueError(f"scale {card.scale}, but config.scale {card.config.scale}")
     if {"trunk", "tail"} - set(card.graphs):

@@ -1,9 +1,12 @@
-"""The configuration of a D2C-SR network: sizes and choices, checked on creation.
+"""The configuration of a D2C-SR network: its sizes, its choices, and the counts that follow.
 
-Named configurations: the paper's network and the smaller ones of its Fig. 4.
+The named configurations are the paper's network and the smaller ones of its Fig. 4. Parameters and
+operations follow from the same configuration in `network_cost`.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from typing import Any, Literal, get_args
 
 from d2csr.core.errors import D2csrError
@@ -12,8 +15,15 @@ Base = Literal["none", "bicubic"]
 Mean = Literal["fixed", "convolution"]
 Tail = Literal["expanded", "collapsed"]
 TailBorder = Literal["features", "each"]
+NodePath = tuple[int, ...]  # of a node of the tree: which child at every level, root first
 
 SCALES = (2, 3, 4, 8)
+TAIL_LR_PX = 2  # that a tail, which is one 5x5 convolution, and the bicubic base see to each side
+FUSION_SR_PX = 3  # that the three 3x3 convolutions of the convergence network see to each side
+_REDUCTION = 16  # squeeze of the channel attention, as in RCAN and the authors' code
+_TAIL_FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+# The authors' border disturbs less than one LR pixel, which strips of four hold exactly.
+_BORDER_STRIP_LR_PX, _BORDER_REPLACED_LR_PX = 4, 1
 _CHOICES: dict[str, tuple[str, ...]] = {
     "base": get_args(Base),
     "mean": get_args(Mean),
@@ -24,8 +34,30 @@ _POSITIVE = ("channels", "depth", "children", "groups", "blocks", "convergence_c
 
 
 @dataclass(frozen=True)
+class ReceptiveField:
+    """The receptive field of each graph, by which images are run in parts.
+
+    Attributes:
+        trunk_lr_px: LR pixels that a leaf feature depends on to each side; None: the whole image.
+        tail_lr_px: LR pixels that the base and the tail depend on to each side.
+        fusion_sr_px: SR pixels that the convergence network depends on to each side.
+        halo_lr_rows: LR rows needed beyond a strip so that its SR rows are exact: both together.
+        border_strip_lr_px: width of the strips along the image's border that `border_tail` runs
+            on; 0: none.
+        border_replaced_lr_px: outermost pixels of a strip that replace those of `tail`.
+    """
+
+    trunk_lr_px: int | None
+    tail_lr_px: int
+    fusion_sr_px: int
+    halo_lr_rows: int
+    border_strip_lr_px: int = 0
+    border_replaced_lr_px: int = 0
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """Sizes and choices of one network; docs/method.md tells what each departs from.
+    """Sizes and choices of one network; docs/method.md lists the departures from the paper.
 
     Attributes:
         scale: SR pixels per LR pixel: 2, 3, 4 or 8.
@@ -61,21 +93,59 @@ class ModelConfig:
     convergence_last_relu: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse sizes and choices that no network can have, all of them in one message."""
-        _refuse_errors(vars(self))
+        """Check sizes and choices; one error lists all that no network can have."""
+        _check(vars(self))
 
     @property
     def leaves(self) -> int:
-        """Return how many predictions the tree makes (P)."""
+        """Return the number of predictions (P)."""
         return self.children**self.depth
 
     @property
-    def trunk_reach_px(self) -> int:
-        """Return how many LR pixels features see to each side, whole-image means aside."""
+    def branch_paths(self) -> list[NodePath]:
+        """Return the path of every branch of the tree, parents before children."""
+        levels = range(1, self.depth + 1)
+        return [path for level in levels for path in product(range(self.children), repeat=level)]
+
+    @property
+    def leaf_paths(self) -> list[NodePath]:
+        """Return the path of every leaf, left to right."""
+        return self.branch_paths[-self.leaves :]
+
+    @property
+    def residuals(self) -> int:
+        """Return the number of ancestors added to the features of a leaf."""
+        return self.depth if self.deep_residual else 1
+
+    @property
+    def squeeze_channels(self) -> int:
+        """Return the channels between the two 1x1 convolutions of a channel attention."""
+        return max(1, self.channels // _REDUCTION)
+
+    @property
+    def tail_factors(self) -> tuple[int, ...]:
+        """Return the factors of the shuffles of an expanded tail; their product is the scale."""
+        return _TAIL_FACTORS[self.scale]
+
+    @property
+    def trunk_receptive_field_px(self) -> int:
+        """Return the LR pixels a leaf feature depends on to each side, whole-image means aside."""
         block = 2 + (self.pooling_px or 0) // 2
         branch = self.groups * (self.blocks * block + 1) + 1
-        residuals = self.depth if self.deep_residual else 1
-        return 1 + self.depth * branch + residuals
+        return 1 + self.depth * branch + self.residuals
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """Return the receptive field of every graph of the network."""
+        bordered = self.tail_border == "each"
+        return ReceptiveField(
+            trunk_lr_px=None if self.pooling_px is None else self.trunk_receptive_field_px,
+            tail_lr_px=TAIL_LR_PX,
+            fusion_sr_px=FUSION_SR_PX,
+            halo_lr_rows=TAIL_LR_PX + math.ceil(FUSION_SR_PX / self.scale),
+            border_strip_lr_px=_BORDER_STRIP_LR_PX if bordered else 0,
+            border_replaced_lr_px=_BORDER_REPLACED_LR_PX if bordered else 0,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -83,19 +153,23 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Return the configuration that `to_dict` wrote; unknown names are an error."""
+        """Return the configuration that `to_dict` wrote.
+
+        Raises:
+            D2csrError: unknown names, or sizes and choices that no network can have.
+        """
         names = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - names):
-            remedy = f"Known are: {', '.join(sorted(names))}."
+            remedy = f"Known settings: {', '.join(sorted(names))}."
             raise D2csrError("model", f"unknown settings {unknown}", remedy=remedy)
-        _refuse_errors({field.name: field.default for field in fields(cls)} | values)
+        _check({field.name: field.default for field in fields(cls)} | values)
         return cls(**values)
 
 
-def _refuse_errors(values: dict[str, Any]) -> None:
-    """Raise an error that names every size and choice that no network can have."""
+def _check(values: dict[str, Any]) -> None:
+    """Raise an error that lists every size and choice that no network can have."""
     errors = [
-        f"{name} {values[name]!r} is not a whole number from 1 on"
+        f"{name} {values[name]!r} is not a whole number of at least 1"
         for name in _POSITIVE
         if not isinstance(values[name], int) or values[name] < 1
     ]
@@ -106,9 +180,9 @@ def _refuse_errors(values: dict[str, Any]) -> None:
             errors.append(f"{name} {values[name]!r} is none of {choices}")
     window = values["pooling_px"]
     if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
-        errors.append(f"pooling_px {window!r} is not an odd number from 3 on")
+        errors.append(f"pooling_px {window!r} is not an odd number of at least 3")
     if errors:
-        raise D2csrError("model", "; ".join(errors), remedy="Mend the model's configuration.")
+        raise D2csrError("model", "; ".join(errors), remedy="Correct the model's configuration.")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -125,7 +199,8 @@ def preset(name: str, scale: int) -> ModelConfig:
     """Return the configuration of a named network at a scale.
 
     The paper gives the sizes of Fig. 4 (5.88M, 4.53M, 3.63M, 0.91M, 0.23M, 0.19M, at x4) but not
-    their G and B; these come within 3% of them, but `paper`, whose 5.77M are the authors' code's.
+    their G and B. These come within 3% of the sizes, except `paper`, whose 5.77M are those of the
+    authors' code.
 
     Raises:
         D2csrError: no such name; those that exist are listed.
@@ -134,3 +209,12 @@ def preset(name: str, scale: int) -> ModelConfig:
         remedy = f"Choose one of {', '.join(PRESETS)}."
         raise D2csrError("model.preset", f"no preset is named {name!r}", remedy=remedy)
     return ModelConfig(scale=scale, **PRESETS[name])
+
+
+def find_preset(config: ModelConfig) -> str | None:
+    """Return the name of the preset with the same sizes as a configuration, or None."""
+    for name in PRESETS:
+        known = preset(name, config.scale)
+        if all(getattr(known, size) == getattr(config, size) for size in _POSITIVE):
+            return name
+    return None

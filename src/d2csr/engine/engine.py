@@ -67,7 +67,10 @@ def recompute_border(
     there is halo, or else the image's own frame. Images lower or narrower than a strip run the
     expanded tail whole.
     """
-    strip, kept = card.receptive_field.border_strip_lr_px, card.receptive_field.border_kept_lr_px
+    strip, kept = (
+        card.receptive_field.border_strip_lr_px,
+        card.receptive_field.border_replaced_lr_px,
+    )
     if min(features.shape[2:]) < strip:
         return tail_border([features, lr])[0]
     (predictions,) = tail([features, lr])
@@ -247,7 +250,7 @@ class Engine:
             yield lambda first, last: np.ascontiguousarray(features[:, :, first:last])
             return
         if plan.trunk == "windows":
-            reach_rows = self.bundle.card.config.trunk_reach_px
+            reach_rows = self.bundle.card.config.trunk_receptive_field_px
             yield TiledTrunk(self._trunk, lr, rows=plan.window_rows, reach_rows=reach_rows).read
             return
         height, width = lr.shape[2:]
@@ -282,7 +285,7 @@ class Engine:
             or plan_windows(
                 need,
                 **place,
-                reach_rows=card.config.trunk_reach_px,
+                reach_rows=card.config.trunk_receptive_field_px,
                 exact=card.receptive_field.trunk_lr_px is not None,
             )
         )
@@ -346,14 +349,14 @@ def _tail(runner: ResolvedBackend) -> _Tail:
     """Return everything behind the trunk as one function of a strip."""
     card = runner.bundle.card
     tail = runner.compile("tail")
-    if "tail_frame" not in card.graphs:
+    if "border_tail" not in card.graphs:
 
         def plain(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
             predictions, weights, sr = tail([features, lr])
             return predictions, weights, sr
 
         return plain
-    tail_border, fusion = runner.compile("tail_frame"), runner.compile("fusion")
+    tail_border, fusion = runner.compile("border_tail"), runner.compile("fusion")
 
     def bordered(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
         predictions = recompute_border(tail, tail_border, features=features, lr=lr, card=card)

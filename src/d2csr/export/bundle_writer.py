@@ -21,19 +21,19 @@ from d2csr.core.bundle import (
     read_bundle,
     write_card,
 )
-from d2csr.core.config import PRESETS, ModelConfig, preset
+from d2csr.core.config import find_preset
 from d2csr.core.errors import BundleError
 from d2csr.core.files import atomic_folder, check_writable, sha256_file, write_atomically
 from d2csr.core.manifest import Manifest
+from d2csr.core.network_cost import network_cost
 from d2csr.export.graphs import (
-    reach,
     write_border_tail,
     write_fusion,
     write_inner_tail,
     write_tail,
     write_trunk,
 )
-from d2csr.export.quantization import add_int8, check_quantizable, int8_cost_db
+from d2csr.export.quantization import add_int8, check_quantizable, int8_psnr_loss_db
 from d2csr.export.verification import (
     measure_precision_errors,
     noise_image,
@@ -47,14 +47,14 @@ README_NAME = "README.md"
 def render_readme(card: ModelCard) -> str:
     """Return the card as Markdown: what the model is for, what it was made from, what it scores."""
     lines = [f"# {card.name}", ""]
-    lines += [card.facts.description, ""] if card.facts.description else []
+    lines += [card.metadata.description, ""] if card.metadata.description else []
     lines += [f"- {topic}: {text}" for topic, text in _rows(card)]
-    lines += ["", *_table(card.facts.scores)] if card.facts.scores else []
+    lines += ["", *_table(card.metadata.scores)] if card.metadata.scores else []
     return "\n".join(lines) + "\n"
 
 
 def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
-    facts, config = card.facts, card.config
+    facts, config = card.metadata, card.config
     yield "scale", f"x{card.scale}"
     yield "licence of the weights", facts.licence
     yield "trained on", facts.data
@@ -65,8 +65,8 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield "parameters as run", f"{card.parameters:,}"
     for precision, loss in card.precisions.items():
         on = f"{loss.images} images" if loss.images else "noise"
-        cost = "" if loss.cost_db is None else f"; costs {loss.cost_db:.3f} dB of PSNR"
-        yield f"{precision} against fp32", f"{loss.psnr_between_db:.1f} dB on {on}{cost}"
+        cost = "" if loss.psnr_loss_db is None else f"; costs {loss.psnr_loss_db:.3f} dB of PSNR"
+        yield f"{precision} against fp32", f"{loss.psnr_to_fp32_db:.1f} dB on {on}{cost}"
     yield "SHA-256 of model.safetensors", card.files.get("model.safetensors", "")
 
 
@@ -87,14 +87,11 @@ def _table(figures: tuple[EvaluationScore, ...]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-_SIZES = ("channels", "depth", "children", "groups", "blocks", "convergence_channels")
-
-
 def export_bundle(
     network: D2CSR,
     folder: Path,
     *,
-    card: ModelMetadata,
+    metadata: ModelMetadata,
     verify_on: Sequence[UInt8[np.ndarray, "_ _ 3"]] = (),
     int8_by: Manifest | None = None,
 ) -> Bundle:
@@ -123,11 +120,11 @@ def export_bundle(
         graphs = _write_graphs(collapsed, beside)
         names = [WEIGHTS_NAME, *graphs.values()]
         filled = ModelCard(
-            facts=replace(card, preset=preset_name(network.config)),
+            metadata=replace(metadata, preset=find_preset(network.config)),
             scale=network.config.scale,
-            parameters=inference_parameter_count(collapsed),
+            parameters=network_cost(network.config, collapsed=True).parameters,
             config=network.config,
-            receptive_field=reach(network.config),
+            receptive_field=network.config.receptive_field,
             graphs=graphs,
             files={name: sha256_file(beside / name) for name in names},
         )
@@ -139,8 +136,8 @@ def export_bundle(
             written = replace(written, card=filled)
         losses = measure_precision_errors(written, images=verify_on)
         if int8_by is not None:
-            cost_db = int8_cost_db(written, pairs=int8_by)
-            losses["int8"] = replace(losses["int8"], cost_db=cost_db)
+            loss_db = int8_psnr_loss_db(written, pairs=int8_by)
+            losses["int8"] = replace(losses["int8"], psnr_loss_db=loss_db)
         _write_card(beside, replace(filled, precisions=losses))
     return read_bundle(folder)
 
@@ -148,28 +145,8 @@ def export_bundle(
 def update_scores(folder: Path, figures: Sequence[EvaluationScore]) -> Bundle:
     """Write what a model scores on its card and return the bundle; weights and graphs stay."""
     card = read_bundle(folder).card
-    _write_card(folder, replace(card, facts=replace(card.facts, scores=tuple(figures))))
+    _write_card(folder, replace(card, metadata=replace(card.metadata, scores=tuple(figures))))
     return read_bundle(folder)
-
-
-def inference_parameter_count(collapsed: D2CSR) -> int:
-    """Return the number of trained values that the engine multiplies with inside an image.
-
-    A framed tail counts as its one inner kernel: the frame repeats weights that are counted there.
-    """
-    tails = collapsed.divergence.tails
-    others = collapsed.parameter_count() - sum(value.numel() for value in tails.parameters())
-    config = collapsed.config
-    return others + config.leaves * 3 * config.scale**2 * (25 * config.channels + 1)
-
-
-def preset_name(config: ModelConfig) -> str | None:
-    """Return the preset that has a network's sizes, or None."""
-    sizes = tuple(getattr(config, name) for name in _SIZES)
-    for name in PRESETS:
-        if sizes == tuple(getattr(preset(name, config.scale), each) for each in _SIZES):
-            return name
-    return None
 
 
 def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
@@ -180,9 +157,9 @@ def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
         write_tail(collapsed, folder / "tail.onnx")
         return graphs
     write_inner_tail(collapsed, folder / "tail.onnx")
-    write_border_tail(collapsed, folder / "tail_frame.onnx")
+    write_border_tail(collapsed, folder / "border_tail.onnx")
     write_fusion(collapsed, folder / "fusion.onnx")
-    return {**graphs, "tail_frame": "tail_frame.onnx", "fusion": "fusion.onnx"}
+    return {**graphs, "border_tail": "border_tail.onnx", "fusion": "fusion.onnx"}
 
 
 def _write_card(folder: Path, card: ModelCard) -> None:

@@ -1,17 +1,12 @@
-"""D2C-SR whole: predictions of the tree fused by weights per pixel (Eq. 8).
+"""The D2C-SR network: a tree of rival predictions, fused by a weight per prediction and pixel.
 
-Divergence network: a tree whose leaves are rival predictions of the same image.
-
-Source: D2C-SR, ECCV 2022 (arXiv:2103.14373), section 3.2; departures: docs/method.md.
+Source: D2C-SR, ECCV 2022 (arXiv:2103.14373): divergence network section 3.2, convergence network
+section 3.3 with the layers of the authors' code, fusion Eq. 8; departures: docs/method.md.
 Shapes: b batch, p predictions (leaves), c channels, h x w pixels of the LR image.
-
-Convergence network: a weight per prediction and pixel, summing to one.
-
-Source: D2C-SR section 3.3; layers as in the authors' code, docs/method.md.
 """
 
 from dataclasses import replace
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from d2csr.core.config import ModelConfig
+from d2csr.core.config import ModelConfig, NodePath
 from d2csr.models.layers import BicubicBase, Branch, FixedMean, conv3x3
 from d2csr.models.tail import ExpandedTail, collapse_tail, make_tail
 
@@ -37,10 +32,11 @@ class DivergenceNet(nn.Module):
         self.add_mean = nn.Conv2d(3, 3, 1) if trained_mean else FixedMean(+1)
         self.base = BicubicBase(config.scale) if config.base == "bicubic" else None
         self.head = conv3x3(3, width)
-        self.branches = nn.ModuleDict({path_name(path): _branch(config) for path in tree(config)})
-        residuals = config.depth if config.deep_residual else 1
+        self.branches = nn.ModuleDict(
+            {path_name(path): Branch(config) for path in config.branch_paths}
+        )
         self.residuals = nn.ModuleList(
-            nn.ModuleList(conv3x3(width, width) for _ in range(residuals))
+            nn.ModuleList(conv3x3(width, width) for _ in range(config.residuals))
             for _ in range(config.leaves)
         )
         self.tails = nn.ModuleList(make_tail(config) for _ in range(config.leaves))
@@ -48,65 +44,51 @@ class DivergenceNet(nn.Module):
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b p 3 sh sw"]:
         """Return every prediction, children of one parent side by side, in the units of `lr`."""
         features = self.features(lr)
-        rest = self.base_image(lr)
+        base = self.base_image(lr)
         predictions = [
-            self.add_base(tail(leaf), rest) for tail, leaf in zip(self.tails, features, strict=True)
+            self.add_base(tail(leaf), base) for tail, leaf in zip(self.tails, features, strict=True)
         ]
         return torch.stack(predictions, dim=1)
 
     def features(self, lr: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Return the features (b c h w) of each leaf, after the deep residual sums."""
-        nodes: dict[tuple[int, ...], Tensor] = {(): self.head(self.sub_mean(lr))}
-        for path in tree(self.config):
+        nodes: dict[NodePath, Tensor] = {(): self.head(self.sub_mean(lr))}
+        for path in self.config.branch_paths:
             nodes[path] = self.branches[path_name(path)](nodes[path[:-1]])
-        leaves = product(range(self.config.children), repeat=self.config.depth)
-        return [self._deep_residual(nodes, path, leaf=leaf) for leaf, path in enumerate(leaves)]
+        leaves = enumerate(self.config.leaf_paths)
+        return [self._deep_residual(nodes, path, leaf=leaf) for leaf, path in leaves]
 
     def base_image(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"] | None:
         """Return what every prediction is added to, or None where the base is `none`."""
         return None if self.base is None else self.base(lr)
 
     def add_base(
-        self, raw: Float[Tensor, "b 3 sh sw"], rest: Float[Tensor, "b 3 sh sw"] | None
+        self, raw: Float[Tensor, "b 3 sh sw"], base: Float[Tensor, "b 3 sh sw"] | None
     ) -> Float[Tensor, "b 3 sh sw"]:
-        """Return a tail's image with the base, or else the mean, added.
+        """Return the image of a tail plus the base or, without a base, plus the RGB mean.
 
-        The bicubic base carries the mean already; trained 1x1 maps apply with either base.
+        The bicubic base includes the mean; trained 1x1 maps are applied with either base.
         """
-        if raw.dtype == torch.bfloat16:  # of 8 significant bits, as few as an image has
+        if raw.dtype == torch.bfloat16:  # its 8 significant bits are no more than an image has
             raw = raw.float()
-        if rest is None:
+        if base is None:
             return self.add_mean(raw)
-        return rest + (self.add_mean(raw) if self.config.mean == "convolution" else raw)
+        return base + (self.add_mean(raw) if self.config.mean == "convolution" else raw)
 
-    def _deep_residual(
-        self, nodes: dict[tuple[int, ...], Tensor], path: tuple[int, ...], *, leaf: int
-    ) -> Tensor:
+    def _deep_residual(self, nodes: dict[NodePath, Tensor], path: NodePath, *, leaf: int) -> Tensor:
         """Return the leaf's features with its ancestors added, nearest first, head last."""
         ancestors = [path[:length] for length in reversed(range(len(path)))]
         if not self.config.deep_residual:
-            ancestors = [()]  # the residual from the input to the end branches always stays
+            ancestors = [()]  # the residual from the head to the leaves always stays
         features = nodes[path]
         for conv, ancestor in zip(self.residuals[leaf].children(), ancestors, strict=True):
             features = conv(features) + nodes[ancestor]
         return features
 
 
-def tree(config: ModelConfig) -> list[tuple[int, ...]]:
-    """Return the paths of all branches, parents before children."""
-    levels = range(1, config.depth + 1)
-    return [path for level in levels for path in product(range(config.children), repeat=level)]
-
-
-def path_name(path: tuple[int, ...]) -> str:
+def path_name(path: NodePath) -> str:
     """Return a branch's name in the weights file."""
     return "-".join(map(str, path))
-
-
-def _branch(config: ModelConfig) -> Branch:
-    return Branch(
-        config.channels, config.groups, blocks=config.blocks, pooling_px=config.pooling_px
-    )
 
 
 class ConvergenceNet(nn.Module):
@@ -133,12 +115,12 @@ class ConvergenceNet(nn.Module):
 
 
 class D2CSROutput(NamedTuple):
-    """What the network says of one batch, RGB in the units of the input, nothing clipped.
+    """The outputs for one batch, RGB in the units of the input, nothing clipped.
 
     Attributes:
         sr: the fused image, (b, 3, S h, S w).
         predictions: one image per leaf, (b, p, 3, S h, S w).
-        weights: their weights, (b, p, S h, S w), summing to one over p.
+        weights: of the predictions, (b, p, S h, S w), summing to one over p.
     """
 
     sr: Float[Tensor, "b 3 sh sw"]
@@ -163,7 +145,7 @@ class D2CSR(nn.Module):
         return D2CSROutput(fuse(predictions, weights), predictions, weights)
 
     def collapse(self) -> "D2CSR":
-        """Return a copy whose tails are single convolutions, the same images to rounding."""
+        """Return a copy with each tail as a single convolution; images are equal to rounding."""
         if self.config.tail == "collapsed":
             collapsed = D2CSR(self.config)
             collapsed.load_state_dict(self.state_dict())

@@ -1,14 +1,15 @@
-"""Fixed maps around the tree: the RGB mean and the bicubic base, both free of training.
+"""Layers of the network: RGB mean and bicubic base, which are fixed, and the branches of the tree.
 
-Residual channel attention: the blocks, groups and branches the tree is built from.
-
-Source: RCAN (arXiv:1807.02758) section 3.3, as D2C-SR (arXiv:2103.14373) section 3.2 uses it.
+Source: residual channel attention of RCAN (arXiv:1807.02758) section 3.3, as D2C-SR
+(arXiv:2103.14373) section 3.2 uses it.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from d2csr.core.config import ModelConfig
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as EDSR (arXiv:1707.02921) and RCAN subtract it
 _CUBIC = -0.5  # Keys' a, as in MATLAB and Pillow
@@ -28,7 +29,7 @@ class BicubicBase(nn.Module):
 
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
         """Return the enlargement, in the units of `lr`, overshoots not clipped."""
-        if torch.is_autocast_enabled(lr.device.type):  # bf16 would round the image to 8 bits
+        if torch.is_autocast_enabled(lr.device.type):  # bfloat16 has only 8 significant bits
             with torch.autocast(lr.device.type, enabled=False):
                 return self(lr)
         padded = F.pad(lr, (2, 2, 2, 2), mode="replicate")
@@ -36,7 +37,7 @@ class BicubicBase(nn.Module):
 
 
 def _cubic_taps(offset: float) -> Float[Tensor, "5"]:
-    """Return Keys' cubic weights of five neighbours for a point `offset` from the middle one."""
+    """Return Keys' cubic weights of five neighbours, at `offset` from the middle one."""
     distance = (torch.arange(-2.0, 3.0, dtype=torch.float64) - offset).abs()
     near = (_CUBIC + 2) * distance**3 - (_CUBIC + 3) * distance**2 + 1
     far = _CUBIC * (distance**3 - 5 * distance**2 + 8 * distance - 4)
@@ -58,9 +59,6 @@ class FixedMean(nn.Module):
         return image + self.mean.to(image.dtype)
 
 
-REDUCTION = 16  # squeeze of the attention, as in RCAN and the authors' code
-
-
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     """Return a 3x3 convolution with bias that keeps the size."""
     return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
@@ -69,11 +67,11 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
 class ChannelAttention(nn.Module):
     """Scale every channel by a gate computed from the channels' means."""
 
-    def __init__(self, channels: int, pooling_px: int | None) -> None:
-        """Take the mean over the whole image, or over a window of `pooling_px`."""
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the two 1x1 convolutions of the gate."""
         super().__init__()
-        hidden = max(1, channels // REDUCTION)
-        self.pooling_px = pooling_px
+        channels, hidden = config.channels, config.squeeze_channels
+        self.pooling_px = config.pooling_px
         self.squeeze = nn.Conv2d(channels, hidden, kernel_size=1)
         self.excite = nn.Conv2d(hidden, channels, kernel_size=1)
 
@@ -85,8 +83,9 @@ class ChannelAttention(nn.Module):
     def mean(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c mh mw"]:
         """Return the channels' means: 1x1, or one per pixel where pooling is local.
 
-        A window at the frame averages what lies inside the image (TLC, arXiv:2112.04491, extends
-        the nearest inner window instead); rows, then columns, is the same mean at 1/25 of the work.
+        A window at the border averages the part of it inside the image (TLC, arXiv:2112.04491,
+        repeats the nearest inner window instead). Rows first, then columns, gives the same mean
+        at 1/25 of the operations.
         """
         if self.pooling_px is None:
             return F.adaptive_avg_pool2d(features, 1)
@@ -98,12 +97,12 @@ class ChannelAttention(nn.Module):
 class AttentionBlock(nn.Module):
     """Two convolutions, channel attention, and the input added (RCAB)."""
 
-    def __init__(self, channels: int, pooling_px: int | None) -> None:
-        """Build a block `channels` wide."""
+    def __init__(self, config: ModelConfig) -> None:
+        """Build both convolutions and the attention."""
         super().__init__()
-        self.conv1 = conv3x3(channels, channels)
-        self.conv2 = conv3x3(channels, channels)
-        self.attention = ChannelAttention(channels, pooling_px)
+        self.conv1 = conv3x3(config.channels, config.channels)
+        self.conv2 = conv3x3(config.channels, config.channels)
+        self.attention = ChannelAttention(config)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return the input plus its gated residual."""
@@ -113,28 +112,26 @@ class AttentionBlock(nn.Module):
 class ResidualGroup(nn.Module):
     """Blocks, one convolution, and the input added."""
 
-    def __init__(self, channels: int, blocks: int, *, pooling_px: int | None) -> None:
-        """Build a group of `blocks` attention blocks."""
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the blocks and the convolution behind them."""
         super().__init__()
-        self.blocks = nn.Sequential(*(AttentionBlock(channels, pooling_px) for _ in range(blocks)))
-        self.conv = conv3x3(channels, channels)
+        self.blocks = nn.Sequential(*(AttentionBlock(config) for _ in range(config.blocks)))
+        self.conv = conv3x3(config.channels, config.channels)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the input plus what the group adds."""
+        """Return the input plus the residual of the group."""
         return features + self.conv(self.blocks(features))
 
 
 class Branch(nn.Module):
     """One node of the tree: residual groups and one convolution."""
 
-    def __init__(self, channels: int, groups: int, *, blocks: int, pooling_px: int | None) -> None:
-        """Build a branch of `groups` groups with `blocks` blocks each."""
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the groups and the convolution behind them."""
         super().__init__()
-        self.groups = nn.Sequential(
-            *(ResidualGroup(channels, blocks, pooling_px=pooling_px) for _ in range(groups))
-        )
-        self.conv = conv3x3(channels, channels)
+        self.groups = nn.Sequential(*(ResidualGroup(config) for _ in range(config.groups)))
+        self.conv = conv3x3(config.channels, config.channels)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the node's features, from which its children and tails go on."""
+        """Return the node's features, the input of its children or its tail."""
         return self.conv(self.groups(features))

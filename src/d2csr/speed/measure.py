@@ -18,11 +18,11 @@ import numpy as np
 
 from d2csr import __version__
 from d2csr.core.config import ModelConfig
+from d2csr.core.network_cost import network_cost
 from d2csr.engine.backends.base import PRECISIONS, Precision
 from d2csr.speed import peak_flops
 from d2csr.speed.accuracy import AccuracyCost, Images, cost, enlarged, images_for
 from d2csr.speed.candidates import REFERENCE, BenchmarkCase, Candidate, cases, chosen_backends
-from d2csr.speed.flops import network_cost
 from d2csr.speed.speed_results import (
     BackendResult,
     CeilingResult,

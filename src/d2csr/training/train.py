@@ -45,7 +45,7 @@ def finish(run: Trainer, pairs: Manifest, *, validation: Manifest | None) -> Non
     export_bundle(
         best_network(run),
         folder,
-        card=card_facts(run),
+        metadata=card_facts(run),
         verify_on=[load_pair(pair, scale=pairs.scale)[0] for pair in images],
     )
     if validation is None or run.recipe.data.validate_on is None:

@@ -20,9 +20,11 @@ TWO_GPUS = ("CPU", "GPU.0", "GPU.1", "NPU")
 def promising(bundle):
     """Return a function that gives the bundle another promise."""
 
-    def promise(psnr_between_db: float, **facts):
-        losses = {"bf16": PrecisionError(psnr_between_db, 3)}
-        card = replace(bundle.card, precisions=losses, facts=replace(bundle.card.facts, **facts))
+    def promise(psnr_to_fp32_db: float, **metadata):
+        losses = {"bf16": PrecisionError(psnr_to_fp32_db, 3)}
+        card = replace(
+            bundle.card, precisions=losses, metadata=replace(bundle.card.metadata, **metadata)
+        )
         return replace(bundle, card=card)
 
     return promise

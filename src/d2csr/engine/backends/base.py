@@ -45,12 +45,12 @@ def meets_accuracy_target(card: ModelCard, precision: str) -> bool:
     if precision == "fp32":
         return True
     loss = card.precisions.get(precision)
-    return loss is not None and loss.psnr_between_db >= reached_psnr_db(card) + _BELOW_DB
+    return loss is not None and loss.psnr_to_fp32_db >= reached_psnr_db(card) + _BELOW_DB
 
 
 def reached_psnr_db(card: ModelCard) -> float:
     """Return the best PSNR on a model's card in dB, or 34 dB for a model without scores."""
-    return max((each.psnr_db for each in card.facts.scores), default=_ASSUMED_PSNR_DB)
+    return max((each.psnr_db for each in card.metadata.scores), default=_ASSUMED_PSNR_DB)
 
 
 def float32_to_bf16(values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[np.uint16]]:

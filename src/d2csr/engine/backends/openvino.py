@@ -35,11 +35,9 @@ from d2csr.engine.backends.base import (
     graph_role,
 )
 from d2csr.engine.backends.openvino_rewrites import (
-    keep_sums_float32,
     pool_after_squeeze,
     split_bf16,
     split_bicubic_base,
-    sum_planes,
 )
 
 _LIMIT_BYTES = 512 << 20  # about 300 graphs of the small models, 25 of the paper's
@@ -216,10 +214,7 @@ class _Compiled:
 def optimize_graph(model: Model) -> Model:
     """Return a graph in the form that runs fastest in bfloat16 or int8, as exact as before."""
     pool_after_squeeze(model)
-    model = split_bicubic_base(model)
-    keep_sums_float32(model)
-    sum_planes(model)
-    return model
+    return split_bicubic_base(model)
 
 
 def _prepared(model: Model, *, precision: Precision) -> Model:

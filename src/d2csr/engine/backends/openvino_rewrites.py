@@ -10,24 +10,16 @@ The mean over a window and the 1x1 convolution behind it are both linear, so the
 one map of 16 is averaged instead of 16, its columns taken as channels so that the averaging runs
 over whole vectors. A block of 16 channels with a window of 41 px: 20.7 -> 14.1 ms, 9.7 ms of which
 are its two 3x3 convolutions (384x384 px, one thread, bf16).
-
-The weighted sum over the predictions made cheap: over planes, not over pixels of three colours.
-
-OpenVINO keeps maps behind a convolution pixel by pixel. A weight then meets three values at a time,
-and each prediction is copied out first. Reshaped, all predictions are whole planes, which the
-output needs anyway. A strip of 28x406 LR px at x3, one thread: 26.8 -> 21.5 ms in bf16,
-21.3 -> 14.9 in int8.
 """
 
 import numpy as np
 from jaxtyping import Float32
-from openvino import Input, Model, Node, Output, Type
+from openvino import Model, Node, Output, Type
 from openvino import opset13 as operations
 
 from d2csr.engine.backends.base import bf16_to_float32, float32_to_bf16
 
 _PARTS = 3  # of every colour
-_FAR = 1e4  # grey levels 0 to 255 are 0 to 1
 
 
 def split_bicubic_base(model: Model) -> Model:
@@ -62,28 +54,6 @@ def split_bicubic_base(model: Model) -> Model:
     results = [each.input_value(0) for each in model.get_results()]
     inputs = list(named.values())
     return Model(results, inputs, "split")  # pyright: ignore[reportGeneralTypeIssues] # stubs
-
-
-def keep_sums_float32(model: Model) -> None:
-    """Change a graph in place so that what is shuffled to pixels is not rounded to bfloat16 before.
-
-    A convolution of bfloat16 sums in float32 and rounds the sum, but where an operation that
-    OpenVINO computes in float32 is fused to it. A limit that no value comes near is one.
-    """
-    for node in model.get_ordered_ops():
-        if node.get_type_name() == "DepthToSpace":
-            summed = node.input_value(0).get_node()
-            for place in _terms(summed) or [node.input(0)]:
-                limit = operations.clamp(place.get_source_output(), -_FAR, _FAR)
-                place.replace_source_output(limit.output(0))
-
-
-def _terms(node: Node) -> list[Input]:
-    """Return where the terms of a sum come in; none where one of them is a constant, a bias."""
-    if node.get_type_name() != "Add":
-        return []
-    kinds = [value.get_node().get_type_name() for value in node.input_values()]
-    return [] if {"Constant", "Reshape"} & set(kinds) else list(node.inputs())
 
 
 def split_bf16(image: Float32[np.ndarray, "1 c h w"]) -> Float32[np.ndarray, "1 3*c h w"]:
@@ -154,30 +124,3 @@ def _mean(image: Output, *, window: int, reach: int) -> Output:
     return operations.avg_pool(image, [1, 1], pads, pads, kernel, True, "floor", "explicit").output(
         0
     )
-
-
-_COLOURS = 3
-
-
-def sum_planes(model: Model) -> None:
-    """Change a graph in place that weighs predictions; what it computes stays the same."""
-    values = {name: port for port in model.inputs for name in port.get_names()}
-    results = {name: each for each in model.get_results() for name in each.output(0).get_names()}
-    values |= {name: each.input_value(0) for name, each in results.items()}
-    if not {"predictions", "weights", "sr"} <= set(values):
-        return
-    predictions, weights = values["predictions"], values["weights"]
-    leaves = weights.get_partial_shape()[1].get_length()
-    planes = operations.reshape(predictions, operations.constant([leaves, _COLOURS, -1]), False)
-    shares = operations.reshape(weights, operations.constant([leaves, 1, -1]), False)
-    over_leaves = operations.constant([0])
-    total = operations.reduce_sum(operations.multiply(planes, shares), over_leaves, False)
-    sides = operations.gather(
-        operations.shape_of(predictions, "i64"),
-        operations.constant([2, 3]),
-        operations.constant(0),
-    )
-    colours = operations.constant([1, _COLOURS])
-    sr = operations.reshape(total, operations.concat([colours, sides], 0), False).output(0)
-    sr.set_names({"sr"})
-    results["sr"].input(0).replace_source_output(sr)

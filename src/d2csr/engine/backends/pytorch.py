@@ -118,7 +118,7 @@ def _roles(network: D2CSR) -> dict[str, _Run]:
     return {
         "trunk": lambda lr: [torch.cat(tree.features(lr), 1)],
         "tail": tail,
-        "tail_frame": lambda *both: [predicted(*both, border=True).flatten(1, 2)],
+        "border_tail": lambda *both: [predicted(*both, border=True).flatten(1, 2)],
         "fusion": lambda planes: fused(planes.unflatten(1, (leaves, 3))),
     }
 

@@ -1,27 +1,25 @@
-"""Work of a network: parameters and operations, told by its configuration alone."""
+"""Parameters and operations of a network, counted from its configuration alone."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from d2csr.core.config import ModelConfig
 
-_REDUCTION = 16  # squeeze of the channel attention
-_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # factors of an expanded tail's shuffles
-_TAIL_TAPS = 25  # of the one 5x5 convolution that a tail collapses to
-_BASE_TAPS = 25  # of the bicubic base, one filter per output phase and colour
+_TAIL_TAPS = 25  # of the single 5x5 convolution that equals a tail
+_BASE_TAPS = 25  # of the bicubic base: one filter per output phase and colour
 
 
 class Convolution(NamedTuple):
-    """Convolutions of one kind.
+    """Convolutions of the same size.
 
     Attributes:
         inputs: channels in.
         outputs: channels out.
         taps: kernel height times width.
         number: how many of them there are.
-        per_lr_px: output pixels per LR pixel; 0: one for the whole image.
-        bias: has one.
-        trained: has weights that are learned; else they are fixed and no parameters.
+        per_lr_px: output pixels per LR pixel; 0: a single one for the whole image.
+        bias: whether each has a bias.
+        trained: whether the weights are learned; fixed ones are no parameters.
     """
 
     inputs: int
@@ -34,19 +32,19 @@ class Convolution(NamedTuple):
 
     @property
     def flop_per_lr_px(self) -> int:
-        """Return multiplications and additions per LR pixel, all of the kind together."""
+        """Return the multiplications and additions per LR pixel of all these convolutions."""
         return 2 * self.inputs * self.outputs * self.taps * self.number * self.per_lr_px
 
     @property
     def parameters(self) -> int:
-        """Return the number of trained values, all of the kind together."""
+        """Return the number of trained values of all these convolutions."""
         values = self.inputs * self.outputs * self.taps + (self.outputs if self.bias else 0)
         return values * self.number if self.trained else 0
 
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """What a network is made of, part by part; the softmax and the sums count as nothing."""
+    """The convolutions of a network, part by part; softmax and sums are not counted."""
 
     trunk: tuple[Convolution, ...]
     tails: tuple[Convolution, ...]
@@ -59,7 +57,7 @@ class NetworkCost:
 
     @property
     def gflop_per_lr_mp(self) -> float:
-        """Return the operations for a million LR pixels, in 1e9; 2 a multiplication with sum."""
+        """Return the operations for a million LR pixels, in 1e9; a multiply-add counts as 2."""
         return gflop_per_lr_mp((*self.trunk, *self.tails, *self.convergence))
 
 
@@ -69,9 +67,10 @@ def gflop_per_lr_mp(convolutions: tuple[Convolution, ...]) -> float:
 
 
 def network_cost(config: ModelConfig, *, collapsed: bool) -> NetworkCost:
-    """Return the work of a configuration, its tails expanded or collapsed.
+    """Return the convolutions of a configuration, its tails expanded or collapsed.
 
-    A frame of other kernels (`tail_border: each`) is left out: it is no part of a large image.
+    The other kernels along the border (`tail_border: each`) are left out: of a large image they
+    compute next to nothing.
     """
     return NetworkCost(
         trunk=tuple(_trunk(config)),
@@ -81,12 +80,11 @@ def network_cost(config: ModelConfig, *, collapsed: bool) -> NetworkCost:
 
 
 def _trunk(config: ModelConfig) -> list[Convolution]:
-    width, leaves = config.channels, config.leaves
-    branches = sum(config.children**level for level in range(1, config.depth + 1))
+    width, hidden = config.channels, config.squeeze_channels
+    branches = len(config.branch_paths)
     groups = branches * config.groups
     blocks = groups * config.blocks
-    residuals = leaves * (config.depth if config.deep_residual else 1)
-    hidden = max(1, width // _REDUCTION)
+    residuals = config.leaves * config.residuals
     gated = 0 if config.pooling_px is None else 1  # a gate per pixel only where pooling is local
     parts = [
         Convolution(3, width),
@@ -102,24 +100,24 @@ def _trunk(config: ModelConfig) -> list[Convolution]:
 def _expanded_tails(config: ModelConfig) -> list[Convolution]:
     width, leaves, pixels = config.channels, config.leaves, 1
     parts: list[Convolution] = []
-    for factor in _STAGES[config.scale]:
+    for factor in config.tail_factors:
         outputs = width * factor**2
         parts.append(Convolution(width, outputs, number=leaves, per_lr_px=pixels))
         pixels *= factor**2
     return [
         *parts,
         Convolution(width, 3, number=leaves, per_lr_px=pixels),
-        *_finish(config, leaves),
+        *_sums(config, leaves),
     ]
 
 
 def _collapsed_tails(config: ModelConfig) -> list[Convolution]:
     tail = Convolution(config.channels, 3 * config.scale**2, taps=_TAIL_TAPS, number=config.leaves)
-    return [tail, *_finish(config, config.leaves)]
+    return [tail, *_sums(config, config.leaves)]
 
 
-def _finish(config: ModelConfig, leaves: int) -> list[Convolution]:
-    """Return what joins the tails on the SR grid: the trained mean, and the bicubic base once."""
+def _sums(config: ModelConfig, leaves: int) -> list[Convolution]:
+    """Return the convolutions added to the tails on the SR grid: the mean, and the base once."""
     pixels = config.scale**2
     parts: list[Convolution] = []
     if config.mean == "convolution":  # one map, applied to each leaf

@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from d2csr.core.config import ModelConfig, preset
+from d2csr.core.network_cost import gflop_per_lr_mp, network_cost
 from d2csr.models.d2csr import D2CSR
-from d2csr.speed.flops import gflop_per_lr_mp, network_cost
 
 SMALL = {"channels": 16, "groups": 2, "convergence_channels": 16}
 NETWORKS = {
