@@ -19,18 +19,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from peers.plain import PEER_MODEL, PlainNet, parameter_count, peer_sizes
-from torch import Tensor
+from torch import Tensor, nn
 
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.data.pairs import load_pair
-from d2csr.data.pixel_cache import open_cache
+from d2csr.data.pixel_cache import cache_path, open_cache
 from d2csr.data.sampling import CropLoader, CropSampler
 from d2csr.data.sources import open_pairs
 from d2csr.evaluation.evaluate import evaluate
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.protocols import score
 from d2csr.speed.measure import machine
-from d2csr.training.trainer import EMA
+from d2csr.training.trainer import make_average
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = Path("build/plain_peer")
@@ -91,20 +91,19 @@ def main() -> None:
 def trained(network: PlainNet, data: Path, *, steps: int) -> Best:
     """Return the average with the best val figure; Adam on L1, warm-up, then half a cosine."""
     optimizer = torch.optim.Adam(network.parameters(), RATE)
-    average = EMA(network, AVERAGE)
+    average = make_average(network, AVERAGE)
     ready = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     compiled = torch.compile(ready)
+    pairs = open_pairs(data / "train")
     sampler = CropSampler(
-        open_cache(open_pairs(data / "train"), cache_folder()),
+        open_cache(pairs, cache_path(pairs, cache_folder())),
         patch_px=PATCH_PX,
         scale=network.sizes.scale,
         batch=BATCH,
         seed=SEED,
     )
     best = Best(-math.inf, 0, {})
-    for step, batch in CropLoader(sampler).iter_from(0):
-        if step == steps:
-            break
+    for step, batch in CropLoader(sampler).iter_from(0, until=steps):
         optimizer.param_groups[0]["lr"] = rate_at(step, steps)
         with torch.autocast("cpu", torch.bfloat16):
             sr = compiled(_planes(batch.lr))
@@ -112,12 +111,13 @@ def trained(network: PlainNet, data: Path, *, steps: int) -> Best:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        average.update(network, step)
+        average.update_parameters(network)
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == steps:
-            psnr_db = validated(network, average, folder=data / "val")
+            psnr_db = validated(network, average.module, folder=data / "val")
             print(f"step {step + 1}: loss {float(loss):.5f}, val {psnr_db:.3f} dB", flush=True)
             if psnr_db > best.psnr_db:
-                tensors = {name: value.clone() for name, value in average.tensors.items()}
+                weights = average.module.state_dict()
+                tensors = {name: value.clone() for name, value in weights.items()}
                 best = Best(psnr_db, step + 1, tensors)
     return best
 
@@ -129,10 +129,10 @@ def rate_at(step: int, steps: int) -> float:
     return RATE * min(1.0, (step + 1) / WARMUP) * falling
 
 
-def validated(network: PlainNet, average: EMA, *, folder: Path) -> float:
+def validated(network: PlainNet, average: nn.Module, *, folder: Path) -> float:
     """Return the mean PSNR of the averaged weights on a folder of pairs."""
     plain = PlainNet(network.sizes).eval()
-    plain.load_state_dict(average.tensors)
+    plain.load_state_dict(average.state_dict())
     figures = []
     for pair in open_pairs(folder):
         lr, hr = load_pair(pair, scale=network.sizes.scale)

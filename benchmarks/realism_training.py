@@ -64,7 +64,7 @@ def trained(experiment: str, pairs: Path) -> Path:
     run = pairs.with_name(f"run_{pairs.name}")
     if not (run / "bundle").exists():
         recipe = f"experiments/{experiment}.yaml"
-        words = [sys.executable, "-m", "d2csr", "train", recipe, "--out", str(run), "--resume"]
+        words = [sys.executable, "-m", "d2csr", "train", recipe, "--output", str(run), "--resume"]
         subprocess.run(words, check=True)
     return run / "bundle"
 

@@ -98,7 +98,7 @@ def measure(recipe_name: str, *, rounds: int) -> dict[str, Any]:
             seconds[name].append(time.perf_counter() - begun)
     plain = np.array(seconds["plain"])
     ratios = {name: ratio(plain, np.array(seconds[name])) for name in steps if name != "plain"}
-    crop = [recipe.data.batch, recipe.data.patch_px, recipe.data.patch_px]
+    crop = [recipe.data.batch_size, recipe.data.patch_px, recipe.data.patch_px]
     return {"batch": crop, "rounds": rounds, "seconds": seconds, "speedup_over_plain": ratios}
 
 
@@ -114,7 +114,7 @@ def ratio(plain: np.ndarray, ours: np.ndarray) -> dict[str, object]:
 def random_batch(recipe: Recipe) -> CropBatch:
     """Return noise of the recipe's size: time does not depend on the image."""
     generator = np.random.default_rng(0)
-    count, side, scale = recipe.data.batch, recipe.data.patch_px, recipe.model.scale
+    count, side, scale = recipe.data.batch_size, recipe.data.patch_px, recipe.model.scale
     lr = generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     hr = generator.integers(0, 256, (count, side * scale, side * scale, 3), dtype=np.uint8)
     return CropBatch(lr, hr, ("noise",) * count)
@@ -126,7 +126,7 @@ def our_step(
     """Return a step as `d2csr train` does it, without the triplet term that `plain` lacks."""
     loss = recipe.loss.model_copy(update={"alpha": type(recipe.loss.alpha)()})
     recipe = recipe.model_copy(update={"loss": loss})
-    network = network_of(recipe.model.config())
+    network = network_of(recipe.model)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
     run = Trainer(recipe, Path("unused"), network=network, devices=DEVICES, precision=precision)
     if compiled:
@@ -136,7 +136,7 @@ def our_step(
 
 def plain_step(recipe: Recipe, batch: CropBatch) -> Step:
     """Return the step of the same network and loss as the literature runs it."""
-    network = network_of(recipe.model.config()).divergence
+    network = network_of(recipe.model).divergence
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     lr, hr = (
         torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous() / 255

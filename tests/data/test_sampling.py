@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from d2csr.core.errors import DataError, UsageError
 from d2csr.core.geometry import dihedral_transform
 from d2csr.core.manifest import Manifest
-from d2csr.data.pixel_cache import open_cache
+from d2csr.data.pixel_cache import cache_path, open_cache
 from d2csr.data.sampling import CropLoader, CropSampler, allowed_positions, masked_counts
 from d2csr.data.sources import open_pairs
 from d2csr.images.writer import write_gray8, write_rgb8
@@ -36,7 +36,8 @@ def cache(tmp_path_factory):
     manifest = open_pairs(folder)
     pairs = list(manifest)
     pairs[1] = replace(pairs[1], mask=folder / "mask.png")
-    return open_cache(Manifest(2, "", tuple(pairs), folder), folder / "cache")
+    masked = Manifest(2, "", tuple(pairs), folder)
+    return open_cache(masked, cache_path(masked, folder / "cache"))
 
 
 def same(one, other):
@@ -59,7 +60,7 @@ def test_a_batch_depends_on_seed_and_step_alone(cache, step, seed):
 def test_the_shares_of_all_processes_make_the_whole_batch(cache, step, world):
     sampler = CropSampler(cache, **SETTINGS)
     whole = sampler.batch(step)
-    shares = [sampler.batch(step, rank=rank, world=world) for rank in range(world)]
+    shares = [sampler.batch(step, rank=rank, world_size=world) for rank in range(world)]
     assert np.array_equal(np.concatenate([share.lr for share in shares]), whole.lr)
     assert np.array_equal(np.concatenate([share.hr for share in shares]), whole.hr)
     assert sum((share.names for share in shares), ()) == whole.names
@@ -166,20 +167,25 @@ def test_what_can_not_be_drawn_is_refused(cache):
     with pytest.raises(UsageError, match="scale 2 can't train scale 3"):
         CropSampler(cache, **SETTINGS | {"scale": 3})
     with pytest.raises(UsageError, match="multiple of 4"):
-        CropSampler(cache, **SETTINGS).batch(0, rank=0, world=4)
+        CropSampler(cache, **SETTINGS).batch(0, rank=0, world_size=4)
 
 
-@pytest.mark.parametrize("options", [{}, {"workers": 3, "prefetch": 5}, {"prefetch": 1}])
-def test_the_loader_hands_out_the_steps_in_order_from_any_step_on(cache, options):
+def test_the_loader_yields_the_steps_in_order_from_any_step_on(cache):
     sampler = CropSampler(cache, **SETTINGS)
-    batches = CropLoader(sampler, **options).iter_from(40)
+    batches = CropLoader(sampler).iter_from(40)
     for expected, (step, batch) in zip(range(40, 60), batches, strict=False):
         assert step == expected
         assert same(batch, sampler.batch(step))
     batches.close()
 
 
-def test_a_resumed_loader_goes_on_as_if_never_stopped(cache):
+@pytest.mark.parametrize(("first", "end"), [(0, 9), (7, 9), (9, 9)])
+def test_the_loader_stops_before_the_step_it_is_given(cache, first, end):
+    batches = CropLoader(CropSampler(cache, **SETTINGS)).iter_from(first, until=end)
+    assert [step for step, _ in batches] == list(range(first, end))
+
+
+def test_a_resumed_loader_continues_as_if_never_stopped(cache):
     loader = CropLoader(CropSampler(cache, **SETTINGS))
     whole = list(islice(loader.iter_from(0), 8))
     resumed = [*islice(loader.iter_from(0), 3), *islice(loader.iter_from(3), 5)]
@@ -189,20 +195,22 @@ def test_a_resumed_loader_goes_on_as_if_never_stopped(cache):
 
 def test_loaders_of_two_processes_share_each_batch(cache):
     sampler = CropSampler(cache, **SETTINGS)
-    halves = [next(CropLoader(sampler, rank=rank, world=2).iter_from(9))[1] for rank in range(2)]
+    halves = [
+        next(CropLoader(sampler, rank=rank, world_size=2).iter_from(9))[1] for rank in range(2)
+    ]
     assert halves[0].names + halves[1].names == sampler.batch(9).names
 
 
 def test_closing_the_loader_ends_its_threads(cache):
     import threading
 
-    batches = CropLoader(CropSampler(cache, **SETTINGS), workers=2).iter_from(0)
+    batches = CropLoader(CropSampler(cache, **SETTINGS)).iter_from(0)
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("crops")]
 
 
-def test_a_error_in_the_background_reaches_the_caller(cache):
-    batches = CropLoader(CropSampler(cache, **SETTINGS), world=4).iter_from(0)
+def test_an_error_in_the_background_reaches_the_caller(cache):
+    batches = CropLoader(CropSampler(cache, **SETTINGS), world_size=4).iter_from(0)
     with pytest.raises(UsageError, match="multiple of 4"):
         next(batches)

@@ -63,7 +63,7 @@ def test_a_mislabelled_file_is_named_with_what_it_is(realsr, put):
     shutil.copy(put(realsr.parent / "x.webp", 24, 20), realsr / "a_HR.png")
     error = only(errors(realsr))
     assert isinstance(error, ImageError)
-    assert "suffix says .png, its content is webp" in error.problem
+    assert "suffix is .png, its content is webp" in error.problem
     assert ".webp" in error.remedy
 
 
@@ -128,7 +128,7 @@ def masked(realsr):
 def test_a_mask_must_lie_on_the_lr_grid_and_leave_a_crop(masked):
     free = np.full((10, 12), 255, np.uint8)
     assert masked(free) == []
-    assert "is 12x9 px where" in only(masked(free[1:])).problem
+    assert "is 12x9 px, but" in only(masked(free[1:])).problem
     half = free.copy()
     half[:, 6:] = 0
     assert "allows no 8 px crop" in only(masked(half)).problem

@@ -52,7 +52,7 @@ def small_photos(folder):
 
 def short_recipe(text):
     """Return the recipe with three steps a stage, the rest of it as it was."""
-    for key, value in {"steps": 3, "warmup": 1, "validate_every": 3}.items():
+    for key, value in {"steps": 3, "warmup": 1, "validation": 3}.items():
         assert re.search(rf"\b{key}: \d+", text), key
         text = re.sub(rf"\b{key}: \d+", f"{key}: {value}", text)
     return text

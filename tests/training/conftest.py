@@ -60,7 +60,7 @@ def recipe_values(pairs: Path, **changes) -> dict:
             "convergence_channels": 4,
             "base": "bicubic",
         },
-        "data": {"train": str(pairs), "patch_px": 12, "batch": 4},
+        "data": {"train": str(pairs), "patch_px": 12, "batch_size": 4},
         "loss": {
             "reconstruction": "l1",
             "alpha": {"alpha": 0.1},
@@ -70,7 +70,7 @@ def recipe_values(pairs: Path, **changes) -> dict:
             {"kind": "divergence", "steps": 2, "learning_rate": 1e-3},
             {"kind": "convergence", "steps": 2, "learning_rate": 1e-3, "schedule": "cosine"},
         ],
-        "intervals": {"log": 1, "save": 1000, "validate_every": 1000},
+        "intervals": {"log": 1, "save": 1000, "validation": 1000},
         "precision": "fp32",
     }
     return {**values, **changes}

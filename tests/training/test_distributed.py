@@ -9,11 +9,11 @@ import torch
 
 from d2csr.checkpoint.io import read_file
 from d2csr.core.errors import TrainingError, UsageError
-from d2csr.training.distributed import DistributedContext, ProcessTask, launch
+from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import fit
-from d2csr.training.preflight import initial_network, load_valid_pairs, make_loader, make_run
+from d2csr.training.preflight import TrainJob, make_loader, prepare, prepare_training_pairs
 from d2csr.training.train import train
-from d2csr.training.trainer import Trainer
+from d2csr.training.trainer import Trainer, initial_network, make_trainer
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
 
 STAGES = [
@@ -35,8 +35,16 @@ def weights(run):
 def test_two_gloo_processes_reach_the_single_ones_weights(tmp_path, pairs, launcher):
     values = recipe_values(pairs, stages=STAGES, precision="fp64")
     recipe = write_recipe(tmp_path / "r.yaml", values)
-    train(recipe, out=tmp_path / "one")
-    command = [sys.executable, "-m", "d2csr", "train", str(recipe), "--out", str(tmp_path / "two")]
+    train(recipe, output=tmp_path / "one")
+    command = [
+        sys.executable,
+        "-m",
+        "d2csr",
+        "train",
+        str(recipe),
+        "--output",
+        str(tmp_path / "two"),
+    ]
     if launcher == "--devices":
         command += ["--devices", "2"]
     else:
@@ -52,46 +60,45 @@ def test_two_gloo_processes_reach_the_single_ones_weights(tmp_path, pairs, launc
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-6)
 
 
-def _train_with_a_spoiled_gradient(devices, recipe, folder):
+def _train_with_a_spoiled_gradient(devices, job):
     """Train; the second process's first gradient is infinite, while every loss stays finite."""
-    network = initial_network(recipe)
+    network = initial_network(job.recipe)
     if devices.rank == 1:
         network.divergence.head.bias.register_hook(lambda gradient: gradient * torch.inf)
-    run = Trainer(recipe, folder, network=network, devices=devices, precision="fp32")
-    pairs = load_valid_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
-    fit(run, make_loader(recipe, pairs, devices=devices), watch=None)
+    trainer = Trainer(job.recipe, job.folder, network=network, devices=devices, precision="fp32")
+    fit(trainer, make_loader(job, devices=devices), callback=None)
 
 
 def test_a_gradient_that_is_no_number_names_the_files_of_its_own_process(tmp_path, pairs):
     recipe = tiny_recipe(pairs, seed=1)
-    manifest = load_valid_pairs(str(pairs), scale=2, patch_px=12, split="train")
-    sampler = make_loader(recipe, manifest, devices=DistributedContext(torch.device("cpu"))).sampler
-    guilty = ", ".join(sampler.batch(0, rank=1, world=2).names)
-    assert guilty != ", ".join(sampler.batch(0, rank=0, world=2).names)
-    order = ProcessTask(_train_with_a_spoiled_gradient, (recipe, tmp_path / "run"))
+    job = prepare(recipe, tmp_path / "run", resume=False)
+    sampler = make_loader(job, devices=DistributedContext(torch.device("cpu"))).sampler
+    names = ", ".join(sampler.batch(0, rank=1, world_size=2).names)
+    assert names != ", ".join(sampler.batch(0, rank=0, world_size=2).names)
     with pytest.raises(TrainingError) as caught:
-        launch(order, 2)
-    assert caught.value.problem == f"the gradients of step 0 are not finite, batch: {guilty}"
+        launch(_train_with_a_spoiled_gradient, lambda: job, devices=2)
+    assert caught.value.problem == f"the gradients of step 0 are not finite, batch: {names}"
 
 
-def _stand_in_a_folder_of_ones_own(devices, recipe, folder):
-    make_run(recipe, folder / str(devices.rank), devices=devices)
+def _resume_in_a_folder_per_process(devices, job):
+    make_trainer(job.recipe, job.folder / str(devices.rank), devices=devices)
 
 
 def test_processes_that_resume_at_different_steps_are_refused(tmp_path, pairs):
-    """As when `--out` is a folder of its own on every machine."""
+    """As when `--output` is another folder on every machine."""
     values = recipe_values(pairs)
-    train(write_recipe(tmp_path / "r.yaml", values), out=tmp_path / "0")
-    order = ProcessTask(_stand_in_a_folder_of_ones_own, (tiny_recipe(pairs), tmp_path))
-    with pytest.raises(UsageError, match=r"different steps: 4, 0\. --out must be .* share"):
-        launch(order, 2)
+    train(write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "0")
+    recipe = tiny_recipe(pairs)
+    job = TrainJob(recipe, tmp_path, *prepare_training_pairs(recipe), validation=None, resume=True)
+    with pytest.raises(UsageError, match=r"different steps: 4, 0\. --output must be .* share"):
+        launch(_resume_in_a_folder_per_process, lambda: job, devices=2)
 
 
-def test_a_error_in_a_process_is_one_line_and_exit_2(tmp_path, pairs):
+def test_an_error_in_a_process_is_one_line_and_exit_2(tmp_path, pairs):
     stages = [{"kind": "joint", "steps": 9, "learning_rate": 1e30}]
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, stages=stages))
     command = [sys.executable, "-m", "d2csr", "train", str(recipe), "--devices", "2"]
-    command += ["--out", str(tmp_path / "run")]
+    command += ["--output", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -22,7 +22,7 @@ D2CSR = [sys.executable, "-m", "d2csr"]
 def test_a_run_asked_to_stop_saves_and_can_be_resumed(tmp_path, pairs, devices, number):
     stages = [{"kind": "joint", "steps": 100_000, "learning_rate": 1e-3}]
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, stages=stages))
-    command = [*D2CSR, "train", str(recipe), "--out", str(tmp_path / "run")]
+    command = [*D2CSR, "train", str(recipe), "--output", str(tmp_path / "run")]
     command += ["--devices", str(devices)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run" / "log.jsonl"
@@ -43,7 +43,7 @@ def test_a_run_asked_to_stop_saves_and_can_be_resumed(tmp_path, pairs, devices, 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -15), (signal.SIGINT, 130)])
 def test_processes_stopped_before_training_end_as_one_does(tmp_path, pairs, number, code):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    command = [*D2CSR, "train", str(recipe), "--out", str(tmp_path / "run"), "--devices", "2"]
+    command = [*D2CSR, "train", str(recipe), "--output", str(tmp_path / "run"), "--devices", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not (tmp_path / "run" / "recipe.yaml").is_file():
         time.sleep(0.02)
@@ -63,7 +63,7 @@ def test_pairs_to_enlarged_photograph_from_end_to_end(tmp_path):
         {"kind": "joint", "steps": 40, "learning_rate": 3e-3, "schedule": "cosine"},
     ]
     values = recipe_values(tmp_path / "train", stages=stages)
-    values |= {"intervals": {"validate_every": 40, "log": 20, "images": 40}, "precision": "auto"}
+    values |= {"intervals": {"validation": 40, "log": 20, "images": 40}, "precision": "auto"}
     recipe = write_recipe(tmp_path / "r.yaml", values)
 
     def run(*words):
@@ -71,7 +71,7 @@ def test_pairs_to_enlarged_photograph_from_end_to_end(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    places = ["--out", str(tmp_path / "run"), "--validate-on", str(val)]
+    places = ["--output", str(tmp_path / "run"), "--validate-on", str(val)]
     assert "bicubic" in run("train", str(recipe), *places)
     scores = tmp_path / "scores.json"
     model = str(tmp_path / "run")

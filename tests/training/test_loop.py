@@ -16,16 +16,16 @@ from d2csr.data.sampling import CropLoader
 from d2csr.data.sources import open_pairs
 from d2csr.training.loop import fit
 from d2csr.training.optim import learning_rate
-from d2csr.training.preflight import check_devices, initial_network, load_valid_pairs
+from d2csr.training.preflight import check_devices, open_split
 from d2csr.training.recipe import StageConfig
 from d2csr.training.stages import STAGE_SPECS, LossInputs, trained_parameters
 from d2csr.training.train import train
-from d2csr.training.trainer import EMA
+from d2csr.training.trainer import initial_network, make_average
 from tests.training.conftest import recipe_values, tiny_recipe, write_pairs, write_recipe
 from tests.training.test_train_resume import make_run
 
 
-def lesson(recipe, seed=0):
+def loss_inputs(recipe, seed=0):
     torch.manual_seed(seed)
     hr = torch.rand(2, 3, 24, 24)
     return LossInputs(torch.rand(2, 3, 12, 12), hr, recipe.loss, alpha=0.1)
@@ -46,7 +46,7 @@ def test_a_stage_trains_its_networks_and_no_other(pairs, kind, trained):
     named = trained_parameters(network, kind)
     assert {name.split(".")[0] for name, _ in named} == trained
     sum(
-        term.weight * term.value for term in STAGE_SPECS[kind].terms(network, lesson(recipe))
+        term.weight * term.value for term in STAGE_SPECS[kind].terms(network, loss_inputs(recipe))
     ).backward()
     reached = {n.split(".")[0] for n, p in network.named_parameters() if p.grad is not None}
     assert reached == trained
@@ -59,7 +59,7 @@ def test_together_keeps_the_fusions_loss_from_the_divergence_network(pairs):
     for kind in ("divergence", "together"):
         network = initial_network(recipe)
         trained_parameters(network, kind)
-        terms = STAGE_SPECS[kind].terms(network, lesson(recipe))
+        terms = STAGE_SPECS[kind].terms(network, loss_inputs(recipe))
         sum(term.weight * term.value for term in terms).backward()
         gradients.append([p.grad for p in network.divergence.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -86,16 +86,16 @@ def test_the_rate_follows_its_schedule(stage, step, expected):
 
 def test_the_average_is_the_recursion_in_numpy():
     layer = torch.nn.Linear(2, 1, bias=False)
-    average = EMA(layer, 0.9)
+    average = make_average(layer, 0.9)
     expected = layer.weight.detach().numpy().copy()
     generator = np.random.default_rng(0)
     for step in range(60):
         value = generator.normal(size=(1, 2)).astype(np.float32)
         layer.weight.data = torch.from_numpy(value)
-        average.update(layer, step)
+        average.update_parameters(layer)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-    np.testing.assert_allclose(average.tensors["weight"].numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(average.module.weight.detach().numpy(), expected, rtol=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_step_and_files(tmp_path, pairs):
@@ -103,12 +103,12 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_files(tmp_path, pairs
     run, loader = make_run(recipe, tmp_path / "run")
 
     class Spoiler:
-        def after_step(self, row):
+        def after_step(self, metrics):
             with torch.no_grad():
                 run.network.divergence.head.weight[0, 0, 0, 0] = float("nan")
 
     with pytest.raises(TrainingError, match=r"loss of step 1 is nan, batch: s\d") as caught:
-        fit(run, loader, watch=Spoiler())
+        fit(run, loader, callback=Spoiler())
     assert "--resume" in str(caught.value)
 
 
@@ -118,34 +118,34 @@ def test_a_gradient_that_is_no_number_stops_before_the_weights_move(tmp_path, pa
     run.network.divergence.head.bias.register_hook(lambda gradient: gradient * value)
     before = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
     with pytest.raises(TrainingError, match=r"gradients of step 0 are not finite, batch: s\d"):
-        fit(run, loader, watch=None)
+        fit(run, loader, callback=None)
     after = run.network.state_dict()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
 
-def test_the_loss_falls_on_a_image_seen_again_and_again(tmp_path, pairs):
+def test_the_loss_falls_on_a_batch_that_is_repeated(tmp_path, pairs):
     stages = [{"kind": "joint", "steps": 60, "learning_rate": 3e-3}]
     recipe = tiny_recipe(pairs, stages=stages, loss={"reconstruction": "l1"})
     run, loader = make_run(recipe, tmp_path / "run")
     losses = []
 
     class Keeper:
-        def after_step(self, row):
-            losses.append(row["loss"])
+        def after_step(self, metrics):
+            losses.append(metrics["loss"])
 
     same = CropLoader(loader.sampler)
-    same._load = lambda step: loader.sampler.batch(0)  # one batch for ever
-    fit(run, same, watch=Keeper())
+    same._load = lambda step: loader.sampler.batch(0)  # the same batch at every step
+    fit(run, same, callback=Keeper())
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, out=tmp_path / "run", validate_on=str(pairs))
+    train(recipe, output=tmp_path / "run", validate_on=str(pairs))
     log = tmp_path / "run" / "log.jsonl"
     rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")  # as if killed before its last save
     log.write_text(log.read_text() + '{"step": 4, "loss": 9.0}\n{"step": 4, "lo')
-    train(recipe, out=tmp_path / "run", validate_on=str(pairs), resume=True)
+    train(recipe, output=tmp_path / "run", validate_on=str(pairs), resume=True)
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
     assert [row["stage"] for row in rows if "loss" in row] == ["divergence"] * 2 + [
@@ -159,7 +159,9 @@ def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs, capfd):
 
 def test_the_finished_model_pools_as_the_recipe_says_and_the_trained_one_as_before(tmp_path, pairs):
     values = recipe_values(pairs, test_pooling_px=5)
-    train(write_recipe(tmp_path / "r.yaml", values), out=tmp_path / "run", validate_on=str(pairs))
+    train(
+        write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run", validate_on=str(pairs)
+    )
     folder = tmp_path / "run"
     assert [
         load_network(folder / place).config.pooling_px
@@ -173,7 +175,7 @@ def test_faulty_pairs_are_all_named_before_anything_is_written(tmp_path):
     (pairs / "s1_LR2.png").write_bytes((pairs / "s1_LR2.png").read_bytes()[:200])
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     with pytest.raises(DataError) as caught:
-        train(recipe, out=tmp_path / "run")
+        train(recipe, output=tmp_path / "run")
     assert "s0_HR.png" in str(caught.value)
     assert "s1_LR2.png" in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -184,13 +186,13 @@ def test_batch_statistics_are_refused_with_several_devices(tmp_path, pairs):
     values["loss"]["triplet"]["statistics"] = "batch"
     recipe = write_recipe(tmp_path / "r.yaml", values)
     with pytest.raises(RecipeError, match="statistics"):
-        train(recipe, out=tmp_path / "run", devices=2)
+        train(recipe, output=tmp_path / "run", devices=2)
 
 
 def test_an_uneven_batch_is_refused_with_several_devices(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     with pytest.raises(RecipeError, match="multiple of 3"):
-        train(recipe, out=tmp_path / "run", devices=3)
+        train(recipe, output=tmp_path / "run", devices=3)
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -207,7 +209,7 @@ def test_torchruns_processes_count_as_devices(pairs, monkeypatch, world):
 def test_no_devices_are_refused_before_anything_is_written(tmp_path, pairs, devices):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     with pytest.raises(UsageError, match="--devices"):
-        train(recipe, out=tmp_path / "run", devices=devices)
+        train(recipe, output=tmp_path / "run", devices=devices)
     assert not (tmp_path / "run").exists()
 
 
@@ -215,7 +217,7 @@ def test_a_run_folder_that_cannot_be_written_is_named(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="can't be written"):
-        train(recipe, out=tmp_path / "file" / "run")
+        train(recipe, output=tmp_path / "file" / "run")
 
 
 def test_pairs_of_several_splits_without_the_wanted_one_are_refused(pairs, monkeypatch):
@@ -228,18 +230,18 @@ def test_pairs_of_several_splits_without_the_wanted_one_are_refused(pairs, monke
         lambda *_, **__: replace(manifest, pairs=tuple(named)),
     )
     with pytest.raises(DataError, match="no split val, but test, train"):
-        load_valid_pairs(str(pairs), scale=2, split="val")
-    assert len(load_valid_pairs(str(pairs), scale=2, split="test").pairs) == 2
+        open_split(str(pairs), scale=2, split="val")
+    assert len(open_split(str(pairs), scale=2, split="test").pairs) == 2
 
 
 def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path, pairs):
     """Whether these lie in a run, a checkpoint or a bundle; a resume counts them once."""
     first, second = tmp_path / "first", tmp_path / "second"
-    train(write_recipe(tmp_path / "a.yaml", recipe_values(pairs)), out=first)
+    train(write_recipe(tmp_path / "a.yaml", recipe_values(pairs)), output=first)
     for place in (first, first / "bundle", first / "checkpoints" / "step-00000004"):
         assert trained_steps(place) == 4
-    recipe = write_recipe(tmp_path / "b.yaml", recipe_values(pairs, initial=str(first)))
-    train(recipe, out=second)
-    train(recipe, out=second, resume=True)
+    recipe = write_recipe(tmp_path / "b.yaml", recipe_values(pairs, initial_weights=str(first)))
+    train(recipe, output=second)
+    train(recipe, output=second, resume=True)
     assert trained_steps(second / "checkpoints" / "step-00000004") == 8
     assert read_bundle(second / "bundle").card.metadata.steps == 8

@@ -30,7 +30,7 @@ def weights(run):
 @pytest.fixture
 def plain(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "plain.yaml", recipe_values(pairs, stages=STAGES, model=MODEL))
-    train(recipe, out=tmp_path / "plain")
+    train(recipe, output=tmp_path / "plain")
     return weights(tmp_path / "plain")
 
 
@@ -38,7 +38,15 @@ def _train_compiled(tmp_path, pairs):
     """Train by the command, in a process of its own, as hooks that check shapes can't be traced."""
     values = recipe_values(pairs, stages=STAGES, compile=True, model=MODEL)
     recipe = write_recipe(tmp_path / "compiled.yaml", values)
-    command = [sys.executable, "-m", "d2csr", "train", str(recipe), "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "d2csr",
+        "train",
+        str(recipe),
+        "--output",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stderr

@@ -33,10 +33,10 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     scale = values["model"]["scale"]
     pairs = write_pairs(tmp_path / "pairs", size_px=12, scale=scale)
     values["model"] |= {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
-    values["data"] = {"train": str(pairs), "patch_px": 8, "batch": 2}
+    values["data"] = {"train": str(pairs), "patch_px": 8, "batch_size": 2}
     values["stages"] = [{**stage, "steps": 2} for stage in values["stages"]]
-    values |= {"intervals": {"log": 1}, "compile": False, "initial": None}
-    train(write_recipe(tmp_path / "small.yaml", values), out=tmp_path / "run")
+    values |= {"intervals": {"log": 1}, "compile": False, "initial_weights": None}
+    train(write_recipe(tmp_path / "small.yaml", values), output=tmp_path / "run")
     card = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text(encoding="utf-8"))
     assert card["scale"] == scale
     state = read_state(tmp_path / "run" / "checkpoints" / f"step-{2 * len(values['stages']):08d}")
@@ -78,7 +78,7 @@ def test_a_missing_recipe_is_named(tmp_path):
 
 def test_a_written_recipe_reads_back_as_itself(tmp_path):
     recipe = read_recipe(EXPERIMENTS[0])
-    path = write_recipe(tmp_path / "copy.yaml", recipe.plain())
+    path = write_recipe(tmp_path / "copy.yaml", recipe.to_dict())
     assert read_recipe(path) == recipe
 
 
@@ -94,5 +94,5 @@ def test_an_unset_variable_in_a_path_is_told_before_training(tmp_path, pairs, mo
     values = yaml.safe_load(EXPERIMENTS[0].read_text(encoding="utf-8"))
     values["data"]["train"] = "$NO_SUCH_PLACE/train"
     with pytest.raises(Exception, match=r"\$NO_SUCH_PLACE/train: names a variable"):
-        train(write_recipe(tmp_path / "r.yaml", values), out=tmp_path / "run")
+        train(write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if it never had been, bit for bit."""
+"""A run that was stopped and resumed ends with the same weights, bit for bit."""
 
 import json
 import multiprocessing
@@ -19,27 +19,27 @@ from d2csr.checkpoint.io import (
     read_state,
 )
 from d2csr.core.errors import CheckpointError, RecipeError, UsageError
-from d2csr.training import preflight
 from d2csr.training.distributed import DistributedContext
 from d2csr.training.loop import fit
+from d2csr.training.preflight import TrainJob, make_loader, prepare_training_pairs
 from d2csr.training.train import train
+from d2csr.training.trainer import make_trainer
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
 
 CPU = DistributedContext(torch.device("cpu"))
 
 
 def make_run(recipe, folder):
-    """Return the run as users get it: channels last, and where its newest checkpoint stands."""
-    run = preflight.make_run(recipe, folder, devices=CPU)
-    pairs = preflight.load_valid_pairs(recipe.data.train, scale=2, patch_px=12, split="train")
-    return run, preflight.make_loader(recipe, pairs, devices=CPU)
+    """Return trainer and loader as users get them: channels last, at the newest checkpoint."""
+    job = TrainJob(recipe, folder, *prepare_training_pairs(recipe), validation=None, resume=True)
+    return make_trainer(recipe, folder, devices=CPU), make_loader(job, devices=CPU)
 
 
 def stop_after(run, steps):
-    """Have the run ask itself to stop, as SIGTERM does, once it has done so many steps."""
+    """Return a callback that sends SIGTERM to this process after so many steps."""
 
     class Stopper:
-        def after_step(self, row):
+        def after_step(self, metrics):
             if run.step == steps:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -59,13 +59,13 @@ def test_four_steps_are_some_a_resume_and_the_rest(tmp_path, pairs, stopped_at):
     """Stage D ends at step 2: stops before, at and after the boundary."""
     recipe = tiny_recipe(pairs)
     whole, loader = make_run(recipe, tmp_path / "whole")
-    assert fit(whole, loader, watch=None)
+    assert fit(whole, loader, callback=None)
     first, loader = make_run(recipe, tmp_path / "parts")
-    assert not fit(first, loader, watch=stop_after(first, stopped_at))
+    assert not fit(first, loader, callback=stop_after(first, stopped_at))
     assert first.step == stopped_at
     second, loader = make_run(recipe, tmp_path / "parts")
     assert second.step == stopped_at
-    assert fit(second, loader, watch=None)
+    assert fit(second, loader, callback=None)
     ends = (
         tensors(tmp_path / name / "checkpoints" / "step-00000004") for name in ("whole", "parts")
     )
@@ -80,11 +80,11 @@ def test_the_convergence_stage_leaves_the_divergence_network_as_it_was(tmp_path,
     before = {}
 
     class Keeper:
-        def after_step(self, row):
+        def after_step(self, metrics):
             if run.step == 3:
                 before.update({k: v.clone() for k, v in run.network.state_dict().items()})
 
-    fit(run, loader, watch=Keeper())
+    fit(run, loader, callback=Keeper())
     after = run.network.state_dict()
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"convergence"}
@@ -124,17 +124,17 @@ def test_a_kill_during_a_save_leaves_a_whole_checkpoint(tmp_path, pairs):
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, out=tmp_path / "run")
+    train(recipe, output=tmp_path / "run")
     with pytest.raises(UsageError, match="--resume"):
-        train(recipe, out=tmp_path / "run")
+        train(recipe, output=tmp_path / "run")
 
 
 def test_a_run_is_not_resumed_with_another_recipe(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, out=tmp_path / "run")
+    train(recipe, output=tmp_path / "run")
     other = write_recipe(tmp_path / "other.yaml", recipe_values(pairs, seed=5))
     with pytest.raises(RecipeError, match="differ: seed"):
-        train(other, out=tmp_path / "run", resume=True)
+        train(other, output=tmp_path / "run", resume=True)
 
 
 def _with_precision(run, precision):
@@ -146,24 +146,24 @@ def _with_precision(run, precision):
 
 def test_a_run_is_not_resumed_in_another_precision(tmp_path, pairs):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, out=tmp_path / "run")
+    train(recipe, output=tmp_path / "run")
     _with_precision(tmp_path / "run", "bf16")
     with pytest.raises(CheckpointError, match="trained in bf16, and precision here is fp32"):
-        train(recipe, out=tmp_path / "run", resume=True)
+        train(recipe, output=tmp_path / "run", resume=True)
 
 
 def test_a_checkpoint_that_tells_no_precision_is_resumed(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, out=tmp_path / "run")
+    train(recipe, output=tmp_path / "run")
     _with_precision(tmp_path / "run", None)
-    train(recipe, out=tmp_path / "run", resume=True)
-    assert "going on at step 4 of 4" in capfd.readouterr().err
+    train(recipe, output=tmp_path / "run", resume=True)
+    assert "resuming at step 4 of 4" in capfd.readouterr().err
 
 
 def test_a_resume_without_a_run_says_that_a_new_one_begins(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, out=tmp_path / "run", resume=True)
+    train(recipe, output=tmp_path / "run", resume=True)
     told = f"{tmp_path / 'run'} holds no checkpoint to resume from: a new run begins\n"
     assert told in capfd.readouterr().err
-    train(recipe, out=tmp_path / "other")
+    train(recipe, output=tmp_path / "other")
     assert "a new run begins" not in capfd.readouterr().err

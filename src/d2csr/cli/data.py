@@ -1,4 +1,4 @@
-"""The `data` commands: check a set of pairs, import a public one, make synthetic pairs."""
+"""Commands `data check`, `data import city100` and `data bicubic`: pairs checked and made."""
 
 import sys
 from pathlib import Path
@@ -21,8 +21,8 @@ def check(
 
     Args:
         folder: A manifest, a list of pairs, or a folder in any layout that training takes.
-        scale: Which scale to check, where several lie there.
-        patch: Side of the LR crops training is to cut; smaller images are then errors.
+        scale: Scale to check, if there are several.
+        patch: Side of the LR crops that training will cut; smaller images are then errors.
         mask_limit: Largest masked share of a crop, 0..1; a pair that allows no crop is an error.
     """
     from d2csr.data.sources import open_pairs
@@ -42,22 +42,22 @@ def city100(
     clone: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
     scenes: Path | None = None,
 ) -> int:
     """Write City100's pairs on an integer grid, with a manifest for each camera.
 
     Args:
         clone: A clone of github.com/ngchc/CameraSR; the camera folders are found at any depth.
-        out: Folder that gets `nikon_d5500_x3` and `iphone_x_x2`.
-        scenes: Text file of the scene numbers to take; all without it.
+        output: Folder that gets `nikon_d5500_x3` and `iphone_x_x2`.
+        scenes: Text file of the scene numbers to take; all scenes without it.
     """
     from d2csr.core.console import console
     from d2csr.data.city100 import import_city100, read_scenes
 
     wanted = None if scenes is None else read_scenes(scenes)
     with console().status("Importing; all 200 pairs take minutes"):
-        manifests = import_city100(clone, out, scenes=wanted)
+        manifests = import_city100(clone, output, scenes=wanted)
     for manifest in manifests:
         splits = [f"{len(manifest.of_split(name))} {name}" for name in ("train", "val", "test")]
         print(f"{manifest.folder}: {', '.join(splits)}")
@@ -68,7 +68,7 @@ def bicubic(
     photos: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
     scale: Annotated[PositiveInt, Parameter(name=["--scale", "-s"])],
     split: str = "",
     licence: str = "",
@@ -77,13 +77,13 @@ def bicubic(
 
     Args:
         photos: Folder of sharp images, searched at any depth.
-        out: Folder that gets the pairs and their manifest.
+        output: Folder that gets the pairs and their manifest.
         scale: How many times smaller the LR images are.
-        split: What the manifest calls the split: train, val or test.
-        licence: What the manifest says about the photos' licence.
+        split: Name of the split in the manifest: train, val or test.
+        licence: The photos' licence, for the manifest.
     """
     from d2csr.data.synthetic import make_bicubic_pairs
 
-    manifest = make_bicubic_pairs(photos, out, scale=scale, split=split, licence=licence)
-    print(f"{out}: {len(manifest)} pairs of scale {scale}")
+    manifest = make_bicubic_pairs(photos, output, scale=scale, split=split, licence=licence)
+    print(f"{output}: {len(manifest)} pairs of scale {scale}")
     return 0

@@ -101,7 +101,6 @@ def _known_facts(weights: Path, source: Path) -> "ModelMetadata":
             licence=recipe.licence,
             data=recipe.data_note,
             seed=recipe.seed,
-            preset=recipe.model.preset,
             description=recipe.description,
         )
     if (folder / STATE_FILE).is_file():
@@ -112,7 +111,7 @@ def _known_facts(weights: Path, source: Path) -> "ModelMetadata":
 
 def _recipes(folder: Path) -> Iterator[Path]:
     """Yield the recipe of the run that a checkpoint folder lies in, if it lies in one."""
-    from d2csr.training.preflight import RECIPE
+    from d2csr.training.recipe import RECIPE_NAME
 
-    places = [each / RECIPE for each in folder.parents[:2]]  # run/best, run/checkpoints/step-1
+    places = [each / RECIPE_NAME for each in folder.parents[:2]]  # run/best, run/checkpoints/step-1
     yield from [place for place in places if place.is_file()][:1]

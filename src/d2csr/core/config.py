@@ -5,6 +5,7 @@ operations follow from the same configuration in `network_cost`.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any, Literal, get_args
@@ -24,7 +25,8 @@ _REDUCTION = 16  # squeeze of the channel attention, as in RCAN and the authors'
 _TAIL_FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 # The authors' border disturbs less than one LR pixel, which strips of four hold exactly.
 _BORDER_STRIP_LR_PX, _BORDER_REPLACED_LR_PX = 4, 1
-_CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "scale": SCALES,
     "base": get_args(Base),
     "mean": get_args(Mean),
     "tail": get_args(Tail),
@@ -166,23 +168,27 @@ class ModelConfig:
         return cls(**values)
 
 
+def find_config_errors(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the problem of each size and choice that no network can have, by name."""
+    problems = {
+        name: f"{values[name]!r} is not a whole number of at least 1"
+        for name in _POSITIVE
+        if name in values and (not isinstance(values[name], int) or values[name] < 1)
+    }
+    for name, choices in _CHOICES.items():
+        if name in values and values[name] not in choices:
+            problems[name] = f"{values[name]!r} is none of {choices}"
+    window = values.get("pooling_px")
+    if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
+        problems["pooling_px"] = f"{window!r} is not an odd number of at least 3"
+    return problems
+
+
 def _check(values: dict[str, Any]) -> None:
     """Raise an error that lists every size and choice that no network can have."""
-    errors = [
-        f"{name} {values[name]!r} is not a whole number of at least 1"
-        for name in _POSITIVE
-        if not isinstance(values[name], int) or values[name] < 1
-    ]
-    if values["scale"] not in SCALES:
-        errors.append(f"scale {values['scale']!r} is none of {SCALES}")
-    for name, choices in _CHOICES.items():
-        if values[name] not in choices:
-            errors.append(f"{name} {values[name]!r} is none of {choices}")
-    window = values["pooling_px"]
-    if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
-        errors.append(f"pooling_px {window!r} is not an odd number of at least 3")
-    if errors:
-        raise D2csrError("model", "; ".join(errors), remedy="Correct the model's configuration.")
+    if problems := find_config_errors(values):
+        problem = "; ".join(f"{name} {text}" for name, text in problems.items())
+        raise D2csrError("model", problem, remedy="Correct the model's configuration.")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """Settings files: YAML read into a typed tree, every error told at once with its line."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -47,12 +48,17 @@ def read_settings(
 
 def _told(error: ErrorDetails, tree: type[BaseModel], *, node: yaml.Node | None) -> str:
     """Return one error as `line N: key: what is wrong`."""
-    place, message = error["loc"], error["msg"]
+    place, message = error["loc"], error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         known = _known_keys(tree, place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=0.0)
-        message = f"unknown key; the nearest known one is {near[0]}" if near else "unknown key"
+        message = describe_unknown_key(str(place[-1]), known)
     return f"line {_line(place, node)}: {'.'.join(map(str, place))}: {message}"
+
+
+def describe_unknown_key(key: str, known: Sequence[str]) -> str:
+    """Return the message about an unknown key, with the most similar known one."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"unknown key; the nearest known one is {near[0]}" if near else "unknown key"
 
 
 def _known_keys(tree: type[BaseModel], place: Place) -> list[str]:

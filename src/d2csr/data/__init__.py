@@ -1,1 +1,1 @@
-"""Image pairs: public layouts to manifests, manifests to crops; no torch."""
+"""Pairs of images: found in folders, checked, imported, and cut into training crops."""

@@ -1,4 +1,4 @@
-"""City100, imported: the authors' interpolated LR images brought to an integer grid."""
+"""City100's import: the authors' interpolated LR images resampled to an integer grid."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _SOURCE = re.compile(r"(?P<scene>\d{3})(?P<role>[HL])\.png", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Camera:
-    """One of the two cameras: what the authors call it, and what becomes of its images."""
+    """One of the two cameras: the authors' folder, and name, folder and scale here."""
 
     source: str
     name: str
@@ -40,12 +40,12 @@ CAMERAS = (
 
 @dataclass(frozen=True)
 class _Scene:
-    """One scene of one camera: its two files, where they lie and where they go."""
+    """One scene of one camera: its two files, and the folder that its pair is written to."""
 
     number: int
     camera: Camera
     files: Mapping[str, Path]
-    out: Path
+    output: Path
 
     @property
     def split(self) -> str:
@@ -55,46 +55,47 @@ class _Scene:
         return "val" if self.number in VAL_SCENES else "train"
 
     def target(self, role: str) -> Path:
-        """Return where the HR or LR image is written."""
+        """Return the path that the HR or LR image is written to."""
         name = f"{self.camera.name}_{self.number:03d}_{role}.webp"
-        return self.out / self.camera.folder / self.split / name
+        return self.output / self.camera.folder / self.split / name
 
 
 def import_city100(
-    clone: Path, out: Path, *, scenes: frozenset[int] | None = None
+    clone: Path, output: Path, *, scenes: frozenset[int] | None = None
 ) -> tuple[Manifest, ...]:
     """Write City100's pairs as lossless WebP, and return a manifest for each camera.
 
     HR images keep every pixel. The published LR images are interpolated to the HR size by a
-    factor that is no integer; they hold next to nothing above the new grid's limit, so x3 keeps
-    every third pixel from the second on, and x2 the mean of each 2x2 block, halves to even.
+    factor that is no integer. They hold next to nothing above the new grid's Nyquist frequency, so
+    x3 keeps every third pixel from the second on, and x2 the mean of each 2x2 block, rounded half
+    to even.
 
     Args:
         clone: a clone of the authors' repository; the camera folders are found at any depth.
-        out: gets `nikon_d5500_x3` and `iphone_x_x2`, each with train, val, test and a manifest.
-        scenes: numbers to take; None takes every scene that is there.
+        output: gets `nikon_d5500_x3` and `iphone_x_x2`, each with train, val, test and a manifest.
+        scenes: numbers to take; None takes every scene.
 
     Raises:
         DataError: no camera folder is there, or scenes or files are missing; all are named.
         ImageError: an image can't be read.
     """
-    found = list(_scenes(clone, out, wanted=scenes))
-    _refuse_incomplete(clone, found, wanted=scenes)
+    found = list(_find_scenes(clone, output, wanted=scenes))
+    _check_complete(clone, found, wanted=scenes)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         pairs = list(pool.map(_import_scene, found))
     manifests = []
     for camera in CAMERAS:
         own = [pair for scene, pair in zip(found, pairs, strict=True) if scene.camera == camera]
         if own:
-            manifest = Manifest(camera.scale, LICENCE, tuple(own), out / camera.folder)
+            manifest = Manifest(camera.scale, LICENCE, tuple(own), output / camera.folder)
             write_manifest(manifest, manifest.folder / MANIFEST_NAME)
             manifests.append(manifest)
     return tuple(manifests)
 
 
-def cameras_in(folder: Path) -> list[Camera]:
-    """Return the cameras whose folders, named as the authors do, lie in a folder at any depth."""
-    return list(dict.fromkeys(camera for camera, _ in _camera_folders(folder)))
+def find_cameras(folder: Path) -> list[Camera]:
+    """Return the cameras whose folders, named as the authors do, are in a folder at any depth."""
+    return list(dict.fromkeys(camera for camera, _ in _find_camera_folders(folder)))
 
 
 def recover_lr(published: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "lh lw 3"]:
@@ -107,42 +108,43 @@ def recover_lr(published: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.nd
 
 
 def read_scenes(path: Path) -> frozenset[int]:
-    """Return the scene numbers a text file lists, parted by spaces, commas or lines.
+    """Return the scene numbers in a text file, separated by spaces, commas or line breaks.
 
     Raises:
-        DataError: the file can't be read, holds something else, or holds nothing.
+        DataError: the file can't be read, holds anything else, or is empty.
     """
     try:
         words = path.read_text(encoding="utf-8").replace(",", " ").split()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, "can't be read", remedy="Give a text file of numbers.") from error
     if wrong := [word for word in words if not (word.isascii() and word.isdigit())]:
-        problem = f"holds {', '.join(map(repr, wrong))}, no scene numbers"
+        problem = f"holds {', '.join(map(repr, wrong))}, which are no scene numbers"
         raise DataError(path, problem, remedy="List numbers such as 1, 16, 48.")
     if not words:
         raise DataError(path, "holds no scene numbers", remedy="List some, such as 1, 16, 48.")
     return frozenset(int(word) for word in words)
 
 
-def _camera_folders(clone: Path) -> Iterator[tuple[Camera, Path]]:
+def _find_camera_folders(clone: Path) -> Iterator[tuple[Camera, Path]]:
     for camera in CAMERAS:
         for folder in sorted({clone, *clone.rglob(camera.source)}):
             if folder.name == camera.source and folder.is_dir():
                 yield camera, folder
 
 
-def _scenes(clone: Path, out: Path, *, wanted: frozenset[int] | None) -> Iterator[_Scene]:
-    for camera, folder in _camera_folders(clone):
+def _find_scenes(clone: Path, output: Path, *, wanted: frozenset[int] | None) -> Iterator[_Scene]:
+    for camera, folder in _find_camera_folders(clone):
         files: dict[int, dict[str, Path]] = {}
         for path in sorted(folder.iterdir()):
-            if told := _SOURCE.fullmatch(path.name):
-                files.setdefault(int(told["scene"]), {})[told["role"].upper()] = path
+            if match := _SOURCE.fullmatch(path.name):
+                files.setdefault(int(match["scene"]), {})[match["role"].upper()] = path
         for number, both in files.items():
             if wanted is None or number in wanted:
-                yield _Scene(number, camera, both, out)
+                yield _Scene(number, camera, both, output)
 
 
-def _refuse_incomplete(clone: Path, found: list[_Scene], *, wanted: frozenset[int] | None) -> None:
+def _check_complete(clone: Path, found: list[_Scene], *, wanted: frozenset[int] | None) -> None:
+    """Raise a DataError that names every missing scene and file, if there are any."""
     if not found:
         problem = "holds no scenes of City100_NikonD5500 or City100_iPhoneX"
         remedy = "Give a clone of github.com/ngchc/CameraSR."
@@ -157,16 +159,17 @@ def _refuse_incomplete(clone: Path, found: list[_Scene], *, wanted: frozenset[in
     missing += [f"scene {number}" for number in sorted(absent)]
     if missing:
         problem = f"lacks {', '.join(missing)}"
-        raise DataError(clone, problem, remedy="Complete the clone, or name other scenes.")
+        raise DataError(clone, problem, remedy="Complete the clone, or choose other scenes.")
 
 
 def _import_scene(scene: _Scene) -> Pair:
+    """Write the pair of a scene, and return it."""
     scale = scene.camera.scale
     hr, published = read_rgb8(scene.files["H"]), read_rgb8(scene.files["L"])
     if hr.shape != published.shape or hr.shape[0] % scale or hr.shape[1] % scale:
         sizes = " and ".join(str(_size(image)) for image in (hr, published))
-        problem = f"the two images are {sizes} px, not alike or no multiple of {scale}"
-        raise PairError(scene.files["L"], problem, remedy="Take the authors' files unchanged.")
+        problem = f"the two images are {sizes} px, not equal or no multiple of {scale}"
+        raise PairError(scene.files["L"], problem, remedy="Use the authors' files unchanged.")
     lr = recover_lr(published, scale)
     lr_path, hr_path = scene.target(f"LR{scale}"), scene.target("HR")
     write_rgb8(lr_path, lr)

@@ -1,8 +1,8 @@
-"""Layouts of public pair sets: how each names its folders and files.
+"""Layouts of public pair sets: pairs recognized by the names of their folders and files.
 
-Layouts of two parallel folders: benchmarks, DRealSR, D2CRealSR, any two of the same names.
-
-The list file of the method's authors: a line a pair, the LR path, a space, the HR path.
+Either LR and HR lie side by side under suffixed names (RealSR), or in two parallel folders
+(benchmarks, DRealSR, D2CRealSR, any two with equal names), or a list file names them, one pair per
+line: the LR path, a space, the HR path, as the method's authors do.
 """
 
 import re
@@ -18,16 +18,16 @@ from d2csr.images.reader import image_size
 
 @dataclass(frozen=True)
 class PairCandidate:
-    """A pair as its names tell it; either file may be missing, and is then the one expected.
+    """A pair recognized by its names; of a missing file, the path that was expected.
 
     Attributes:
         name: the part of the file name that both share.
-        split: train, val, test, or empty where no folder tells.
+        split: train, val, test, or empty if no folder is named so.
         camera: Canon, Nikon, ..., or None.
-        scale: the scale the names tell, or None.
+        scale: the scale in the names, or None.
         lr: path of the LR file.
         hr: path of the HR file.
-        cut: whether the set's HR images are cut to a multiple of the scale before use.
+        crops_hr: whether the set's HR images are cropped to a multiple of the scale before use.
     """
 
     name: str
@@ -36,11 +36,11 @@ class PairCandidate:
     scale: int | None
     lr: Path
     hr: Path
-    cut: bool = False
+    crops_hr: bool = False
 
     @property
-    def complete(self) -> bool:
-        """Return whether both files are there."""
+    def is_complete(self) -> bool:
+        """Return whether both files exist."""
         return self.lr.is_file() and self.hr.is_file()
 
 
@@ -52,19 +52,19 @@ _LR_NAME = re.compile(r"(?P<name>.+)_LR(?P<scale>\d)", re.IGNORECASE)
 
 
 def split_of(path: Path, top: Path) -> str:
-    """Return the split that the nearest folder name tells (`Train_x4`, `test_HR`), or nothing."""
-    return _first_known(_told(path.parent, top), _SPLITS) or ""
+    """Return the split that the nearest folder is named by (`Train_x4`, `test_HR`), or ""."""
+    return _first_known(_names_up_to(path.parent, top), _SPLITS) or ""
 
 
 def camera_of(path: Path, top: Path) -> str | None:
-    """Return the camera that the file's name, or a folder's, begins with; None where none does."""
-    return _first_known(_told(path, top), _CAMERAS)
+    """Return the camera that the file's name, or a folder's, begins with, or None."""
+    return _first_known(_names_up_to(path, top), _CAMERAS)
 
 
 def folder_scale(folder: Path) -> int | None:
-    """Return the scale a folder's name tells: `X4`, `Train_x4`, `4`; None where it tells none."""
-    told = _SCALE_FOLDER.fullmatch(folder.name)
-    return int(told["scale"] or told["bare"]) if told else None
+    """Return the scale in a folder's name (`X4`, `Train_x4`, `4`), or None."""
+    match = _SCALE_FOLDER.fullmatch(folder.name)
+    return int(match["scale"] or match["bare"]) if match else None
 
 
 def match_suffixed(
@@ -72,30 +72,26 @@ def match_suffixed(
 ) -> Iterator[PairCandidate]:
     """Yield the pairs of RealSR V3's names: `NAME_HR.png` beside `NAME_LR3.png`, at any depth.
 
-    One HR file may serve several scales. A file without its partner yields a pair whose missing
-    side is the name expected; `scale` fills that name in where nothing else tells it.
+    One HR file may serve several scales. A file without its partner yields a pair with the
+    partner's expected name, made with `scale` if no name holds one.
     """
     hr_files: dict[tuple[Path, str], Path] = {}
     lr_files: list[tuple[Path, str, int]] = []
     for path in files:
-        if told := _LR_NAME.fullmatch(path.stem):
-            lr_files.append((path, told["name"], int(told["scale"])))
-        elif told := _HR_NAME.fullmatch(path.stem):
-            hr_files[path.parent, told["name"]] = path
-    partners = dict(hr_files)
+        if match := _LR_NAME.fullmatch(path.stem):
+            lr_files.append((path, match["name"], int(match["scale"])))
+        elif match := _HR_NAME.fullmatch(path.stem):
+            hr_files[path.parent, match["name"]] = path
+    unpaired = dict(hr_files)
     for lr, name, own in lr_files:
         hr = hr_files.get((lr.parent, name), lr.with_name(f"{name}_HR{lr.suffix}"))
-        partners.pop((lr.parent, name), None)
-        yield _found(name, own, top=top, lr=lr, hr=hr)
-    for (folder, name), hr in partners.items():
-        beside = {own for lr, _, own in lr_files if lr.parent == folder}
-        told = beside.pop() if len(beside) == 1 else folder_scale(folder) or scale
-        expected = folder / f"{name}_LR{told or ''}{hr.suffix}"
-        yield _found(name, told, top=top, lr=expected, hr=hr)
-
-
-def _found(name: str, scale: int | None, *, top: Path, lr: Path, hr: Path) -> PairCandidate:
-    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr)
+        unpaired.pop((lr.parent, name), None)
+        yield PairCandidate(name, split_of(lr, top), camera_of(lr, top), own, lr, hr)
+    for (folder, name), hr in unpaired.items():
+        scales = {own for lr, _, own in lr_files if lr.parent == folder}
+        likely = scales.pop() if len(scales) == 1 else folder_scale(folder) or scale
+        lr = folder / f"{name}_LR{likely or ''}{hr.suffix}"
+        yield PairCandidate(name, split_of(lr, top), camera_of(lr, top), likely, lr, hr)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -104,11 +100,11 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in inside if not _is_hidden(path.relative_to(folder)) and path.is_file()]
 
 
-def _told(path: Path, top: Path) -> list[str]:
+def _names_up_to(path: Path, top: Path) -> list[str]:
     """Return the names from a path up to `top`, nearest first.
 
-    Names above stay out (somebody's home may be called test), save that of `top`'s parent where
-    `top` is a mere scale folder: `Canon/Train/3`.
+    Names above are left out (somebody's home may be called test), except that of `top`'s parent if
+    `top` is a scale folder: `Canon/Train/3`.
     """
     last = top.parent if folder_scale(top) is not None else top
     return [path.name, *(parent.name for parent in path.parents if parent.is_relative_to(last))]
@@ -135,19 +131,19 @@ _MARK = re.compile(r"(?P<name>.+?)(?:_?x(?P<scale>\d)|_LR(?P<lr_scale>\d?)|_HR)"
 
 @dataclass(frozen=True)
 class _Side:
-    """One folder of images: which set it belongs to, and what its names tell."""
+    """One folder of LR or HR images: the set it belongs to, and the scale in its name."""
 
     folder: Path
     files: tuple[Path, ...]
-    belongs: tuple[Path, str]
+    set_key: tuple[Path, str]
     scale: int | None
-    cut: bool = False
+    crops_hr: bool = False
 
 
 def match_hr_lr_folders(files: Iterable[Path], top: Path) -> list[PairCandidate]:
-    """Return the pairs of an HR folder and an LR folder beside it, told by the folders' names.
+    """Return the pairs of each HR folder and the LR folder beside it, by the folders' names.
 
-    Images are called alike in both, up to marks of the scale: `baby.png` and `babyx2.png`,
+    Images have equal names in both, but for marks of the scale: `baby.png` and `babyx2.png`,
     `P_1_x4.png` and `P_1_x1.png`.
     """
     by_folder: dict[Path, list[Path]] = defaultdict(list)
@@ -155,35 +151,35 @@ def match_hr_lr_folders(files: Iterable[Path], top: Path) -> list[PairCandidate]
         by_folder[path.parent].append(path)
     lr_sides, hr_sides = [], []
     for folder, inside in by_folder.items():
-        if side := _side(folder, inside, pattern=_LR_FOLDER, top=top):
+        if side := _recognize_side(folder, inside, pattern=_LR_FOLDER, top=top):
             lr_sides.append(side)
-        elif side := _side(folder, inside, pattern=_HR_FOLDER, top=top):
+        elif side := _recognize_side(folder, inside, pattern=_HR_FOLDER, top=top):
             hr_sides.append(side)
-    _refuse_two_kinds(lr_sides)
+    _check_one_kind(lr_sides)
     return [
-        found
+        candidate
         for lr in lr_sides
         for hr in hr_sides
-        if lr.belongs == hr.belongs and hr.scale in (None, lr.scale)
-        for found in _matched(lr, hr, top=top)
+        if lr.set_key == hr.set_key and hr.scale in (None, lr.scale)
+        for candidate in _match_sides(lr, hr, top=top)
     ]
 
 
 def match_equal_names(files: Sequence[Path], top: Path) -> list[PairCandidate]:
-    """Return the pairs of two folders whose images are called alike, the smaller ones as LR.
+    """Return the pairs of two folders whose images have equal names, the smaller ones as LR.
 
     Empty unless images lie in exactly two folders, side by side.
     """
     folders = sorted({path.parent for path in files})
     if len(folders) != 2 or folders[0].parent != folders[1].parent:
         return []
-    sides = [_unnamed(folder, files) for folder in folders]
+    sides = [_make_side(folder, files) for folder in folders]
     lr, hr = sorted(sides, key=_typical_width)
-    matched = list(_matched(lr, hr, top=top))
-    return matched if any(found.complete for found in matched) else []
+    candidates = list(_match_sides(lr, hr, top=top))
+    return candidates if any(each.is_complete for each in candidates) else []
 
 
-def _unnamed(folder: Path, files: Iterable[Path]) -> _Side:
+def _make_side(folder: Path, files: Iterable[Path]) -> _Side:
     inside = tuple(path for path in files if path.parent == folder)
     return _Side(folder, inside, (folder.parent, ""), folder_scale(folder))
 
@@ -193,127 +189,123 @@ def _typical_width(side: _Side) -> int:
         try:
             return image_size(path).width
         except ImageError:
-            continue  # check_pairs tells
+            continue  # check_pairs reports it
     return 0
 
 
-def _side(folder: Path, files: list[Path], *, pattern: re.Pattern[str], top: Path) -> _Side | None:
-    """Return what a folder is, by its own name or, for a folder of one scale, its parent's."""
+def _recognize_side(
+    folder: Path, files: list[Path], *, pattern: re.Pattern[str], top: Path
+) -> _Side | None:
+    """Return the side that a folder's name, or a scale folder's parent's, describes, or None."""
     scale = folder_scale(folder)
     for named in (folder, folder.parent):
-        told = pattern.fullmatch(named.name)
-        if told and named.is_relative_to(top):
+        match = pattern.fullmatch(named.name)
+        if match and named.is_relative_to(top):
             inner = scale if named != folder else None
-            scale = inner or int(told["scale"] or 0) or folder_scale(named.parent)
-            kind = told.groupdict().get("kind") or ""
-            belongs = (named.parent, told["set"].lower())
-            return _Side(folder, tuple(files), belongs, scale, cut=kind.startswith("bic"))
+            scale = inner or int(match["scale"] or 0) or folder_scale(named.parent)
+            kind = match.groupdict().get("kind") or ""
+            set_key = (named.parent, match["set"].lower())
+            return _Side(folder, tuple(files), set_key, scale, crops_hr=kind.startswith("bic"))
         if scale is None:
             return None
     return None
 
 
-def _refuse_two_kinds(sides: list[_Side]) -> None:
-    """Refuse LR_bicubic beside LR_unknown: which one is meant can't be told."""
+def _check_one_kind(sides: list[_Side]) -> None:
+    """Raise a DataError if LR_bicubic lies beside LR_unknown: either may be meant."""
     seen: dict[tuple[tuple[Path, str], int | None], _Side] = {}
     for side in sides:
-        other = seen.setdefault((side.belongs, side.scale), side)
+        other = seen.setdefault((side.set_key, side.scale), side)
         if other is not side:
             problem = f"LR images lie in {other.folder.name} and in {side.folder.name}"
             raise DataError(side.folder.parent, problem, remedy="Keep one of them, or give a list.")
 
 
-def _matched(lr_side: _Side, hr_side: _Side, *, top: Path) -> Iterator[PairCandidate]:
-    """Yield a pair for every image of either folder, the missing side by its expected name."""
+def _match_sides(lr_side: _Side, hr_side: _Side, *, top: Path) -> Iterator[PairCandidate]:
+    """Yield a pair for each image of either folder; a missing file has its expected name."""
     exact = {path.stem: path for path in hr_side.files}
-    bare = {_bare(path.stem)[0]: path for path in hr_side.files}
-    left = set(hr_side.files)
+    unmarked = {_split_mark(path.stem)[0]: path for path in hr_side.files}
+    unpaired = set(hr_side.files)
     for lr in lr_side.files:
-        name, mark = _bare(lr.stem)
-        hr = exact.get(lr.stem) or exact.get(name) or bare.get(name)
-        hr_mark = _bare(hr.stem)[1] if hr else None
-        left.discard(hr or lr)
-        scale = lr_side.scale or _useful(mark) or _useful(hr_mark)
-        hr = hr or hr_side.folder / f"{name}{lr.suffix}"
-        yield _found_in_parallel(lr_side, scale, top=top, lr=lr, hr=hr)
-    for hr in sorted(left):
+        name, mark = _split_mark(lr.stem)
+        hr = exact.get(lr.stem) or exact.get(name) or unmarked.get(name)
+        hr_mark = _split_mark(hr.stem)[1] if hr else None
+        unpaired.discard(hr or lr)
+        # DRealSR marks its LR images `_x1`, which is no scale
+        scale = lr_side.scale or next((m for m in (mark, hr_mark) if m and m > 1), None)
+        yield _pair_sides(
+            lr_side, scale, top=top, lr=lr, hr=hr or hr_side.folder / f"{name}{lr.suffix}"
+        )
+    for hr in sorted(unpaired):
         lr = lr_side.folder / hr.name
-        yield _found_in_parallel(lr_side, lr_side.scale, top=top, lr=lr, hr=hr)
+        yield _pair_sides(lr_side, lr_side.scale, top=top, lr=lr, hr=hr)
 
 
-def _found_in_parallel(
-    side: _Side, scale: int | None, *, top: Path, lr: Path, hr: Path
-) -> PairCandidate:
-    name = pair_name(lr, hr)
-    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), scale, lr, hr, side.cut)
+def _pair_sides(side: _Side, scale: int | None, *, top: Path, lr: Path, hr: Path) -> PairCandidate:
+    split, camera = split_of(lr, top), camera_of(lr, top)
+    return PairCandidate(pair_name(lr, hr), split, camera, scale, lr, hr, side.crops_hr)
 
 
-def _bare(stem: str) -> tuple[str, int | None]:
-    """Return a name without its mark of scale or role, and the scale the mark tells."""
-    told = _MARK.fullmatch(stem)
-    if told is None:
+def _split_mark(stem: str) -> tuple[str, int | None]:
+    """Return a name without its mark of scale or role, and the scale in the mark, if any."""
+    match = _MARK.fullmatch(stem)
+    if match is None:
         return stem, None
-    scale = told["scale"] or told["lr_scale"]
-    return told["name"], int(scale) if scale else None
-
-
-def _useful(mark: int | None) -> int | None:
-    """Return the scale a mark tells; DRealSR marks its LR images `_x1`, which tells none."""
-    return mark if mark and mark > 1 else None
+    scale = match["scale"] or match["lr_scale"]
+    return match["name"], int(scale) if scale else None
 
 
 def pair_name(lr: Path, hr: Path) -> str:
-    """Return the name of a pair: both files' where they agree, else the one without its mark."""
-    return lr.stem if lr.stem == hr.stem else _bare(lr.stem)[0]
+    """Return the name of a pair: both files' if they are equal, else LR's without its mark."""
+    return lr.stem if lr.stem == hr.stem else _split_mark(lr.stem)[0]
 
 
-FORMAT = "Each line holds two paths, LR and HR, with a space or a tab between."
+_LIST_FORMAT = "Each line holds two paths, LR and HR, separated by a space or a tab."
 
 
 def read_list(path: Path) -> list[PairCandidate]:
-    """Return the pairs a list file names; relative paths are relative to the file.
+    """Return the pairs that a list file names; relative paths are relative to the file.
 
-    The authors' code cuts HR images to a multiple of the scale, and so do we.
+    HR images are cropped to a multiple of the scale, as in the authors' code.
 
     Raises:
-        DataError: the file is no text, or lines don't hold two paths; all are named.
+        DataError: the file is no text, lists no pairs, or has lines that don't hold two paths; all
+            of these are named.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         problem = "can't be read as a list of pairs"
-        raise DataError(path, problem, remedy=FORMAT) from error
+        raise DataError(path, problem, remedy=_LIST_FORMAT) from error
     filled = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     split = [(number, _two_paths(line, path.parent)) for number, line in filled]
     if wrong := [str(number) for number, paths in split if paths is None]:
         problem = f"line {', '.join(wrong)}: not two paths"
-        raise DataError(path, problem, remedy=FORMAT)
+        raise DataError(path, problem, remedy=_LIST_FORMAT)
+    if not split:
+        raise DataError(path, "lists no pairs", remedy=_LIST_FORMAT)
     return [
-        _found_in_lists(*paths, folder=path.absolute().parent)
+        _make_listed_pair(*paths, folder=path.absolute().parent)
         for _, paths in split
         if paths is not None
     ]
 
 
 def _two_paths(line: str, folder: Path) -> tuple[Path, Path] | None:
-    """Return the two paths of a line; among several cuts, the one at which both files exist."""
-    cuts = [line.split("\t")] if "\t" in line else _cuts(line.split(" "))
-    paths = [(folder / lr.strip(), folder / hr.strip()) for lr, hr in _pairs_only(cuts)]
-    there = [both for both in paths if both[0].is_file() and both[1].is_file()]
-    if there:
-        return there[0]
+    """Return the two paths of a line, separated at the space where both files exist, or None."""
+    words = line.split(" ")
+    splits = [[" ".join(words[:at]), " ".join(words[at:])] for at in range(1, len(words))]
+    if "\t" in line:
+        splits = [line.split("\t")]
+    names = [[part.strip() for part in parts] for parts in splits if len(parts) == 2]
+    paths = [(folder / lr, folder / hr) for lr, hr in names if lr and hr]
+    existing = [both for both in paths if both[0].is_file() and both[1].is_file()]
+    if existing:
+        return existing[0]
     return paths[0] if len(paths) == 1 else None
 
 
-def _cuts(words: list[str]) -> list[list[str]]:
-    return [[" ".join(words[:at]), " ".join(words[at:])] for at in range(1, len(words))]
-
-
-def _pairs_only(cuts: list[list[str]]) -> list[tuple[str, str]]:
-    return [(cut[0], cut[1]) for cut in cuts if len(cut) == 2 and all(part.strip() for part in cut)]
-
-
-def _found_in_lists(lr: Path, hr: Path, *, folder: Path) -> PairCandidate:
+def _make_listed_pair(lr: Path, hr: Path, *, folder: Path) -> PairCandidate:
     top = folder if lr.is_relative_to(folder) else lr.parent
     name = pair_name(lr, hr)
-    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), None, lr, hr, cut=True)
+    return PairCandidate(name, split_of(lr, top), camera_of(lr, top), None, lr, hr, crops_hr=True)

@@ -1,4 +1,4 @@
-"""Pairs read from their files, cut to sizes that fit."""
+"""The pixels of a pair and of its mask, read from their files and checked against its sizes."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 def load_pair(
     pair: Pair, *, scale: int
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "sh sw 3"]]:
-    """Return a pair's LR and HR pixels, HR cut to `hr_size` from the top left corner.
+    """Return a pair's LR and HR pixels, HR cropped to `hr_size` from the top left corner.
 
     Raises:
         ImageError: a file is missing, damaged or no image.
@@ -30,24 +30,29 @@ def load_pair(
 
 
 def load_mask(pair: Pair) -> UInt8[np.ndarray, "h w"] | None:
-    """Return a pair's mask on the LR grid, 0 = avoid; None where it has none."""
+    """Return a pair's mask on the LR grid, 0 = avoid; None if it has none.
+
+    Raises:
+        ImageError: the file is missing, damaged or no image.
+        PairError: the mask isn't as large as the LR image.
+    """
     if pair.mask is None:
         return None
     mask = read_rgb8(pair.mask)[..., 0]
     if _size(mask) != pair.lr_size:
-        problem = f"is {_size(mask)} px where the LR image {pair.lr.name} is {pair.lr_size} px"
-        raise PairError(pair.mask, problem, remedy="Give a mask on the LR grid.")
+        problem = f"is {_size(mask)} px, but the LR image {pair.lr.name} is {pair.lr_size} px"
+        raise PairError(pair.mask, problem, remedy="Give a mask of the LR image's size.")
     return np.ascontiguousarray(mask)
 
 
-SIZE_REMEDY = "Cut or replace the images, or choose another scale."
+SIZE_REMEDY = "Crop or replace the images, or choose another scale."
 
 
 def describe_size_mismatch(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str:
-    """Return what is wrong with the sizes two files have; empty where they fit.
+    """Return the problem of the sizes of two files; empty if they fit.
 
-    HR may exceed `scale` times LR by less than one LR pixel where the manifest says that this part
-    goes unused (its `hr_size` is the smaller one).
+    HR may exceed `scale` times LR by less than one LR pixel if the manifest leaves this part
+    unused (its `hr_size` is the smaller one).
     """
     expected = lr.times(scale)
     if expected == hr:
@@ -57,8 +62,9 @@ def describe_size_mismatch(pair: Pair, scale: int, *, lr: Size, hr: Size) -> str
         return ""
     if hr.width < lr.width and hr.height < lr.height:
         return f"HR is {hr} px, smaller than LR {pair.lr.name} ({lr} px): the two look swapped"
-    told = f"LR {pair.lr.name} is {lr} px"
-    return f"HR is {hr} px; {told}, so that scale {scale} expects {expected} px"
+    return (
+        f"HR is {hr} px; LR {pair.lr.name} is {lr} px, so that scale {scale} expects {expected} px"
+    )
 
 
 def _size(image: Bytes) -> Size:

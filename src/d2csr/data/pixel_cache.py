@@ -1,11 +1,13 @@
 """The pixel cache: every pair decoded once, into one memory-mapped file of bytes."""
 
+import fcntl
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,48 +17,53 @@ from jaxtyping import UInt8
 
 from d2csr.core.errors import DataError
 from d2csr.core.files import flush_to_disk, sha256_file
-from d2csr.core.manifest import Manifest, Pair
+from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_mask, load_pair
 
 VERSION = 1
-PIXELS, INDEX = "pixels.u8", "index.json"
+PIXELS_NAME, INDEX_NAME = "pixels.u8", "index.json"
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Entry = tuple[
+DecodedPair = tuple[
     UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "sh sw 3"], UInt8[np.ndarray, "h w"] | None
 ]
+Hashes = Mapping[Path, str]
 
 
 class PairCache:
     """The decoded pairs of a manifest, read through one memory map; views, never copies."""
 
     def __init__(self, folder: Path) -> None:
-        """Map a cache folder that `open_cache` built."""
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        """Map a cache folder that `open_cache` built.
+
+        Raises:
+            DataError: the cache is cut short.
+        """
+        index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
         self.folder = folder
         self.scale: int = index["scale"]
         self.names: tuple[str, ...] = tuple(entry["name"] for entry in index["pairs"])
-        self._places: list[dict[str, Any]] = index["pairs"]
-        present = (folder / PIXELS).stat().st_size
-        if present != index["bytes"]:
-            problem = f"holds {present} bytes of pixels where its index tells {index['bytes']}"
-            raise DataError(folder, problem, remedy="Remove this folder; it is built anew.")
+        self._entries: list[dict[str, Any]] = index["pairs"]
+        size = (folder / PIXELS_NAME).stat().st_size
+        if size != index["bytes"]:
+            problem = f"holds {size} bytes of pixels, but its index lists {index['bytes']}"
+            raise DataError(folder, problem, remedy="Remove this folder; it will be built again.")
         # as a plain array: slicing the subclass costs ten times as much
-        self._pixels: Bytes = np.asarray(np.memmap(folder / PIXELS, dtype=np.uint8, mode="r"))
+        self._pixels: Bytes = np.asarray(np.memmap(folder / PIXELS_NAME, dtype=np.uint8, mode="r"))
 
     def __len__(self) -> int:
-        """Return how many pairs there are."""
-        return len(self._places)
+        """Return the number of pairs."""
+        return len(self._entries)
 
-    def __getitem__(self, index: int) -> Entry:
+    def __getitem__(self, index: int) -> DecodedPair:
         """Return LR image, HR image (`scale` times as large), and mask or None."""
-        place = self._places[index]
-        mask = None if place["mask"] is None else self._view(place["mask"])
-        return self._view(place["lr"]), self._view(place["hr"]), mask
+        entry = self._entries[index]
+        mask = None if entry["mask"] is None else self._view(entry["mask"])
+        return self._view(entry["lr"]), self._view(entry["hr"]), mask
 
     def lr_shape(self, index: int) -> tuple[int, int]:
         """Return rows and columns of an LR image, without touching its pixels."""
-        rows, columns, _ = self._places[index]["lr"]["shape"]
+        rows, columns, _ = self._entries[index]["lr"]["shape"]
         return rows, columns
 
     def _view(self, place: dict[str, Any]) -> Bytes:
@@ -64,91 +71,107 @@ class PairCache:
         return self._pixels[start : start + math.prod(shape)].reshape(shape)
 
 
-def open_cache(manifest: Manifest, folder: Path) -> PairCache:
-    """Return the manifest's pixels, decoding them into a folder below `folder` on first use.
+def hash_files(manifest: Manifest) -> dict[Path, str]:
+    """Return the SHA-256 of every file of the pairs; files that can't be read are left out."""
+    paths = list(
+        dict.fromkeys(
+            path for pair in manifest for path in (pair.lr, pair.hr, pair.mask) if path is not None
+        )
+    )
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        hashes = pool.map(_hash_if_readable, paths)
+        return {path: sha for path, sha in zip(paths, hashes, strict=True) if sha is not None}
 
-    The folder's name is a hash of the images' contents, so a changed image makes a new cache
-    and an old one is never wrong. Several processes may ask at once: one builds, the others wait.
+
+def _hash_if_readable(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
+
+
+def cache_path(manifest: Manifest, folder: Path, *, hashes: Hashes | None = None) -> Path:
+    """Return the folder, inside `folder`, where the cache of a manifest's pixels belongs.
+
+    It is named by the contents of the images, so a changed image makes another cache, and no cache
+    is ever out of date.
+
+    Args:
+        manifest: the pairs.
+        folder: the folder of all caches.
+        hashes: as from `hash_files`, which is called if there are none.
+    """
+    hashes = hash_files(manifest) if hashes is None else hashes
+    contents = [
+        [
+            pair.name,
+            *pair.lr_size,
+            *pair.hr_size,
+            *("" if path is None else hashes.get(path) for path in (pair.lr, pair.hr, pair.mask)),
+        ]
+        for pair in manifest
+    ]
+    text = json.dumps([VERSION, manifest.scale, contents])
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def is_cached(path: Path) -> bool:
+    """Return whether the cache with a path from `cache_path` is built."""
+    return (path / INDEX_NAME).is_file()
+
+
+def open_cache(manifest: Manifest, path: Path) -> PairCache:
+    """Return the manifest's pixels, decoding them into `path` on first use.
+
+    Several processes may call it together: one builds, the others wait.
+
+    Args:
+        manifest: the pairs.
+        path: as from `cache_path`.
 
     Raises:
         ImageError: an image can't be read.
         PairError: a pair's sizes don't fit the scale.
         DataError: the cache on the disk is damaged.
     """
-    ready = folder / _key(manifest)
-    if not (ready / INDEX).is_file():
-        with _alone(folder / f"{ready.name}.lock"):
-            if not (ready / INDEX).is_file():
-                _build(manifest, ready)
-    return PairCache(ready)
-
-
-def is_cached(manifest: Manifest, folder: Path) -> bool:
-    """Return whether `open_cache` would find these very pixels decoded below `folder`."""
-    try:
-        return (folder / _key(manifest) / INDEX).is_file()
-    except OSError:
-        return False  # an image is missing
-
-
-def _key(manifest: Manifest) -> str:
-    contents = [
-        [pair.name, *pair.lr_size, *pair.hr_size, *(_hash(path) for path in _files(pair))]
-        for pair in manifest
-    ]
-    text = json.dumps([VERSION, manifest.scale, contents])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _files(pair: Pair) -> tuple[Path | None, ...]:
-    return pair.lr, pair.hr, pair.mask
-
-
-def _hash(path: Path | None) -> str:
-    return "" if path is None else sha256_file(path)
+    if not is_cached(path):
+        with _lock(path.with_name(f"{path.name}.lock")):
+            if not is_cached(path):
+                _build(manifest, path)
+    return PairCache(path)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock file, then hold it for the block.
-
-    Where the system has no such locks, processes that meet here decode the same pixels twice; the
-    rename at the end keeps that harmless.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("ab") as file:
-        _wait_for(file)
+def _lock(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock file, then hold it for the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _wait_for(file: BinaryIO) -> None:
-    try:
-        import fcntl  # not on Windows
-    except ImportError:
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-
-
-def _build(manifest: Manifest, ready: Path) -> None:
-    """Decode every pair into a folder beside `ready`, then rename it."""
-    beside = ready.with_name(f".{ready.name}.{os.getpid()}")
-    for orphan in ready.parent.glob(f".{ready.name}.*"):
+def _build(manifest: Manifest, folder: Path) -> None:
+    """Decode every pair into a folder beside `folder`, then rename it."""
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    for orphan in folder.parent.glob(f".{folder.name}.*"):
         shutil.rmtree(orphan, ignore_errors=True)  # of a build that was killed: we hold the lock
     beside.mkdir()
     try:
         _decode(manifest, beside)
-        _put_in_place(beside, ready)
+        beside.rename(folder)
+        flush_to_disk(folder.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def _decode(manifest: Manifest, folder: Path) -> None:
-    places: list[dict[str, Any]] = []
-    with (folder / PIXELS).open("wb") as file:
+    """Write pixels and index of every pair into a folder."""
+    entries: list[dict[str, Any]] = []
+    with (folder / PIXELS_NAME).open("wb") as file:
         for pair in manifest:
             lr, hr = load_pair(pair, scale=manifest.scale)
             mask = load_mask(pair)
-            places.append(
+            entries.append(
                 {
                     "name": pair.name,
                     "lr": _append(file, lr),
@@ -157,22 +180,14 @@ def _decode(manifest: Manifest, folder: Path) -> None:
                 }
             )
         size = file.tell()
-    index = {"version": VERSION, "scale": manifest.scale, "bytes": size, "pairs": places}
-    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
-    for path in (folder / PIXELS, folder / INDEX, folder):
+    index = {"version": VERSION, "scale": manifest.scale, "bytes": size, "pairs": entries}
+    (folder / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
+    for path in (folder / PIXELS_NAME, folder / INDEX_NAME, folder):
         flush_to_disk(path)
 
 
 def _append(file: BinaryIO, pixels: Bytes) -> dict[str, Any]:
+    """Write pixels at the end of a file; return their place in it."""
     start = file.tell()
     file.write(np.ascontiguousarray(pixels).data)
     return {"start": start, "shape": list(pixels.shape)}
-
-
-def _put_in_place(beside: Path, ready: Path) -> None:
-    try:
-        beside.rename(ready)
-    except OSError:
-        if not (ready / INDEX).is_file():  # else another process was first, with the same pixels
-            raise
-    flush_to_disk(ready.parent)

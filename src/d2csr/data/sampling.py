@@ -1,12 +1,13 @@
 """Training crops: a pure function of seed, step and index, so that a resumed run sees the same.
 
-The loader: crops of the coming steps, prepared while the current one is trained on.
+A loader cuts the crops of the next steps while the current one is trained on.
 """
 
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import NamedTuple, final
 
 import numpy as np
@@ -15,6 +16,8 @@ from jaxtyping import Int, UInt8
 from d2csr.core.errors import DataError, UsageError
 from d2csr.core.geometry import TURNS, dihedral_transform
 from d2csr.data.pixel_cache import PairCache
+
+_PREFETCHED_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class CropBatch:
 
 
 class Crop(NamedTuple):
-    """Where one crop lies: pair, top left corner on the LR grid, and flip or turn."""
+    """The place of one crop: pair, top left corner on the LR grid, and flip or rotation."""
 
     pair: int
     row: int
@@ -37,7 +40,7 @@ class Crop(NamedTuple):
 
 @final
 class CropSampler:
-    """Draws crops, pairs equally often, then positions equally often, then flips and turns."""
+    """Draws a pair, then one of its positions, then a flip or rotation, each uniformly."""
 
     def __init__(
         self,
@@ -49,14 +52,14 @@ class CropSampler:
         seed: int,
         mask_limit: float = 0.0,
     ) -> None:
-        """List the positions each pair allows.
+        """List the positions that each pair allows.
 
         Args:
             cache: the decoded pairs.
             patch_px: side of the LR crop.
             scale: HR pixels per LR pixel, as the cache has it.
             batch: crops of a step, all processes together.
-            seed: another seed gives other crops.
+            seed: of the crops.
             mask_limit: largest masked share of a crop, 0..1.
 
         Raises:
@@ -74,7 +77,7 @@ class CropSampler:
         ]
 
     def crop(self, step: int, index: int) -> Crop:
-        """Return where crop `index` of a step lies; depends on seed, step and index alone."""
+        """Return the place of crop `index` of a step; it depends on seed, step and index alone."""
         # Philox counts through 2^256 blocks: each (step, index) owns 2^64 of them. Raw words, for
         # numpy may change how its Generator turns them into numbers.
         key = np.array([self.seed % 2**64, 0], np.uint64)  # a list of it would pass through floats
@@ -83,21 +86,21 @@ class CropSampler:
         pair = _below(words[0], len(self.cache))
         columns = self.cache.lr_shape(pair)[1] - self.patch_px + 1
         positions = self._positions[pair]
-        place = _below(words[1], positions if isinstance(positions, int) else len(positions))
-        place = place if isinstance(positions, int) else int(positions[place])
-        row, column = divmod(place, columns)
+        number = _below(words[1], positions if isinstance(positions, int) else len(positions))
+        position = number if isinstance(positions, int) else int(positions[number])
+        row, column = divmod(position, columns)
         return Crop(pair, row, column, _below(words[2], TURNS))
 
-    def batch(self, step: int, *, rank: int = 0, world: int = 1) -> CropBatch:
-        """Return this process's share of a step's crops: `world` shares in order make the whole.
+    def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> CropBatch:
+        """Return a process's share of a step's crops; the shares in order of rank are the batch.
 
         Raises:
             UsageError: the batch can't be shared equally.
         """
-        if self.batch_size % world:
-            problem = f"a batch of {self.batch_size} can't be shared by {world} processes"
-            raise UsageError("batch", problem, remedy=f"Choose a multiple of {world}.")
-        share = self.batch_size // world
+        if self.batch_size % world_size:
+            problem = f"a batch of {self.batch_size} can't be shared by {world_size} processes"
+            raise UsageError("batch_size", problem, remedy=f"Use a multiple of {world_size}.")
+        share = self.batch_size // world_size
         crops = [self.crop(step, index) for index in range(rank * share, (rank + 1) * share)]
         return self._cut(crops)
 
@@ -105,10 +108,10 @@ class CropSampler:
         side, scale = self.patch_px, self.scale
         lr_crops = np.empty((len(crops), side, side, 3), np.uint8)
         hr_crops = np.empty((len(crops), side * scale, side * scale, 3), np.uint8)
-        for place, crop in enumerate(crops):
+        for index, crop in enumerate(crops):
             lr, hr, _ = self.cache[crop.pair]
-            _put(_window(lr, crop, side=side, scale=1), lr_crops[place], turn=crop.turn)
-            _put(_window(hr, crop, side=side, scale=scale), hr_crops[place], turn=crop.turn)
+            _copy(_window(lr, crop, side=side, scale=1), lr_crops[index], turn=crop.turn)
+            _copy(_window(hr, crop, side=side, scale=scale), hr_crops[index], turn=crop.turn)
         return CropBatch(lr_crops, hr_crops, tuple(self.cache.names[crop.pair] for crop in crops))
 
 
@@ -119,48 +122,48 @@ def _window(
     return image[rows, crop.column * scale : (crop.column + side) * scale]
 
 
-def _put(
-    image: UInt8[np.ndarray, "p p 3"], place: UInt8[np.ndarray, "p p 3"], *, turn: int
+def _copy(
+    image: UInt8[np.ndarray, "p p 3"], target: UInt8[np.ndarray, "p p 3"], *, turn: int
 ) -> None:
-    """Copy a turned image, channel by channel: numpy takes four times as long for all at once."""
+    """Copy a turned image channel by channel: numpy needs four times as long for all together."""
     packed = np.ascontiguousarray(image)
     for channel in range(3):
-        place[..., channel] = dihedral_transform(packed[..., channel], turn)
+        target[..., channel] = dihedral_transform(packed[..., channel], turn)
 
 
-def _below(word: int, count: int) -> int:
-    """Return a 64-bit random word as a number below `count`; unequal by less than 2^-32."""
-    return (word * count) >> 64
+def _below(word: int, limit: int) -> int:
+    """Return a 64-bit random word scaled to 0..limit-1; probabilities differ by less than 2^-32."""
+    return (word * limit) >> 64
 
 
 def _positions(
     cache: PairCache, pair: int, *, patch_px: int, mask_limit: float
 ) -> int | Int[np.ndarray, " allowed"]:
-    """Return how many positions an unmasked pair has, or the allowed ones of a masked pair."""
+    """Return the number of positions of an unmasked pair, or the positions a mask allows."""
     height, width = cache.lr_shape(pair)
     rows, columns = height - patch_px + 1, width - patch_px + 1
     if min(rows, columns) < 1:
         problem = f"LR image of {width}x{height} px is smaller than the {patch_px} px crop"
-        raise DataError(cache.names[pair], problem, remedy="Choose smaller crops, or drop it.")
+        raise DataError(cache.names[pair], problem, remedy="Use smaller crops, or remove the pair.")
     mask = cache[pair][2]
     if mask is None:
         return rows * columns
     allowed = allowed_positions(mask, patch_px, mask_limit=mask_limit)
     if not len(allowed):
         problem = f"its mask allows no {patch_px} px crop (limit: {mask_limit:g} of it masked)"
-        raise DataError(cache.names[pair], problem, remedy="Raise the limit, or drop the pair.")
+        raise DataError(cache.names[pair], problem, remedy="Raise mask_limit, or remove the pair.")
     return allowed
 
 
 def allowed_positions(
     mask: UInt8[np.ndarray, "h w"], patch_px: int, *, mask_limit: float
 ) -> Int[np.ndarray, " allowed"]:
-    """Return the places, counted row by row, of the crops with no more than `mask_limit` masked."""
+    """Return the positions, counted row by row, of crops masked by at most `mask_limit`."""
     return np.flatnonzero(masked_counts(mask, patch_px) <= mask_limit * patch_px**2)
 
 
 def masked_counts(mask: UInt8[np.ndarray, "h w"], patch_px: int) -> Int[np.ndarray, "rows columns"]:
-    """Return how many masked pixels (value 0) the crop at each position holds."""
+    """Return the number of masked pixels (value 0) of the crop at each position."""
     sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
     sums[1:, 1:] = (mask == 0).cumsum(0).cumsum(1)
     far, near = slice(patch_px, None), slice(None, -patch_px)  # sums over rectangles from a corner
@@ -169,43 +172,38 @@ def masked_counts(mask: UInt8[np.ndarray, "h w"], patch_px: int) -> Int[np.ndarr
 
 @final
 class CropLoader:
-    """Hands out the batches of successive steps; which ones depends on the step alone."""
+    """Loads the batches of successive steps in a background thread."""
 
-    def __init__(
-        self,
-        sampler: CropSampler,
-        *,
-        workers: int = 1,
-        prefetch: int = 4,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        """Keep what to load.
+    def __init__(self, sampler: CropSampler, *, rank: int = 0, world_size: int = 1) -> None:
+        """Load one process's share of each batch.
 
         Args:
-            sampler: draws the crops.
-            workers: background threads.
-            prefetch: steps prepared ahead, at least 1.
-            rank: which share of each batch, 0..world-1.
-            world: how many processes share a batch.
+            sampler: chooses the crops, by the step alone.
+            rank: this process, 0..world_size-1.
+            world_size: processes that share a batch.
         """
-        self.sampler, self.workers, self.prefetch = sampler, workers, max(prefetch, 1)
-        self.rank, self.world = rank, world
+        self.sampler, self.rank, self.world_size = sampler, rank, world_size
 
-    def iter_from(self, step: int) -> Generator[tuple[int, CropBatch], None, None]:
-        """Yield (step, batch) from a step on, without end; closing it ends the threads."""
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="crops")
-        coming: deque[tuple[int, Future[CropBatch]]] = deque()
-        try:
-            while True:
-                while len(coming) < self.prefetch:
-                    ahead = step + len(coming)
-                    coming.append((ahead, pool.submit(self._load, ahead)))
-                ready, batch = coming.popleft()
-                yield ready, batch.result()
-                step = ready + 1
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def iter_from(
+        self, step: int, *, until: int | None = None
+    ) -> Generator[tuple[int, CropBatch], None, None]:
+        """Yield (step, batch) for the steps from `step` to before `until`, by default endlessly.
+
+        Closing the generator ends its thread.
+        """
+        steps = count(step) if until is None else iter(range(step, until))
+        with ThreadPoolExecutor(1, thread_name_prefix="crops") as pool:
+            queue: deque[tuple[int, Future[CropBatch]]] = deque()
+            try:
+                while True:
+                    for ahead in islice(steps, _PREFETCHED_STEPS - len(queue)):
+                        queue.append((ahead, pool.submit(self._load, ahead)))
+                    if not queue:
+                        return
+                    ready, batch = queue.popleft()
+                    yield ready, batch.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _load(self, step: int) -> CropBatch:
-        return self.sampler.batch(step, rank=self.rank, world=self.world)
+        return self.sampler.batch(step, rank=self.rank, world_size=self.world_size)

@@ -1,16 +1,14 @@
-"""Sources of pairs: a manifest, a list, or a folder in any known layout, told by its names."""
+"""Sources of pairs: a manifest, a list, or a folder in a layout recognized by its names."""
 
-import hashlib
 import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 from d2csr.core.errors import DataError, ImageError
-from d2csr.core.files import cache_folder, sha256_file
 from d2csr.core.geometry import UNKNOWN_SIZE, Size, excess_px
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, read_manifest
-from d2csr.data.city100 import cameras_in, import_city100
+from d2csr.data.city100 import find_cameras
 from d2csr.data.layouts import (
     PairCandidate,
     image_files,
@@ -25,130 +23,137 @@ LAYOUTS = """a manifest.json;
 a text file of two columns, LR path and HR path;
 NAME_HR.png beside NAME_LR4.png, at any depth (RealSR V3);
 folders HR and LR, or HR and LR_bicubic/X4 (benchmarks), or train_HR and train_LR (DRealSR,
-D2CRealSR), images called alike but for marks of the scale;
-two folders whose images are called alike;
-a clone of City100's repository""".replace("\n", " ")
+D2CRealSR), images of equal names but for marks of the scale;
+two folders whose images have equal names""".replace("\n", " ")
 
 
 def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None) -> Manifest:
-    """Return the pairs that lie at `path`, and never write there.
+    """Return the pairs at `path`; nothing is written there.
 
-    Errors of single pairs stay in the manifest, for `check_pairs` to tell them all at once: a
-    missing file is the path expected, and a size that can't be read is (0, 0).
+    Errors of single pairs stay in the manifest, for `check_pairs` to report them all together: a
+    missing file has the path that was expected, and a size that can't be read is (0, 0).
 
     Args:
         path: a manifest, a list file, or a folder.
-        scale: which scale to take; needed only where several lie there.
-        split: which split to take (train, val, test); None takes all.
+        scale: the scale to take; needed only where there are several.
+        split: the split to take (train, val, test); None takes all.
 
     Raises:
-        DataError: nothing is there, nothing of this scale or split, or names that don't tell pairs
-            apart.
+        DataError: no pairs, none of this scale or split, or names that don't distinguish them.
         ManifestError: the manifest doesn't follow its schema.
     """
-    manifest = _opened(path, scale)
+    manifest = _open_all(path, scale)
     if scale is not None and manifest.scale != scale:
         problem = f"holds pairs of scale {manifest.scale}, not {scale}"
         raise DataError(path, problem, remedy="Choose other pairs, or another scale.")
     chosen = manifest.of_split(split)
     if not chosen.pairs:
-        there = ", ".join(sorted({pair.split or "(none told)" for pair in manifest})) or "none"
+        names = ", ".join(sorted({pair.split or "(no name)" for pair in manifest})) or "none"
         wanted = "pairs" if split is None else f"pairs of split {split!r}"
-        raise DataError(path, f"holds no {wanted}", remedy=f"Splits that are there: {there}.")
+        raise DataError(path, f"holds no {wanted}", remedy=f"Its splits are: {names}.")
     return chosen
 
 
-def _opened(path: Path, scale: int | None) -> Manifest:
-    if path.is_dir() and (path / MANIFEST_NAME).is_file():
-        return read_manifest(path / MANIFEST_NAME)
-    if path.is_dir() and cameras_in(path):
-        return _city100(path, scale)
-    if path.is_dir():
-        return _manifest(_found_in(path.absolute(), scale), path, scale=scale)
-    if not path.is_file():
+def _open_all(path: Path, scale: int | None) -> Manifest:
+    """Return all pairs at a path, of the scale if there are several."""
+    if path.is_file() and path.suffix.lower() == ".json":
+        return read_manifest(path)
+    if path.is_file():
+        return _make_manifest(read_list(path), path, scale=scale)
+    if not path.is_dir():
         raise DataError(path, "does not exist", remedy="Check the path.")
-    return read_manifest(path) if path.suffix.lower() == ".json" else _listed(path, scale)
+    if (path / MANIFEST_NAME).is_file():
+        return read_manifest(path / MANIFEST_NAME)
+    if find_cameras(path):
+        problem = "is a clone of City100's repository, whose LR images lie on no integer grid"
+        remedy = f"Run `d2csr data import city100 {path} -o FOLDER`, and give one of its folders."
+        raise DataError(path, problem, remedy=remedy)
+    return _make_manifest(_match_files(path.absolute(), scale), path, scale=scale)
 
 
-def _listed(path: Path, scale: int | None) -> Manifest:
-    found = read_list(path)
-    if not found:
-        raise DataError(path, "lists no pairs", remedy="Give a list with a pair a line.")
-    return _manifest(found, path, scale=scale)
+def _match_files(folder: Path, scale: int | None) -> list[PairCandidate]:
+    """Return the pairs of the first layout with at least one complete pair.
 
-
-def _found_in(folder: Path, scale: int | None) -> list[PairCandidate]:
-    """Return the pairs of the first layout that makes at least one whole pair.
-
-    Else those of the first that any name fits, so that what is missing can be told.
+    Else those of the first layout that any name fits, so that missing files can be reported.
     """
     files = image_files(folder)
-    fitting = [
+    matches = [
         list(match_suffixed(files, folder, scale=scale)),
         match_hr_lr_folders(files, folder),
         match_equal_names(files, folder),
     ]
-    for found in fitting:
-        if any(one.complete for one in found):
-            return found
-    for found in fitting:
-        if found:
-            return found
+    for candidates in matches:
+        if any(candidate.is_complete for candidate in candidates):
+            return candidates
+    for candidates in matches:
+        if candidates:
+            return candidates
     raise DataError(folder, "holds pairs in no known layout", remedy=f"Known are: {LAYOUTS}.")
 
 
-def _manifest(found: list[PairCandidate], path: Path, *, scale: int | None) -> Manifest:
-    """Return the pairs of one scale, sizes read, each name once in its split."""
-    told = sorted({one.scale for one in found if one.scale is not None})
-    if scale is None and len(told) > 1:
-        problem = f"holds pairs of several scales ({', '.join(map(str, told))})"
-        raise DataError(path, problem, remedy="Say which scale to take.")
-    wanted = scale if scale is not None else next(iter(told), None)
-    kept = [one for one in found if wanted is None or one.scale in (wanted, None)]
-    if not kept:
-        problem = f"holds no pairs of scale {wanted}"
-        raise DataError(path, problem, remedy=f"There are: {', '.join(map(str, told))}.")
-    pairs = [_pair(one) for one in _apart(kept, path)]
-    wanted = _measured_scale(pairs, path) if wanted is None else wanted
-    return Manifest(wanted, "", tuple(_cut(kept, pairs, scale=wanted)), path.absolute())
-
-
-def _apart(found: list[PairCandidate], path: Path) -> list[PairCandidate]:
-    """Return the pairs with the folder joined to every name that several of one split share."""
-    counts = Counter((one.split, one.name) for one in found)
-    common = os.path.commonpath([one.lr.parent for one in found])
-    apart = [
-        one if counts[one.split, one.name] == 1 else replace(one, name=_long_name(one, common))
-        for one in found
+def _make_manifest(candidates: list[PairCandidate], path: Path, *, scale: int | None) -> Manifest:
+    """Return the pairs of one scale, with sizes read and names unique within each split."""
+    scales = sorted({each.scale for each in candidates if each.scale is not None})
+    if scale is None and len(scales) > 1:
+        problem = f"holds pairs of several scales ({', '.join(map(str, scales))})"
+        raise DataError(path, problem, remedy="Choose one with --scale.")
+    chosen = scale if scale is not None else next(iter(scales), None)
+    matching = [each for each in candidates if chosen is None or each.scale in (chosen, None)]
+    if not matching:
+        problem = f"holds no pairs of scale {chosen}"
+        raise DataError(path, problem, remedy=f"Its scales are: {', '.join(map(str, scales))}.")
+    matching = _with_unique_names(matching, path)
+    pairs = [_make_pair(each) for each in matching]
+    if chosen is None:
+        chosen = _measure_scale(pairs, path)
+    cropped = [
+        _crop_hr(pair, chosen) if each.crops_hr else pair
+        for each, pair in zip(matching, pairs, strict=True)
     ]
-    again = Counter((one.split, one.name) for one in apart)
-    if double := sorted({name for (_, name), count in again.items() if count > 1}):
-        problem = f"several pairs of one split are called {', '.join(double)}"
+    return Manifest(chosen, "", tuple(cropped), path.absolute())
+
+
+def _with_unique_names(candidates: list[PairCandidate], path: Path) -> list[PairCandidate]:
+    """Return the pairs, with the folder joined to each name that several of one split share."""
+    counts = Counter((each.split, each.name) for each in candidates)
+    common = os.path.commonpath([each.lr.parent for each in candidates])
+    renamed = [
+        each
+        if counts[each.split, each.name] == 1
+        else replace(each, name="-".join([*each.lr.parent.relative_to(common).parts, each.name]))
+        for each in candidates
+    ]
+    counts = Counter((each.split, each.name) for each in renamed)
+    if duplicates := sorted({name for (_, name), count in counts.items() if count > 1}):
+        problem = f"several pairs of one split are called {', '.join(duplicates)}"
         raise DataError(path, problem, remedy="Name each pair once.")
-    return apart
+    return renamed
 
 
-def _long_name(found: PairCandidate, common: str) -> str:
-    return "-".join([*found.lr.parent.relative_to(common).parts, found.name])
+def _make_pair(candidate: PairCandidate) -> Pair:
+    return Pair(
+        candidate.name,
+        candidate.split,
+        candidate.lr,
+        candidate.hr,
+        _read_size(candidate.lr),
+        _read_size(candidate.hr),
+        camera=candidate.camera,
+    )
 
 
-def _pair(found: PairCandidate) -> Pair:
-    sizes = (_size(found.lr), _size(found.hr))
-    return Pair(found.name, found.split, found.lr, found.hr, *sizes, camera=found.camera)
-
-
-def _size(path: Path) -> Size:
+def _read_size(path: Path) -> Size:
     try:
         return image_size(path)
     except ImageError:
-        return UNKNOWN_SIZE  # check_pairs says why
+        return UNKNOWN_SIZE  # check_pairs reports why
 
 
-def _measured_scale(pairs: list[Pair], path: Path) -> int:
-    """Return the scale that most pairs' sizes tell, HR rounded down to whole LR pixels."""
+def _measure_scale(pairs: list[Pair], path: Path) -> int:
+    """Return the most frequent ratio of HR to LR widths, rounded down to an integer."""
     if not any(min(pair.lr_size) and min(pair.hr_size) for pair in pairs):
         problem = f"in no pair can both images be read ({pairs[0].lr.name}, {pairs[0].hr.name})"
-        raise DataError(path, problem, remedy="Put the missing ones there, or say the scale.")
+        raise DataError(path, problem, remedy="Add the missing images, or give --scale.")
     ratios = [pair.hr_size.width // pair.lr_size.width for pair in pairs if min(pair.lr_size)]
     counts = Counter(ratio for ratio in ratios if ratio >= 1)
     if not counts:
@@ -157,31 +162,8 @@ def _measured_scale(pairs: list[Pair], path: Path) -> int:
     return counts.most_common(1)[0][0]
 
 
-def _cut(found: list[PairCandidate], pairs: list[Pair], *, scale: int) -> list[Pair]:
-    """Return the pairs, HR sizes cut to a multiple of the scale where the set does so."""
-    return [
-        _cut_pair(pair, scale) if one.cut else pair for one, pair in zip(found, pairs, strict=True)
-    ]
-
-
-def _cut_pair(pair: Pair, scale: int) -> Pair:
+def _crop_hr(pair: Pair, scale: int) -> Pair:
+    """Return the pair with its HR size cropped to `scale` times LR, if less than an LR pixel."""
     used = pair.lr_size.times(scale)
     unused = excess_px(used, pair.hr_size)
     return replace(pair, hr_size=used) if all(0 <= side < scale for side in unused) else pair
-
-
-def _city100(clone: Path, scale: int | None) -> Manifest:
-    """Return the pairs of a clone of City100, derived into the cache folder on first use."""
-    scales = {camera.scale: camera for camera in cameras_in(clone)}
-    if scale is None and len(scales) == 1:
-        scale = next(iter(scales))
-    if scale not in scales:
-        problem = f"holds pairs of scale {' and '.join(map(str, sorted(scales)))}"
-        raise DataError(clone, problem, remedy="Say which of these scales to take.")
-    sources = [path for camera in scales.values() for path in clone.rglob(f"{camera.source}/*")]
-    contents = "".join(path.name + sha256_file(path) for path in sorted(sources) if path.is_file())
-    derived = cache_folder() / "city100" / hashlib.sha256(contents.encode()).hexdigest()[:32]
-    ready = derived / scales[scale].folder / MANIFEST_NAME
-    if not ready.is_file():
-        import_city100(clone, derived)
-    return read_manifest(ready)

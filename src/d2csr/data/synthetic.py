@@ -1,4 +1,4 @@
-"""Synthetic pairs: photographs and their bicubic reductions."""
+"""Synthetic pairs: photographs and their bicubic reductions, with a manifest."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -16,75 +16,76 @@ from d2csr.images.writer import write_rgb8
 
 
 def make_bicubic_pairs(
-    photos: Path, out: Path, *, scale: int, split: str = "", licence: str = ""
+    photos: Path, output: Path, *, scale: int, split: str = "", licence: str = ""
 ) -> Manifest:
-    """Write each photo, cut to a multiple of the scale, beside its reduction; return the manifest.
+    """Write each photo, cropped to a multiple of the scale, and its reduction; return the manifest.
 
     Args:
         photos: folder of images, searched at any depth.
-        out: gets `NAME_HR.png`, `NAME_LRs.png` and manifest.json.
+        output: gets `NAME_HR.png`, `NAME_LRs.png` and manifest.json.
         scale: HR pixels per LR pixel.
-        split: what the manifest calls the split.
-        licence: what the manifest says about the photos' licence.
+        split: name of the split in the manifest.
+        licence: the photos' licence, for the manifest.
 
     Raises:
-        DataError: there are no photos, photos are smaller than a pixel of the LR grid, or can't be
-            read; all are named, and nothing is written.
+        DataError: there are no photos, or some are smaller than a pixel of the LR grid or can't be
+            read; all of these are named, and nothing is written.
     """
-    files = _photos(photos, out, scale=scale)
-    _refuse_unusable(photos, files, scale=scale)
+    files = _find_photos(photos, output, scale=scale)
+    _check_usable(photos, files, scale=scale)
     pairs = tuple(
-        _write_pair(path, out / name, scale=scale, split=split)
-        for path, name in zip(files, _names(files, photos), strict=True)
+        _write_pair(path, output / name, scale=scale, split=split)
+        for path, name in zip(files, _make_names(files, photos), strict=True)
     )
-    manifest = Manifest(scale, licence, pairs, out)
-    write_manifest(manifest, out / MANIFEST_NAME)
+    manifest = Manifest(scale, licence, pairs, output)
+    write_manifest(manifest, output / MANIFEST_NAME)
     return manifest
 
 
-def cut_to_multiple(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "ch cw 3"]:
+def crop_to_multiple(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "ch cw 3"]:
     """Return the largest part from the top left corner whose sides are multiples of the scale."""
     height, width = (side // scale * scale for side in image.shape[:2])
     return image[:height, :width]
 
 
-def _photos(photos: Path, out: Path, *, scale: int) -> list[Path]:
+def _find_photos(photos: Path, output: Path, *, scale: int) -> list[Path]:
+    """Return the photos, or raise a DataError that names what keeps them from being reduced."""
     if scale < 2:
         raise DataError("scale", f"{scale} reduces nothing", remedy="Choose 2 or more.")
     if not photos.is_dir():
         raise DataError(photos, "is no folder", remedy="Give the folder of the photos.")
-    if out.resolve().is_relative_to(photos.resolve()):
-        remedy = "Choose a folder outside; a second run would take its images for photos."
-        raise DataError(out, "lies among the photos", remedy=remedy)
+    if output.resolve().is_relative_to(photos.resolve()):
+        remedy = "Choose a folder outside; a second run would reduce the first one's images."
+        raise DataError(output, "lies among the photos", remedy=remedy)
     files = image_files(photos)
     if not files:
         raise DataError(photos, "holds no images", remedy="Give the folder of the photos.")
     return files
 
 
-def _refuse_unusable(photos: Path, files: list[Path], *, scale: int) -> None:
-    """Read every photo; one error tells all that can't be used, each in a line of its own."""
+def _check_usable(photos: Path, files: list[Path], *, scale: int) -> None:
+    """Read every photo; raise one DataError with a line for each that can't be used."""
     errors: list[str] = []
     for path in files:
         try:
-            _hr(path, scale)
+            _read_hr(path, scale)
         except ImageError as error:
             errors.append(str(error))
     if errors:
         lines = "\n  ".join([f"{len(errors)} can't be used, nothing was written", *errors])
-        raise DataError(photos, lines.removesuffix("."), remedy="Mend or remove these photos.")
+        raise DataError(photos, lines.removesuffix("."), remedy="Fix or remove these photos.")
 
 
-def _hr(path: Path, scale: int) -> UInt8[np.ndarray, "h w 3"]:
-    hr = cut_to_multiple(read_rgb8(path), scale)
+def _read_hr(path: Path, scale: int) -> UInt8[np.ndarray, "h w 3"]:
+    hr = crop_to_multiple(read_rgb8(path), scale)
     if not hr.size:
         problem = f"has a side of less than {scale} px"
-        raise ImageError(path, problem, remedy="Take it out.")
+        raise ImageError(path, problem, remedy="Remove it.")
     return hr
 
 
-def _names(files: list[Path], photos: Path) -> list[str]:
-    """Return names of one part: folders joined by `-`, suffixes kept where they tell apart."""
+def _make_names(files: list[Path], photos: Path) -> list[str]:
+    """Return a name for each file: its folders joined by `-`, and its suffix if names collide."""
     names = ["-".join(path.relative_to(photos).with_suffix("").parts) for path in files]
     return [
         name if names.count(name) == 1 else f"{name}-{path.suffix[1:].lower()}"
@@ -93,7 +94,7 @@ def _names(files: list[Path], photos: Path) -> list[str]:
 
 
 def _write_pair(path: Path, target: Path, *, scale: int, split: str) -> Pair:
-    hr = _hr(path, scale)
+    hr = _read_hr(path, scale)
     lr = resize_bicubic(hr, scale=Fraction(1, scale))
     lr_path = target.with_name(f"{target.name}_LR{scale}.png")
     hr_path = target.with_name(f"{target.name}_HR.png")

@@ -1,7 +1,7 @@
-"""Every error of a set of pairs, found at once and before any work is done on it."""
+"""The check of a set of pairs: every error found before any work is done on them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,23 +17,29 @@ from d2csr.images.formats import FORMATS, format_from_suffix
 from d2csr.images.reader import detect_format, image_size, read_rgb8
 
 
-class _Limits(NamedTuple):
-    """What pairs are checked against."""
+class _Requirements(NamedTuple):
+    """The requirements that pairs are checked against."""
 
     scale: int
     patch_px: int | None
     mask_limit: float
     decode: bool
+    hashes: Mapping[Path, str]
 
 
 def check_pairs(
-    manifest: Manifest, *, patch_px: int | None, mask_limit: float = 0.0, decode: bool = True
+    manifest: Manifest,
+    *,
+    patch_px: int | None,
+    mask_limit: float = 0.0,
+    decode: bool = True,
+    hashes: Mapping[Path, str] | None = None,
 ) -> list[D2csrError]:
-    """Return every error of the pairs, in their order; empty where all is well.
+    """Return every error of the pairs, in their order; an empty list if there are none.
 
-    Looked for: files missing, empty, damaged, cut short, of another format than their suffix says,
+    Errors are: files missing, empty, damaged, cut short, of another format than their suffix,
     changed since the manifest was written; sizes that don't fit the scale, LR and HR swapped,
-    images smaller than the crop, masks off the LR grid or covering all.
+    images smaller than the crop, masks of another size than LR or covering all of it.
 
     Args:
         manifest: the pairs.
@@ -41,37 +47,39 @@ def check_pairs(
         mask_limit: largest masked share of a crop, 0..1.
         decode: read all pixels, which alone finds damage behind a header. False for pairs whose
             cache is built: it is named by their contents, so these were read before.
+        hashes: SHA-256 of files that are hashed already; others are hashed where the manifest
+            records a hash to compare with.
     """
-    limits = _Limits(manifest.scale, patch_px, mask_limit, decode)
+    required = _Requirements(manifest.scale, patch_px, mask_limit, decode, hashes or {})
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = list(pool.map(partial(_errors, limits=limits), manifest))
+        found = list(pool.map(partial(_errors, required=required), manifest))
     return [error for errors in found for error in errors]
 
 
-def _errors(pair: Pair, limits: _Limits) -> list[D2csrError]:
+def _errors(pair: Pair, required: _Requirements) -> list[D2csrError]:
     errors = [
-        *_file_errors(pair.lr, pair.hr, decode=limits.decode),
-        *_file_errors(pair.hr, pair.lr, decode=limits.decode),
+        *_file_errors(pair.lr, pair.hr, decode=required.decode),
+        *_file_errors(pair.hr, pair.lr, decode=required.decode),
     ]
     if any(isinstance(error, _UnreadableError) for error in errors):
-        return errors  # sizes and hashes say nothing about a file that can't be read
+        return errors  # a file that can't be read has neither size nor hash
     lr, hr = image_size(pair.lr), image_size(pair.hr)
     return [
         *errors,
-        *_hash_errors(pair),
-        *_size_errors(pair, limits, lr=lr, hr=hr),
-        *_mask_errors(pair, limits),
+        *_hash_errors(pair, required.hashes),
+        *_size_errors(pair, required, lr=lr, hr=hr),
+        *_mask_errors(pair, required),
     ]
 
 
 class _UnreadableError(ImageError):
-    """An image of which not even the size is known, or not all pixels."""
+    """An image whose size or pixels can't be read."""
 
 
 def _file_errors(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrError]:
     if not path.exists():
         problem = f"is missing, the partner of {partner.name}"
-        remedy = f"Put it there, or take {partner.name} out."
+        remedy = f"Add it, or remove {partner.name}."
         yield _UnreadableError(path, problem, remedy=remedy)
         return
     try:
@@ -83,34 +91,38 @@ def _file_errors(path: Path, partner: Path, *, decode: bool) -> Iterator[D2csrEr
         return
     if content != format_from_suffix(path):
         suffix = FORMATS.get(content, (f".{content}",))[0]
-        problem = f"is mislabelled: the suffix says {path.suffix}, its content is {content}"
+        problem = f"is mislabelled: the suffix is {path.suffix}, its content is {content}"
         yield ImageError(path, problem, remedy=f"Rename it to end in {suffix}, or replace it.")
 
 
-def _hash_errors(pair: Pair) -> Iterator[D2csrError]:
+def _hash_errors(pair: Pair, hashes: Mapping[Path, str]) -> Iterator[D2csrError]:
     for path, recorded in ((pair.lr, pair.sha256_lr), (pair.hr, pair.sha256_hr)):
-        if recorded and sha256_file(path) != recorded:
+        if recorded and (hashes.get(path) or sha256_file(path)) != recorded:
             problem = "has changed since the manifest was written (its SHA-256 differs)"
-            yield ManifestError(path, problem, remedy="Restore it, or write the manifest anew.")
+            yield ManifestError(path, problem, remedy="Restore it, or write the manifest again.")
 
 
-def _size_errors(pair: Pair, limits: _Limits, *, lr: Size, hr: Size) -> Iterator[D2csrError]:
-    if problem := describe_size_mismatch(pair, limits.scale, lr=lr, hr=hr):
+def _size_errors(
+    pair: Pair, required: _Requirements, *, lr: Size, hr: Size
+) -> Iterator[D2csrError]:
+    if problem := describe_size_mismatch(pair, required.scale, lr=lr, hr=hr):
         yield PairError(pair.hr, problem, remedy=SIZE_REMEDY)
-    side = limits.patch_px
+    side = required.patch_px
     if side is not None and min(lr) < side:
         problem = f"is {lr} px, smaller than the LR crop of {side}x{side} px"
-        yield ImageError(pair.lr, problem, remedy="Choose smaller crops, or take the pair out.")
+        yield ImageError(pair.lr, problem, remedy="Use smaller crops, or remove the pair.")
 
 
-def _mask_errors(pair: Pair, limits: _Limits) -> Iterator[D2csrError]:
+def _mask_errors(pair: Pair, required: _Requirements) -> Iterator[D2csrError]:
     try:
         mask = load_mask(pair)
     except D2csrError as error:
         yield error
         return
-    if mask is None or limits.patch_px is None or min(mask.shape) < limits.patch_px:
+    if mask is None or required.patch_px is None or min(mask.shape) < required.patch_px:
         return
-    if not len(allowed_positions(mask, limits.patch_px, mask_limit=limits.mask_limit)):
-        problem = f"allows no {limits.patch_px} px crop (limit: {limits.mask_limit:g} of it masked)"
-        yield PairError(pair.mask, problem, remedy="Raise the limit, or take the pair out.")
+    if not len(allowed_positions(mask, required.patch_px, mask_limit=required.mask_limit)):
+        problem = (
+            f"allows no {required.patch_px} px crop (limit: {required.mask_limit:g} of it masked)"
+        )
+        yield PairError(pair.mask, problem, remedy="Raise the mask limit, or remove the pair.")

@@ -1,1 +1,1 @@
-"""Training: a recipe and pairs in; a run folder with checkpoints, log and bundle out."""
+"""Training: from a recipe and pairs to an exported model."""

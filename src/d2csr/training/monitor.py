@@ -1,6 +1,6 @@
-"""What a run tells while it trains: log lines, TensorBoard, a progress bar, validations.
+"""The monitor of a training run: log lines, TensorBoard, progress bar and validation.
 
-Validation while training: the averaged network on whole images, protocol `y`.
+Validation scores the averaged network on whole images, with protocol `y`.
 """
 
 import json
@@ -12,8 +12,10 @@ from typing import TextIO
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from d2csr.core.config import ModelConfig
@@ -22,13 +24,14 @@ from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocols import score
 from d2csr.models.d2csr import D2CSR, D2CSROutput
-from d2csr.training.trainer import EMA, Trainer
+from d2csr.training.trainer import Trainer
 
 PROTOCOL = "y"
+LOG_NAME = "log.jsonl"  # in a run's folder
 
 
 class Validator:
-    """The validation pairs, decoded once, and a network to put averaged weights into."""
+    """The validation pairs, decoded once, and the network that runs on them."""
 
     def __init__(self, manifest: Manifest, config: ModelConfig, *, device: torch.device) -> None:
         """Decode the pairs; the configuration is the finished model's."""
@@ -37,38 +40,40 @@ class Validator:
         self.device = device
         self.network = D2CSR(config).to(device).eval()
 
-    def psnr_db(self, average: EMA) -> tuple[float, list[float]]:
-        """Return the mean PSNR of the fused images, and of each leaf's predictions."""
-        self.network.load_state_dict(average.tensors)
-        rows = [self._scores(lr, hr) for lr, hr in self.pairs]
+    def load_weights(self, average: nn.Module) -> None:
+        """Take the weights of an averaged network."""
+        self.network.load_state_dict(average.state_dict())
+
+    def mean_psnr_db(self) -> tuple[float, list[float]]:
+        """Return the mean PSNR of the fused images, and that of each leaf's predictions."""
+        rows = [self._psnr_db(lr, hr) for lr, hr in self.pairs]
         sr, *leaves = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
         return sr, leaves
 
-    def output(self, lr: np.ndarray) -> D2CSROutput:
-        """Return what the network says of one 8-bit RGB image."""
+    def predict(self, lr: UInt8[np.ndarray, "h w 3"]) -> D2CSROutput:
+        """Return the network's output for one 8-bit RGB image."""
         image = torch.tensor(lr, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
         with torch.inference_mode():
             return self.network(image.contiguous(memory_format=torch.channels_last))
 
-    def _scores(self, lr: np.ndarray, hr: np.ndarray) -> list[float]:
-        output = self.output(lr)
+    def _psnr_db(
+        self, lr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "sh sw 3"]
+    ) -> list[float]:
+        output = self.predict(lr)
         images = [output.sr[0], *output.predictions[0]]
         arrays = [image.permute(1, 2, 0).float().cpu().numpy() for image in images]
         return [score(sr, hr, protocol=PROTOCOL, scale=self.scale).psnr_db for sr in arrays]
 
 
-LOG = "log.jsonl"
-
-
 class TrainingMonitor:
-    """Follows a run; on every process but the first it stays silent."""
+    """Follows a run step by step; a context manager that closes its log and progress bar."""
 
-    def __init__(self, run: Trainer, validator: Validator | None, *, console: Console) -> None:
-        """Open the log, cut back to what the run's checkpoint knows, and TensorBoard."""
-        self.run, self.validator, self.console = run, validator, console
-        self._log = _reopened(run.folder / LOG, run.step)
-        self._board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.step)
-        self._since = (time.monotonic(), run.step)
+    def __init__(self, trainer: Trainer, validator: Validator | None, *, console: Console) -> None:
+        """Open TensorBoard and the log, without the lines of steps that will be repeated."""
+        self.trainer, self.validator, self.console = trainer, validator, console
+        self._log = _reopen_log(trainer.folder / LOG_NAME, trainer.step)
+        self._board = SummaryWriter(str(trainer.folder / "tensorboard"), purge_step=trainer.step)
+        self._timed_from = (time.monotonic(), trainer.step)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -78,7 +83,7 @@ class TrainingMonitor:
             console=console,
         )
         self._task = self._progress.add_task(
-            run.stage.kind, total=run.recipe.steps, completed=run.step, rate=""
+            trainer.stage.kind, total=trainer.recipe.steps, completed=trainer.step, rate=""
         )
 
     def __enter__(self) -> "TrainingMonitor":
@@ -87,66 +92,74 @@ class TrainingMonitor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close bar, log and TensorBoard."""
+        """Close progress bar, log and TensorBoard."""
         self._progress.stop()
         self._log.close()
         self._board.close()
 
-    def after_step(self, row: Mapping[str, float]) -> None:
-        """Note a step that is done; `row` holds its losses and rate."""
-        step, pace = self.run.step, self.run.recipe.intervals
-        self._progress.update(self._task, completed=step, description=self.run.stage.kind)
-        if step % pace.log == 0:
-            self._note_speed(row)
-        if self.validator is not None and self._due(pace.validate_every):
+    def after_step(self, metrics: Mapping[str, float]) -> None:
+        """Log a step that is done, and validate after it where the intervals want it."""
+        step, intervals = self.trainer.step, self.trainer.recipe.intervals
+        self._progress.update(self._task, completed=step, description=self.trainer.stage.kind)
+        if step % intervals.log == 0:
+            self._log_step(metrics)
+        if self.validator is None:
+            return
+        validates = self._is_due(intervals.validation)
+        shows = intervals.images > 0 and self._is_due(intervals.images)
+        if validates or shows:
+            self.validator.load_weights(self.trainer.average.module)
+        if validates:
             self._validate(self.validator)
-        if self.validator is not None and pace.images and self._due(pace.images):
-            self._show(self.validator)
+        if shows:
+            self._add_images(self.validator)
 
-    def _due(self, every: int) -> bool:
-        return self.run.step % every == 0 or self.run.step == self.run.recipe.steps
+    def _is_due(self, interval: int) -> bool:
+        return self.trainer.step % interval == 0 or self.trainer.is_finished
 
-    def _note_speed(self, row: Mapping[str, float]) -> None:
-        now, before = time.monotonic(), self._since
-        rate = (self.run.step - before[1]) / max(now - before[0], 1e-9)
-        self._since = (now, self.run.step)
+    def _log_step(self, metrics: Mapping[str, float]) -> None:
+        """Log a step's metrics, and the speed since the last logged step."""
+        now, (before, first_step) = time.monotonic(), self._timed_from
+        rate = (self.trainer.step - first_step) / max(now - before, 1e-9)
+        self._timed_from = (now, self.trainer.step)
         self._progress.update(self._task, rate=f"{rate:.2f} step/s")
-        self._write({**row, "steps_per_s": round(rate, 3)})
+        self._write({**metrics, "steps_per_s": round(rate, 3)})
 
     def _validate(self, validator: Validator) -> None:
-        """Log the averaged network's figures, and keep it if they are the best so far.
+        """Log the averaged network's PSNR, and save its weights if they are the best so far.
 
-        A network still in its divergence stage has no trained fusion: its best leaf is shown, but
-        only stages that train the fusion compete for `best`.
+        In a divergence stage the fusion isn't trained yet: the leaves are logged, but only stages
+        that train the fusion compete for the best weights.
         """
-        sr, leaves = validator.psnr_db(self.run.average)
-        fuses = self.run.stage.kind != "divergence"
-        best = fuses and sr > self.run.best.psnr_db
-        if best:
-            self.run.save_best(sr)
+        sr, leaves = validator.mean_psnr_db()
+        trains_fusion = self.trainer.stage.kind != "divergence"
+        is_best = trains_fusion and sr > self.trainer.best.psnr_db
+        if is_best:
+            self.trainer.save_best(sr)
         row = {"val_psnr_db": sr, "val_best_leaf_psnr_db": max(leaves)}
         self._write({**row, "val_worst_leaf_psnr_db": min(leaves), "protocol": PROTOCOL})
-        note = " (best so far)" if best else ""
+        note = " (best so far)" if is_best else ""
         self.console.print(
-            f"step {self.run.step}: validation (protocol {PROTOCOL}) {sr:.3f} dB, leaves "
+            f"step {self.trainer.step}: validation (protocol {PROTOCOL}) {sr:.3f} dB, leaves "
             f"{min(leaves):.3f} to {max(leaves):.3f} dB{note}",
             soft_wrap=True,
         )
-        self._since = (time.monotonic(), self.run.step)
+        self._timed_from = (time.monotonic(), self.trainer.step)
 
-    def _show(self, validator: Validator) -> None:
-        """Put SR, predictions and weights of the first validation image into TensorBoard."""
-        output = validator.output(validator.pairs[0][0])
+    def _add_images(self, validator: Validator) -> None:
+        """Add SR, predictions and weights of the first validation image to TensorBoard."""
+        step = self.trainer.step
+        output = validator.predict(validator.pairs[0][0])
         for name, images in (("sr", output.sr), ("prediction", output.predictions[0])):
             for index, image in enumerate(images):
-                clipped = image.clamp(0, 1).cpu()
-                self._board.add_image(f"{name}/{index}", clipped, self.run.step)
+                self._board.add_image(f"{name}/{index}", image.clamp(0, 1).cpu(), step)
         for index, weights in enumerate(output.weights[0]):
-            self._board.add_image(f"weight/{index}", weights.unsqueeze(0).cpu(), self.run.step)
+            self._board.add_image(f"weight/{index}", weights.unsqueeze(0).cpu(), step)
 
     def _write(self, row: Mapping[str, float | str]) -> None:
-        step = self.run.step
-        line = {"step": step, "stage": self.run.stage.kind, **row}
+        """Write one line of the log, and its finite numbers to TensorBoard."""
+        step = self.trainer.step
+        line = {"step": step, "stage": self.trainer.stage.kind, **row}
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()
         for name, value in row.items():
@@ -154,17 +167,17 @@ class TrainingMonitor:
                 self._board.add_scalar(name, value, step)
 
 
-def _reopened(path: Path, step: int) -> TextIO:
-    """Return the log open for more lines, without those of steps that will be done again."""
+def _reopen_log(path: Path, step: int) -> TextIO:
+    """Return the log open for more lines, without those of steps that will be repeated."""
     if path.is_file():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
-        kept = [line for line in lines if _step_of(line) <= step]
-        write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
+        done = [line for line in lines if _step_of(line) <= step]
+        write_atomically(path, "".join(f"{line}\n" for line in done).encode())
     return path.open("a", encoding="utf-8")
 
 
 def _step_of(line: str) -> float:
-    """Return a log line's step; of a line torn by a kill, infinity."""
+    """Return the step of a log line; infinity for a line that a kill cut short."""
     try:
         return float(json.loads(line)["step"])
     except json.JSONDecodeError:

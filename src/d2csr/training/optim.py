@@ -1,4 +1,4 @@
-"""Adam and its rate: built per stage, saved flat, restored exactly."""
+"""Adam and its learning rate: built per stage, saved as flat tensors, restored exactly."""
 
 import math
 from collections.abc import Mapping
@@ -11,26 +11,26 @@ from d2csr.training.recipe import OptimizerConfig, StageConfig
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
-Named = list[tuple[str, nn.Parameter]]
+NamedParameters = list[tuple[str, nn.Parameter]]
 
 
-def make_optimizer(named: Named, settings: OptimizerConfig) -> torch.optim.Adam:
-    """Return Adam over the parameters a stage trains; its rate is set at every step."""
+def make_optimizer(named: NamedParameters, config: OptimizerConfig) -> torch.optim.Adam:
+    """Return Adam over the parameters that a stage trains; its rate is set at every step."""
     return torch.optim.Adam(
         [parameter for _, parameter in named],
         lr=0.0,
-        betas=(settings.beta1, settings.beta2),
-        weight_decay=settings.weight_decay,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
         fused=True,
     )
 
 
 def learning_rate(stage: StageConfig, step: int) -> float:
-    """Return the rate at a step of the stage, counted from 0."""
+    """Return the learning rate at a step of the stage, counted from 0."""
     warmup = min(1.0, (step + 1) / stage.warmup) if stage.warmup else 1.0
     if stage.schedule == "cosine":
-        fall = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
-        share = stage.final_share + (1 - stage.final_share) * fall
+        remaining = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+        share = stage.final_share + (1 - stage.final_share) * remaining
     elif stage.halve_every is not None:
         share = 0.5 ** (step // stage.halve_every)
     else:
@@ -39,13 +39,13 @@ def learning_rate(stage: StageConfig, step: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the rate."""
+    """Set the learning rate of every group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
-def optimizer_tensors(optimizer: torch.optim.Adam, named: Named) -> dict[str, Tensor]:
-    """Return Adam's moments as `moment.parameter` -> tensor."""
+def optimizer_tensors(optimizer: torch.optim.Adam, named: NamedParameters) -> dict[str, Tensor]:
+    """Return Adam's state as `moment.parameter` -> tensor."""
     return {
         f"{moment}.{name}": optimizer.state[parameter][moment]
         for name, parameter in named
@@ -55,22 +55,24 @@ def optimizer_tensors(optimizer: torch.optim.Adam, named: Named) -> dict[str, Te
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Adam, named: Named, *, tensors: Mapping[str, Tensor]
+    optimizer: torch.optim.Adam, named: NamedParameters, *, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put saved moments back.
+    """Restore saved moments.
 
     Raises:
-        CheckpointError: they are of other parameters.
+        CheckpointError: the moments are of other parameters.
     """
     expected = {f"{moment}.{name}" for name, _ in named for moment in _MOMENTS}
     if tensors and set(tensors) != expected:
-        problem = "the saved optimizer is of other parameters"
-        raise CheckpointError("resume", problem, remedy="Resume with the recipe it began with.")
+        problem = "the saved optimizer state is of other parameters"
+        raise CheckpointError(
+            "resume", problem, remedy="Resume with the recipe that the run was started with."
+        )
     for name, parameter in named if tensors else []:
         step = tensors[f"step.{name}"].to(parameter.device)
         moments = {
-            # In the weight's memory format: fused Adam walks raw memory, and would pair the values
-            # of contiguous moments with other weights than theirs.
+            # in the weight's memory format: fused Adam steps through raw memory, and would apply
+            # contiguous moments to other weights than their own
             moment: torch.empty_like(parameter).copy_(tensors[f"{moment}.{name}"])
             for moment in ("exp_avg", "exp_avg_sq")
         }

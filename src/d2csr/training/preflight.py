@@ -1,28 +1,62 @@
-"""A run set up: recipe and pairs checked, network built or resumed, before any training starts."""
+"""Everything checked and prepared before training: run folder, devices, pairs, decoded pixels."""
 
-import os
-import random
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import yaml
 
-from d2csr.checkpoint.io import load_network, trained_steps
-from d2csr.core.config import ModelConfig
-from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeError, UsageError
+from d2csr.core.errors import D2csrError, DataError, RecipeError, UsageError
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.core.manifest import Manifest
-from d2csr.data.pixel_cache import is_cached, open_cache
+from d2csr.data.pixel_cache import PairCache, cache_path, hash_files, is_cached, open_cache
 from d2csr.data.sampling import CropLoader, CropSampler
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
-from d2csr.models.d2csr import D2CSR
-from d2csr.training.distributed import DistributedContext, resolve_precision, world_size
-from d2csr.training.recipe import Recipe, read_recipe
-from d2csr.training.trainer import Trainer
+from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
+from d2csr.training.recipe import RECIPE_NAME, Recipe, expand_path, read_recipe
 
-RECIPE = "recipe.yaml"
+
+@dataclass(frozen=True)
+class TrainJob:
+    """A run that has passed every check, as each of its processes is given it.
+
+    Attributes:
+        recipe: the recipe.
+        folder: the run's folder.
+        pairs: the training pairs.
+        pixels: folder of the cache that holds them decoded.
+        validation: the validation pairs, or None.
+        resume: whether the user asked to continue a run.
+    """
+
+    recipe: Recipe
+    folder: Path
+    pairs: Manifest
+    pixels: Path
+    validation: Manifest | None
+    resume: bool
+
+
+def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
+    """Check the run and decode its training pairs; write the recipe into its folder.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is off, or can't be written.
+        RecipeError: the folder holds the run of another recipe.
+        DataError: the pairs have errors, or are of another split.
+        D2csrError: the pairs can't be opened.
+    """
+    if is_main_process():
+        check_run_folder(recipe, folder, resume=resume)
+    pairs, pixels = prepare_training_pairs(recipe)
+    validation = None
+    if recipe.data.validate_on is not None:
+        validation = open_split(recipe.data.validate_on, scale=recipe.model.scale, split="val")
+        _raise_errors(recipe.data.validate_on, check_pairs(validation, patch_px=None))
+    if is_main_process():
+        save_recipe(recipe, folder)
+    return TrainJob(recipe, folder, pairs, pixels, validation, resume)
 
 
 def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
@@ -32,144 +66,84 @@ def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
         UsageError: the folder holds a run, and `resume` is off.
         RecipeError: it holds the run of another recipe; the keys that differ are named.
     """
-    kept = folder / RECIPE
-    if not kept.is_file():
+    saved = folder / RECIPE_NAME
+    if not saved.is_file():
         return
     if not resume:
-        remedy = "Give --resume to go on with it, or another --out."
+        remedy = "Give --resume to continue it, or another --output."
         raise UsageError(folder, "holds a run already", remedy=remedy)
-    before = read_recipe(kept).plain()
-    now = recipe.plain()
-    if differing := [key for key in now if now[key] != before[key]]:
-        problem = f"was begun with another recipe; these differ: {', '.join(differing)}"
+    before, now = read_recipe(saved).to_dict(), recipe.to_dict()
+    if different := [key for key in now if now[key] != before[key]]:
+        problem = f"was started with another recipe; these keys differ: {', '.join(different)}"
         raise RecipeError(folder, problem, remedy="Resume with the same, or begin a new run.")
 
 
 def save_recipe(recipe: Recipe, folder: Path) -> None:
-    """Write the recipe, defaults and all, into the run's folder.
+    """Write the recipe, defaults included, into the run's folder.
 
     Raises:
         UsageError: the folder can't be written.
     """
-    text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
     try:
-        write_atomically(folder / RECIPE, text.encode())
+        write_atomically(folder / RECIPE_NAME, text.encode())
     except OSError as error:
-        raise UsageError(
-            folder, f"can't be written ({error})", remedy="Name another --out."
-        ) from error
+        remedy = "Choose another --output."
+        raise UsageError(folder, f"can't be written ({error})", remedy=remedy) from error
 
 
-def load_valid_pairs(
-    place: str, *, scale: int, split: str, patch_px: int | None = None, mask_limit: float = 0.0
-) -> Manifest:
-    """Return the pairs at a place, of a split where the place has splits, all of them sound.
+def prepare_training_pairs(recipe: Recipe) -> tuple[Manifest, Path]:
+    """Return the training pairs, all of them sound, and the folder that holds them decoded.
 
-    Raises:
-        DataError: nothing there, several splits but not this one, or errors; all are named.
-    """
-    path = expand_path(place)
-    manifest = open_pairs(path, scale=scale)
-    splits = {pair.split for pair in manifest.pairs}
-    if split not in splits and len(splits) > 1:
-        # taking all would let test pairs train, or choose among checkpoints
-        problem = (
-            f"has no split {split}, but {', '.join(sorted(name or 'none' for name in splits))}"
-        )
-        raise DataError(path, problem, remedy="Name a folder or manifest that holds one split.")
-    if split in splits:
-        manifest = replace(manifest, pairs=tuple(p for p in manifest.pairs if p.split == split))
-    if errors := _errors(manifest, patch_px=patch_px, mask_limit=mask_limit):
-        problem = "\n  ".join([f"{len(errors)} errors", *map(str, errors)])
-        raise DataError(path, problem, remedy="Mend these files; `d2csr data check` tells again.")
-    return manifest
-
-
-def _errors(manifest: Manifest, *, patch_px: int | None, mask_limit: float) -> list[D2csrError]:
-    """Return every error of the pairs; pixels that the cache holds were read before."""
-    decode = not is_cached(manifest, cache_folder())
-    return check_pairs(manifest, patch_px=patch_px, mask_limit=mask_limit, decode=decode)
-
-
-def expand_path(place: str) -> Path:
-    """Return a recipe's path with `$NAME` and `~` filled in.
+    Each file is hashed once, for its manifest's check and for the name of the cache.
 
     Raises:
-        DataError: it names a variable that is not set.
+        DataError: no pairs, several splits but no `train`, or errors; all of them are named.
     """
-    path = os.path.expandvars(place)
-    if "$" in path:
-        remedy = "Set it; pairs may also be given with --data and --validate-on."
-        raise DataError(place, "names a variable that is not set", remedy=remedy)
-    return Path(path).expanduser()
-
-
-def make_loader(recipe: Recipe, pairs: Manifest, *, devices: DistributedContext) -> CropLoader:
-    """Return the crops that this process trains on."""
-    sampler = CropSampler(
-        open_cache(pairs, cache_folder()),
-        patch_px=recipe.data.patch_px,
-        scale=recipe.model.scale,
-        batch=recipe.data.batch,
-        seed=recipe.seed,
-        mask_limit=recipe.data.mask_limit,
+    data = recipe.data
+    pairs = open_split(data.train, scale=recipe.model.scale, split="train")
+    hashes = hash_files(pairs)
+    pixels = cache_path(pairs, cache_folder(), hashes=hashes)
+    errors = check_pairs(
+        pairs,
+        patch_px=data.patch_px,
+        mask_limit=data.mask_limit,
+        decode=not is_cached(pixels),  # a cache is named by its files' contents: they were read
+        hashes=hashes,
     )
-    return CropLoader(sampler, rank=devices.rank, world=devices.world)
+    _raise_errors(data.train, errors)
+    return pairs, open_cache(pairs, pixels).folder
 
 
-def make_run(recipe: Recipe, folder: Path, *, devices: DistributedContext) -> Trainer:
-    """Return the run, where it stands: at its newest checkpoint, or at the start.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged, or of another precision.
-        UsageError: not all processes find the same checkpoint.
-    """
-    precision = resolve_precision(recipe.precision, devices.device)
-    network = initial_network(recipe).to(devices.device)
-    network.to(torch.float64 if precision == "fp64" else torch.float32)
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
-    run = Trainer(recipe, folder, network=network, devices=devices, precision=precision)
-    if recipe.initial is not None:
-        run.earlier_steps = trained_steps(expand_path(recipe.initial))
-    run.resume()
-    steps = devices.all_gather(run.step)
-    if len(set(steps)) > 1:
-        problem = f"the processes stand at different steps: {', '.join(map(str, steps))}"
-        remedy = "--out must be a folder that all machines share."
-        raise UsageError(folder, problem, remedy=remedy)
-    return run
-
-
-def initial_network(recipe: Recipe) -> D2CSR:
-    """Return the network at step 0: random by the seed, or the weights the recipe names.
+def open_split(path: str, *, scale: int, split: str) -> Manifest:
+    """Return the pairs of a split, or all pairs of a set that has no splits.
 
     Raises:
-        CheckpointError: these weights are of another network.
+        DataError: no pairs there, or splits but not this one: test pairs must not train, nor choose
+            among checkpoints.
     """
-    config = recipe.model.config()
-    random.seed(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    if recipe.initial is None:
-        return D2CSR(config).train()
-    path = expand_path(recipe.initial)
-    given = load_network(path)
-    # the window holds no weights, and a finished model has the one it is used with
-    there = replace(given.config, pooling_px=config.pooling_px)
-    if there != config:
-        problem = f"is another network: {_differences(there, config)}"
-        raise CheckpointError(path, problem, remedy="Name the same model in the recipe.")
-    network = D2CSR(config)
-    network.load_state_dict(given.state_dict())
-    return network.train()
+    manifest = open_pairs(expand_path(path), scale=scale)
+    splits = {pair.split for pair in manifest.pairs}
+    if splits == {""}:
+        return manifest
+    if split not in splits:
+        names = ", ".join(sorted(name or "none" for name in splits))
+        problem = f"has no split {split}, but {names}"
+        remedy = f"Give pairs of split {split}, or a set without splits."
+        raise DataError(expand_path(path), problem, remedy=remedy)
+    return manifest.of_split(split)
 
 
-def _differences(there: ModelConfig, here: ModelConfig) -> str:
-    one, other = there.to_dict(), here.to_dict()
-    return ", ".join(f"{k} {one[k]} for {other[k]}" for k in one if one[k] != other[k])
+def _raise_errors(path: str, errors: Sequence[D2csrError]) -> None:
+    """Raise one error that lists them all, if there are any."""
+    if errors:
+        problem = "\n  ".join([f"{len(errors)} errors", *map(str, errors)])
+        remedy = "Fix these files; `d2csr data check` lists their errors again."
+        raise DataError(expand_path(path), problem.removesuffix("."), remedy=remedy)
 
 
 def check_devices(recipe: Recipe, devices: int) -> None:
-    """Refuse what several processes can't compute as one does; torchrun's count too.
+    """Refuse a recipe that several processes, torchrun's included, can't compute as one does.
 
     Raises:
         UsageError: no device at all.
@@ -177,12 +151,25 @@ def check_devices(recipe: Recipe, devices: int) -> None:
     """
     if devices < 1:
         raise UsageError("--devices", f"is {devices}", remedy="Give 1 or more.")
-    world = world_size(devices)
-    if world == 1:
+    world_size = get_world_size(devices)
+    if world_size == 1:
         return
     if recipe.loss.triplet.statistics == "batch":
-        problem = "statistics: batch spans the whole batch, which several devices never see"
+        problem = "statistics: batch needs the whole batch, which no device of several has"
         raise RecipeError("loss.triplet", problem, remedy="Use statistics: image, or one device.")
-    if recipe.data.batch % world:
-        problem = f"batch {recipe.data.batch} can't be shared by {world} devices"
-        raise RecipeError("data.batch", problem, remedy=f"Choose a multiple of {world}.")
+    if recipe.data.batch_size % world_size:
+        problem = f"batch_size {recipe.data.batch_size} can't be shared by {world_size} devices"
+        raise RecipeError("data.batch_size", problem, remedy=f"Use a multiple of {world_size}.")
+
+
+def make_loader(job: TrainJob, *, devices: DistributedContext) -> CropLoader:
+    """Return the loader of the crops that one process trains on."""
+    sampler = CropSampler(
+        PairCache(job.pixels),
+        patch_px=job.recipe.data.patch_px,
+        scale=job.recipe.model.scale,
+        batch=job.recipe.data.batch_size,
+        seed=job.recipe.seed,
+        mask_limit=job.recipe.data.mask_limit,
+    )
+    return CropLoader(sampler, rank=devices.rank, world_size=devices.world_size)

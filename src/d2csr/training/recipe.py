@@ -1,128 +1,163 @@
-"""The recipe: a typed tree of every choice a run makes; YAML says only what differs.
+"""The recipe: a typed tree of every choice of a training run; a YAML file overrides its defaults.
 
-Recipe files: YAML read into a recipe.
+The sections `model`, `loss.triplet` and `loss.alpha` are the dataclasses that the network and the
+loss are built from, so that a setting is declared in one place.
 """
 
-from dataclasses import replace
+import os
+from collections.abc import Callable, Container
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from d2csr.core.config import Base, ModelConfig, TailBorder, preset
-from d2csr.core.errors import D2csrError, RecipeError
-from d2csr.core.yaml_config import read_settings
+from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
+from d2csr.core.errors import D2csrError, DataError, RecipeError
+from d2csr.core.yaml_config import describe_unknown_key, read_settings
 from d2csr.losses.reconstruction import ReconstructionName
-from d2csr.losses.triplet import AlphaSchedule, Luma, Statistics, TripletConfig
+from d2csr.losses.triplet import AlphaSchedule, TripletConfig
+
+RECIPE_NAME = "recipe.yaml"  # in a run's folder
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 StageKind = Literal["divergence", "convergence", "joint", "together"]
+DEFAULT_PRESET = "paper"
+# Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
+_RENAMED_KEYS = {
+    "": {"pace": "intervals", "initial": "initial_weights"},
+    "data": {"batch": "batch_size"},
+    "optimizer": {"average": "ema_decay"},
+    "intervals": {
+        "validate_every": "validation",
+        "pictures": "images",
+        "keep": "keep_checkpoints",
+    },
+}
+
+
+def _section(
+    settings: type[Any], *, find_errors: Callable[[dict[str, Any]], dict[str, str]] | None = None
+) -> WrapValidator:
+    """Return the validation of a section that is a dataclass, with each error at its place.
+
+    Pydantic builds the dataclass, but ignores unknown keys, and would let a D2csrError through.
+
+    Args:
+        settings: the dataclass.
+        find_errors: more errors of its values, by key, than the types of its fields tell.
+    """
+    known = [field.name for field in fields(settings)]
+
+    def validate(values: Any, build: Callable[[Any], Any]) -> Any:
+        if not isinstance(values, dict):
+            return build(values)
+        given = {key: value for key, value in values.items() if key in known}
+        problems = {k: describe_unknown_key(str(k), known) for k in values if k not in known}
+        problems |= find_errors(given) if find_errors else {}
+        errors = [_error_at(key, problem) for key, problem in problems.items()]
+        try:
+            section = build(given)
+        except ValidationError as error:
+            errors += _other_errors(error, set(problems))
+        except D2csrError as error:
+            errors = errors or [_error_at(None, f"{error.problem}. {error.remedy}")]
+        else:
+            if not errors:
+                return section
+        raise ValidationError.from_exception_data(settings.__name__, errors)
+
+    return WrapValidator(validate)
+
+
+def _error_at(key: str | None, problem: str) -> InitErrorDetails:
+    kind = PydanticCustomError("setting", "{problem}", {"problem": problem})
+    return InitErrorDetails(type=kind, loc=() if key is None else (key,), input=None)
+
+
+def _other_errors(error: ValidationError, known: Container[int | str]) -> list[InitErrorDetails]:
+    """Return the errors at other keys than those known to be wrong."""
+    return [
+        InitErrorDetails(
+            type=each["type"], loc=each["loc"], input=each["input"], ctx=each.get("ctx", {})
+        )
+        for each in error.errors()
+        if each["loc"][0] not in known
+    ]
+
+
+def _apply_preset(values: Any) -> Any:
+    """Return a network's settings: those of its preset, replaced by those given."""
+    if not isinstance(values, dict):
+        return values
+    given = {key: value for key, value in values.items() if value is not None}
+    name = given.pop("preset", DEFAULT_PRESET)
+    if name not in PRESETS:
+        problem = f"no preset is named {name!r}; choose one of {', '.join(PRESETS)}"
+        raise ValidationError.from_exception_data("model", [_error_at("preset", problem)])
+    return {**PRESETS[name], **given}
+
+
+ModelSection = Annotated[
+    ModelConfig,
+    _section(ModelConfig, find_errors=find_config_errors),
+    BeforeValidator(_apply_preset),
+]
 
 
 class ConfigBase(BaseModel):
-    """A part of the recipe: frozen, and unknown keys are errors."""
+    """A section of the recipe: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelPart(ConfigBase):
-    """The network: a preset, and what differs from it; see `core.config.ModelConfig`."""
-
-    scale: Literal[2, 3, 4, 8]
-    preset: str = "paper"
-    channels: Count | None = None
-    depth: Count | None = None
-    children: Count | None = None
-    groups: Count | None = None
-    blocks: Count | None = None
-    convergence_channels: Count | None = None
-    deep_residual: bool | None = None
-    base: Base | None = None
-    mean: Literal["fixed", "convolution"] | None = None
-    tail: Literal["expanded", "collapsed"] | None = None
-    tail_border: TailBorder | None = None
-    pooling_px: Count | None = None
-    convergence_last_relu: bool | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> "ModelPart":
-        try:
-            self.config()
-        except D2csrError as error:
-            raise ValueError(f"{error.problem}. {error.remedy}") from error
-        return self
-
-    def config(self) -> ModelConfig:
-        """Return the network's configuration."""
-        chosen = self.model_dump(exclude={"scale", "preset"}, exclude_none=True)
-        return ModelConfig.from_dict({**preset(self.preset, self.scale).to_dict(), **chosen})
-
-
 class DataConfig(ConfigBase):
-    """Where the pairs lie, and how crops are cut from them.
+    """The pairs, and how crops are cut from them.
 
     Attributes:
         train: a manifest or any layout `d2csr data check` knows; `$NAME` and `~` are expanded.
-        validate_on: pairs to choose among checkpoints by; None validates nothing.
+        validate_on: pairs that choose among checkpoints; None validates nothing.
         patch_px: side of an LR crop.
-        batch: crops of a step, all devices together.
+        batch_size: crops of a step, all devices together.
         mask_limit: largest masked share of a crop, 0..1.
     """
 
     train: str
     validate_on: str | None = None
     patch_px: Count = 96
-    batch: Count = 4
+    batch_size: Count = 4
     mask_limit: Share = 0.0
 
 
-class TripletPart(ConfigBase):
-    """The triplet term; see `losses.triplet.TripletConfig`."""
-
-    margins: tuple[float, ...] = (5e-5, 2e-5)
-    theta: float = 0.8
-    luma: Luma = "y"
-    statistics: Statistics = "image"
-    absolute: bool = True
-
-    def settings(self) -> TripletConfig:
-        """Return the settings that the loss takes."""
-        return TripletConfig(**self.model_dump())
-
-
-class AlphaConfig(ConfigBase):
-    """The weight of the triplet term over the steps; see `losses.triplet.AlphaSchedule`."""
-
-    alpha: float = 0.0
-    start: int = 0
-    active: Count | None = None
-    period: Count | None = None
-    halve_every: Count | None = None
-
-    def schedule(self) -> AlphaSchedule:
-        """Return the schedule, counted in steps of the whole run."""
-        return AlphaSchedule(**self.model_dump())
-
-
 class LossConfig(ConfigBase):
-    """What is minimised.
+    """The loss that is minimised.
 
     Attributes:
         reconstruction: distance of images to HR.
         triplet: the term of Eq. 5.
-        alpha: its weight over the steps; 0 leaves it out.
+        alpha: its weight over the steps of the whole run; 0 leaves it out.
         branch_weight: weight of the predictions' own loss in the joint stage.
     """
 
     reconstruction: ReconstructionName = "mse"
-    triplet: TripletPart = TripletPart()
-    alpha: AlphaConfig = AlphaConfig()
+    triplet: Annotated[TripletConfig, _section(TripletConfig)] = TripletConfig()
+    alpha: Annotated[AlphaSchedule, _section(AlphaSchedule)] = AlphaSchedule()
     branch_weight: float = Field(default=1.0, ge=0)
 
 
 class StageConfig(ConfigBase):
-    """One stage: which network is trained, for how long, at which rate.
+    """One stage: the network it trains, its length and its learning rate.
 
     Attributes:
         kind: `divergence`; `convergence` with the divergence network frozen; `joint`, both on the
@@ -131,7 +166,7 @@ class StageConfig(ConfigBase):
         steps: batches of the stage.
         learning_rate: at the stage's start, after the warm-up.
         schedule: `cosine` to `final_share` of the rate, `halving`, or `constant`.
-        final_share: of the rate, what cosine ends at.
+        final_share: of the rate, at the end of `cosine`.
         halve_every: steps after which `halving` halves.
         warmup: steps over which the rate rises from 0.
     """
@@ -145,7 +180,7 @@ class StageConfig(ConfigBase):
     warmup: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _halving_has_a_length(self) -> "StageConfig":
+    def _check_halving(self) -> "StageConfig":
         if (self.schedule == "halving") != (self.halve_every is not None):
             raise ValueError("halve_every belongs to schedule: halving, and is needed there")
         return self
@@ -157,55 +192,56 @@ class OptimizerConfig(ConfigBase):
     Attributes:
         beta1: decay of the first moment.
         beta2: decay of the second moment.
-        weight_decay: of the gradient's kind (L2).
+        weight_decay: L2 penalty, added to the gradient.
         clip_norm: largest norm of all gradients together; None does not clip.
-        average: decay of the exponential moving average of the weights; 0 keeps none.
+        ema_decay: decay of the exponential moving average of the weights; 0 averages nothing.
     """
 
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
-    average: float = Field(default=0.999, ge=0, lt=1)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
 
 class IntervalsConfig(ConfigBase):
-    """How often things happen, in steps.
+    """Steps between two log lines, validations and checkpoints.
 
     Attributes:
         log: a line in the log.
-        validate_every: a validation; the last step always has one.
+        validation: a validation; the last step always has one.
         save: a checkpoint; stage ends always have one.
         images: images in TensorBoard; 0 for none.
-        keep: checkpoints kept, the newest.
+        keep_checkpoints: number of checkpoints that stay, the newest.
     """
 
     log: Count = 50
-    validate_every: Count = 1000
+    validation: Count = 1000
     save: Count = 500
     images: int = Field(default=0, ge=0)
-    keep: Count = 2
+    keep_checkpoints: Count = 2
 
 
 class Recipe(ConfigBase):
     """A whole run.
 
     Attributes:
-        name: what the bundle will be called.
+        name: the bundle's name.
         seed: of weights and crops.
-        precision: arithmetic of the forward pass; `auto` takes bf16 where the processor has it.
+        model: the network: `preset`, and settings that differ from it.
+        precision: arithmetic of the forward pass; `auto` takes bf16 where the device has it.
         compile: compile the network with `torch.compile`.
         test_pooling_px: window, odd, that the finished model's channel attention averages over
             (validation and bundle; TLC, arXiv:2112.04491); None leaves it as trained.
-        initial: weights to start from (a bundle, run or checkpoint), or None.
+        initial_weights: weights to start from (a bundle, run or checkpoint), or None.
         licence: of the trained weights, for the card.
-        data_note: what the weights were trained on, for the card.
-        description: what the model is for, for the card.
+        data_note: the training data in words, for the card.
+        description: the model's purpose, for the card.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
-    model: ModelPart
+    model: ModelSection
     data: DataConfig
     loss: LossConfig = LossConfig()
     stages: tuple[StageConfig, ...]
@@ -214,43 +250,62 @@ class Recipe(ConfigBase):
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
     compile: bool = False
     test_pooling_px: Count | None = None
-    initial: str | None = None
+    initial_weights: str | None = None
     licence: str = "unstated"
     data_note: str = "unstated"
     description: str = ""
 
-    @model_validator(mode="after")
-    def _fits(self) -> "Recipe":
-        if not self.stages:
-            raise ValueError("stages: at least one is needed")
-        try:
-            self.finished_config()
-        except D2csrError as error:
-            raise ValueError(f"test_{error.problem}") from error
-        for make in (self.loss.triplet.settings, self.loss.alpha.schedule):
-            try:
-                make()
-            except D2csrError as error:
-                raise ValueError(f"{error.where}: {error.problem}. {error.remedy}") from error
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_old_keys(cls, values: Any) -> Any:
+        """Return the values with the keys of the first release renamed."""
+        if not isinstance(values, dict):
+            return values
+        renamed = _rename_keys(values, _RENAMED_KEYS[""])
+        return {
+            key: _rename_keys(value, _RENAMED_KEYS.get(key, {}))
+            if isinstance(value, dict)
+            else value
+            for key, value in renamed.items()
+        }
 
-    def finished_config(self) -> ModelConfig:
-        """Return the network's configuration as the finished model has it."""
-        config = self.model.config()
-        return replace(config, pooling_px=self.test_pooling_px or config.pooling_px)
+    @field_validator("stages")
+    @classmethod
+    def _check_stages(cls, stages: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
+        if not stages:
+            raise ValueError("at least one stage is needed")
+        return stages
+
+    @field_validator("test_pooling_px")
+    @classmethod
+    def _check_pooling(cls, window: int | None) -> int | None:
+        if problems := find_config_errors({"pooling_px": window}):
+            raise ValueError(problems["pooling_px"])
+        return window
+
+    def inference_config(self) -> ModelConfig:
+        """Return the configuration of the finished model's network."""
+        return replace(self.model, pooling_px=self.test_pooling_px or self.model.pooling_px)
 
     @property
     def steps(self) -> int:
-        """Return the steps of all stages together."""
+        """Return the number of steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
-    def plain(self) -> dict[str, Any]:
-        """Return the recipe as plain values, every default written out."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON values, defaults included."""
         return self.model_dump(mode="json")
 
 
+def _rename_keys(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Return the values under their new names; a name given both ways stays an unknown key."""
+    return {
+        key if names.get(key, key) in values else names[key]: value for key, value in values.items()
+    }
+
+
 def read_recipe(path: Path) -> Recipe:
-    """Return the recipe in a YAML file.
+    """Return the recipe in a YAML file; keys of the first release are read too.
 
     Raises:
         RecipeError: unreadable, no YAML, or errors in it; all of them, each with its line and, for
@@ -258,3 +313,16 @@ def read_recipe(path: Path) -> Recipe:
     """
     remedy = "Give a YAML file; experiments/ has examples."
     return read_settings(path, Recipe, error_type=RecipeError, remedy=remedy)
+
+
+def expand_path(path: str) -> Path:
+    """Return a recipe's path with `$NAME` and `~` filled in.
+
+    Raises:
+        DataError: it names a variable that is not set.
+    """
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
+        remedy = "Set it; pairs may also be given with --data and --validate-on."
+        raise DataError(path, "names a variable that is not set", remedy=remedy)
+    return Path(expanded).expanduser()

@@ -1,4 +1,4 @@
-"""Stages: which network learns, and from which loss terms."""
+"""The stages of training: the network that each kind trains, and its loss terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from d2csr.training.recipe import LossConfig, StageKind
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What the loss of one step is computed from."""
+    """The inputs of one step's loss."""
 
     lr: Float[Tensor, "b 3 h w"]
     hr: Float[Tensor, "b 3 sh sw"]
@@ -23,58 +23,57 @@ class LossInputs:
     alpha: float
 
 
-def divergence_terms(network: D2CSR, lesson: LossInputs) -> list[LossTerm]:
-    """Return Eq. 7: every prediction near HR, and all of them apart."""
-    return branch_terms(network, network.divergence(lesson.lr), lesson=lesson, weight=1.0)
+def divergence_terms(network: D2CSR, inputs: LossInputs) -> list[LossTerm]:
+    """Return the terms of Eq. 7: every prediction near HR, and all of them apart."""
+    return branch_terms(network, network.divergence(inputs.lr), inputs=inputs, weight=1.0)
 
 
-def convergence_terms(network: D2CSR, lesson: LossInputs) -> list[LossTerm]:
-    """Return Eq. 9, the predictions taken as given."""
+def convergence_terms(network: D2CSR, inputs: LossInputs) -> list[LossTerm]:
+    """Return the term of Eq. 9, with no gradient through the predictions."""
     with torch.no_grad():
-        predictions = network.divergence(lesson.lr)
-    return fusion_terms(network, predictions, lesson=lesson)
+        predictions = network.divergence(inputs.lr)
+    return fusion_terms(network, predictions, inputs=inputs)
 
 
-def joint_terms(network: D2CSR, lesson: LossInputs) -> list[LossTerm]:
-    """Return Eq. 9 through both networks, with Eq. 7 weighed beside it."""
-    predictions = network.divergence(lesson.lr)
-    branches = branch_terms(network, predictions, lesson=lesson, weight=lesson.loss.branch_weight)
-    return fusion_terms(network, predictions, lesson=lesson) + branches
+def joint_terms(network: D2CSR, inputs: LossInputs) -> list[LossTerm]:
+    """Return the terms of Eq. 9 through both networks, and those of Eq. 7 by `branch_weight`."""
+    predictions = network.divergence(inputs.lr)
+    branches = branch_terms(network, predictions, inputs=inputs, weight=inputs.loss.branch_weight)
+    return fusion_terms(network, predictions, inputs=inputs) + branches
 
 
-def together_terms(network: D2CSR, lesson: LossInputs) -> list[LossTerm]:
-    """Return Eq. 7 for one network and Eq. 9 for the other, as the authors' code steps them."""
-    predictions = network.divergence(lesson.lr)
-    return branch_terms(network, predictions, lesson=lesson, weight=1.0) + fusion_terms(
-        network, predictions.detach(), lesson=lesson
+def together_terms(network: D2CSR, inputs: LossInputs) -> list[LossTerm]:
+    """Return the terms of Eq. 7 for one network and of Eq. 9 for the other (the authors' code)."""
+    predictions = network.divergence(inputs.lr)
+    return branch_terms(network, predictions, inputs=inputs, weight=1.0) + fusion_terms(
+        network, predictions.detach(), inputs=inputs
     )
 
 
 def branch_terms(
-    network: D2CSR, predictions: Float[Tensor, "b p 3 sh sw"], *, lesson: LossInputs, weight: float
+    network: D2CSR, predictions: Float[Tensor, "b p 3 sh sw"], *, inputs: LossInputs, weight: float
 ) -> list[LossTerm]:
-    """Return the predictions' distance to HR and, where alpha is on, the triplet term."""
-    near = predictions_loss(predictions, lesson.hr, name=lesson.loss.reconstruction)
+    """Return the predictions' distance to HR and, unless alpha is 0, the triplet term."""
+    near = predictions_loss(predictions, inputs.hr, name=inputs.loss.reconstruction)
     terms = [LossTerm("predictions", weight, near)]
-    if lesson.alpha and network.config.leaves > 1:
+    if inputs.alpha and network.config.leaves > 1:
         tree = Tree(network.config.depth, network.config.children)
-        settings = lesson.loss.triplet.settings()
-        apart = triplet_term(predictions, lesson.hr, tree=tree, settings=settings)
-        terms.append(LossTerm("triplet", lesson.alpha, apart))
+        apart = triplet_term(predictions, inputs.hr, tree=tree, settings=inputs.loss.triplet)
+        terms.append(LossTerm("triplet", inputs.alpha, apart))
     return terms
 
 
 def fusion_terms(
-    network: D2CSR, predictions: Float[Tensor, "b p 3 sh sw"], *, lesson: LossInputs
+    network: D2CSR, predictions: Float[Tensor, "b p 3 sh sw"], *, inputs: LossInputs
 ) -> list[LossTerm]:
-    """Return the fused image's distance to HR."""
+    """Return the term of the fused image's distance to HR."""
     sr = fuse(predictions, network.convergence(predictions))
-    return [LossTerm("sr", 1.0, sr_loss(sr, lesson.hr, name=lesson.loss.reconstruction))]
+    return [LossTerm("sr", 1.0, sr_loss(sr, inputs.hr, name=inputs.loss.reconstruction))]
 
 
 @dataclass(frozen=True)
 class StageSpec:
-    """What a kind of stage trains, and how."""
+    """A kind of stage: the modules it trains, and its loss terms."""
 
     trained: Callable[[D2CSR], list[nn.Module]]
     terms: Callable[[D2CSR, LossInputs], list[LossTerm]]
@@ -89,7 +88,7 @@ STAGE_SPECS: dict[StageKind, StageSpec] = {
 
 
 def trained_parameters(network: D2CSR, kind: StageKind) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters that a stage trains, named; all others stop asking for gradients."""
+    """Return the parameters that a stage trains, by name; gradients of all others are off."""
     trained = {id(p) for module in STAGE_SPECS[kind].trained(network) for p in module.parameters()}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in trained)

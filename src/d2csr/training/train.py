@@ -1,15 +1,12 @@
-"""Training from a recipe file to an exported model: read, check, fit, finish.
+"""Training from a recipe file to a bundle: check, launch the processes, fit, export, evaluate."""
 
-The end of a run: its best weights exported as a bundle, and their figures printed.
-"""
-
-from dataclasses import dataclass
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from d2csr.checkpoint.io import BEST, BUNDLE, MODEL_FILE, read_file
+from d2csr.checkpoint.io import BUNDLE
 from d2csr.core.bundle import ModelMetadata
 from d2csr.core.manifest import Manifest
 from d2csr.core.results import write_results
@@ -18,157 +15,134 @@ from d2csr.evaluation.checks import EvaluationOptions
 from d2csr.evaluation.evaluate import evaluate, model_scores
 from d2csr.evaluation.tables import print_results
 from d2csr.export.bundle_writer import export_bundle, update_scores
-from d2csr.models.d2csr import D2CSR
-from d2csr.training.distributed import DistributedContext, ProcessTask, is_first_process, launch
+from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import compile_network, fit
 from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator
-from d2csr.training.preflight import (
-    check_devices,
-    check_run_folder,
-    expand_path,
-    load_valid_pairs,
-    make_loader,
-    make_run,
-    save_recipe,
-)
-from d2csr.training.recipe import Recipe, read_recipe
-from d2csr.training.trainer import Trainer, machine
+from d2csr.training.preflight import TrainJob, check_devices, make_loader, prepare
+from d2csr.training.recipe import Recipe, expand_path, read_recipe
+from d2csr.training.trainer import Trainer, describe_device, make_trainer
 
-RESULTS = "results.json"
-_COMPARED = 2  # images that bundle and network are compared on
+RESULTS_NAME = "results.json"  # in a run's folder
+_VERIFIED_IMAGES = 2  # that bundle and network are compared on
 
 
-def finish(run: Trainer, pairs: Manifest, *, validation: Manifest | None) -> None:
-    """Export the run's bundle and, where there are validation pairs, print and keep its scores."""
-    images = (validation or pairs).pairs[:_COMPARED]
-    folder = run.folder / BUNDLE
+def train(
+    recipe: Path | str,
+    *,
+    output: Path | str,
+    resume: bool = False,
+    devices: int = 1,
+    data: Path | str | None = None,
+    validate_on: Path | str | None = None,
+) -> Path | None:
+    """Train a model, export it as a bundle and print its scores; return the bundle's folder.
+
+    SIGTERM or SIGINT stops training after the current step; the run is saved, and `resume`
+    continues it as if it had never stopped.
+
+    Args:
+        recipe: the YAML file.
+        output: the run's folder: recipe, log, checkpoints, best weights, bundle.
+        resume: continue the run in that folder from its newest checkpoint.
+        devices: processes on this machine, one per device.
+        data: training pairs, instead of the recipe's.
+        validate_on: validation pairs, instead of the recipe's.
+
+    Returns:
+        The bundle's folder; None if a signal stopped training before its last step, and in all
+        processes but the first under torchrun.
+
+    Raises:
+        D2csrError: an error in recipe, pairs or folder, raised before training starts.
+        TrainingError: a loss or a gradient is not finite.
+    """
+    chosen = _replace_paths(read_recipe(Path(recipe)), train=data, validate_on=validate_on)
+    check_devices(chosen, devices)
+    return launch(run, partial(prepare, chosen, Path(output), resume=resume), devices=devices)
+
+
+def run(devices: DistributedContext, job: TrainJob) -> Path | None:
+    """Do one process's part of a run; the main one writes files and messages."""
+    console = Console(stderr=True, quiet=not devices.is_main_process)
+    trainer = make_trainer(job.recipe, job.folder, devices=devices)
+    loader = make_loader(job, devices=devices)
+    _print_start(trainer, job, console=console)
+    if job.recipe.compile:
+        compile_network(trainer.network, device=devices.device, console=console)
+    monitor = make_monitor(trainer, job, console=console) if devices.is_main_process else None
+    with monitor or nullcontext():
+        is_finished = fit(trainer, loader, callback=monitor)
+    if not is_finished:
+        console.print(f"stopped and saved at step {trainer.step}; --resume continues")
+        return None
+    return finish(trainer, job) if devices.is_main_process else None
+
+
+def make_monitor(trainer: Trainer, job: TrainJob, *, console: Console) -> TrainingMonitor:
+    """Return the monitor of a run, with a validator if there are validation pairs."""
+    validator = None
+    if job.validation is not None:
+        config = job.recipe.inference_config()
+        validator = Validator(job.validation, config, device=trainer.devices.device)
+    return TrainingMonitor(trainer, validator, console=console)
+
+
+def finish(trainer: Trainer, job: TrainJob) -> Path:
+    """Export the run's bundle, evaluate it on the validation pairs, and return its folder."""
+    folder = trainer.folder / BUNDLE
+    pairs = job.validation or job.pairs
     export_bundle(
-        best_network(run),
+        trainer.best_network(),
         folder,
-        metadata=card_facts(run),
-        verify_on=[load_pair(pair, scale=pairs.scale)[0] for pair in images],
+        metadata=describe_model(trainer),
+        verify_on=[
+            load_pair(each, scale=pairs.scale)[0] for each in pairs.pairs[:_VERIFIED_IMAGES]
+        ],
     )
-    if validation is None or run.recipe.data.validate_on is None:
-        return
-    place = expand_path(run.recipe.data.validate_on)
-    splits = {pair.split for pair in validation.pairs}
-    options = (
-        EvaluationOptions(split=splits.pop() or None) if len(splits) == 1 else EvaluationOptions()
-    )
+    if job.validation is not None and job.recipe.data.validate_on is not None:
+        _evaluate(folder, expand_path(job.recipe.data.validate_on), pairs=job.validation)
+    return folder
+
+
+def _evaluate(bundle: Path, data: Path, *, pairs: Manifest) -> None:
+    """Score the bundle on the validation pairs; write the results, add them to its card, print."""
+    (split,) = {pair.split for pair in pairs}
     results = evaluate(
-        (str(folder),), place, protocols=(PROTOCOL,), scale=pairs.scale, options=options
+        (str(bundle),),
+        data,
+        protocols=(PROTOCOL,),
+        scale=pairs.scale,
+        options=EvaluationOptions(split=split or None),
     )
-    write_results(results, run.folder / RESULTS)
-    update_scores(folder, model_scores(results, model=str(folder), data="validation pairs"))
+    write_results(results, bundle.parent / RESULTS_NAME)
+    update_scores(bundle, model_scores(results, model=str(bundle), data="validation pairs"))
     print_results(results)
 
 
-def best_network(run: Trainer) -> D2CSR:
-    """Return the network with the run's best weights; without validation, the averaged ones."""
-    path = run.folder / BEST / MODEL_FILE
-    tensors = read_file(path)[0] if path.is_file() else run.average.tensors
-    network = D2CSR(run.recipe.finished_config())
-    network.load_state_dict(tensors)
-    return network.to("cpu", torch.float32).eval()
-
-
-def card_facts(run: Trainer) -> ModelMetadata:
-    """Return what the run knows of its model."""
-    recipe = run.recipe
+def describe_model(trainer: Trainer) -> ModelMetadata:
+    """Return the run's part of its model's card."""
+    recipe, best = trainer.recipe, trainer.best
     return ModelMetadata(
         name=recipe.name,
         licence=recipe.licence,
         data=recipe.data_note,
-        steps=run.earlier_steps + (run.best.step if run.best.step >= 0 else run.step),
+        steps=trainer.earlier_steps + (best.step if best.step >= 0 else trainer.step),
         seed=recipe.seed,
-        machine=machine(run.devices.device),
-        preset=recipe.model.preset,
+        machine=describe_device(trainer.devices.device),
         description=recipe.description,
     )
 
 
-@dataclass(frozen=True)
-class TrainJob:
-    """What every process of a run is told."""
-
-    recipe: Recipe
-    folder: Path
-    train: Manifest
-    validation: Manifest | None
-    resume: bool
-
-
-def train(
-    recipe_path: Path,
-    *,
-    out: Path,
-    resume: bool = False,
-    devices: int = 1,
-    data: str | None = None,
-    validate_on: str | None = None,
-) -> None:
-    """Train a recipe into a run folder, export its bundle and print its figures.
-
-    Args:
-        recipe_path: the YAML file.
-        out: the run's folder.
-        resume: go on with the run that `out` holds.
-        devices: processes on this machine, one a device.
-        data: training pairs, in place of the recipe's.
-        validate_on: validation pairs, in place of the recipe's.
-
-    Raises:
-        D2csrError: an error in recipe, pairs or folder, told before training starts.
-    """
-    recipe = _placed(read_recipe(recipe_path), data=data, validate_on=validate_on)
-    check_devices(recipe, devices)
-    if is_first_process():
-        check_run_folder(recipe, out, resume=resume)
-    scale, validation = recipe.model.scale, None
-    pairs = load_valid_pairs(
-        recipe.data.train,
-        scale=scale,
-        split="train",
-        patch_px=recipe.data.patch_px,
-        mask_limit=recipe.data.mask_limit,
-    )
-    if recipe.data.validate_on is not None:
-        place = recipe.data.validate_on
-        validation = load_valid_pairs(place, scale=scale, split="val")
-    if is_first_process():
-        save_recipe(recipe, out)
-    job = TrainJob(recipe, out, pairs, validation, resume)
-    launch(ProcessTask(run_process, (job,)), devices)
-
-
-def run_process(devices: DistributedContext, job: TrainJob) -> None:
-    """Do one process's part of a run; the first one writes, talks and finishes."""
-    console = Console(stderr=True, quiet=not devices.is_main_process)
-    run = make_run(job.recipe, job.folder, devices=devices)
-    if run.step:
-        console.print(f"going on at step {run.step} of {job.recipe.steps}")
+def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
+    """Print the step at which a run resumes, or that there is nothing to resume."""
+    if trainer.step:
+        console.print(f"resuming at step {trainer.step} of {job.recipe.steps}")
     elif job.resume:
-        problem = f"{job.folder} holds no checkpoint to resume from: a new run begins"
-        console.print(problem, soft_wrap=True, markup=False)
-    loader = make_loader(job.recipe, job.train, devices=devices)
-    if job.recipe.compile:
-        compile_network(run.network, device=devices.device, console=console)
-    if not devices.is_main_process:
-        fit(run, loader, watch=None)
-        return
-    validator = None
-    if job.validation is not None:
-        validator = Validator(job.validation, job.recipe.finished_config(), device=devices.device)
-    with TrainingMonitor(run, validator, console=console) as watch:
-        whole = fit(run, loader, watch=watch)
-    if whole:
-        finish(run, job.train, validation=job.validation)
-    else:
-        console.print(f"stopped and saved at step {run.step}; --resume goes on")
+        message = f"{job.folder} holds no checkpoint to resume from: a new run begins"
+        console.print(message, soft_wrap=True, markup=False)
 
 
-def _placed(recipe: Recipe, *, data: str | None, validate_on: str | None) -> Recipe:
-    """Return the recipe with the folders that the command line names."""
-    places = {"train": data, "validate_on": validate_on}
-    given = {name: place for name, place in places.items() if place is not None}
+def _replace_paths(recipe: Recipe, **paths: Path | str | None) -> Recipe:
+    """Return the recipe with the paths of its data section that are given."""
+    given = {name: str(path) for name, path in paths.items() if path is not None}
     return recipe.model_copy(update={"data": recipe.data.model_copy(update=given)})

@@ -1,17 +1,16 @@
-"""A run: network, average, optimizer and place in the recipe, saved and resumed as one.
-
-An exponential moving average of the weights, which is what validation and bundles use.
-"""
+"""The state of a training run: network, average, optimizer and step, saved and resumed as one."""
 
 import platform
+import random
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from d2csr.checkpoint.io import (
     BEST,
@@ -20,38 +19,42 @@ from d2csr.checkpoint.io import (
     MODEL_FILE,
     OPTIMIZER_FILE,
     last_checkpoint,
+    load_network,
     read_file,
     read_state,
     save_checkpoint,
+    trained_steps,
 )
 from d2csr.core.config import ModelConfig
-from d2csr.core.errors import CheckpointError
+from d2csr.core.errors import CheckpointError, UsageError
 from d2csr.models.d2csr import D2CSR
-from d2csr.training.distributed import DistributedContext, Precision
+from d2csr.training.distributed import DistributedContext, Precision, resolve_precision
 from d2csr.training.optim import make_optimizer, optimizer_tensors, restore_optimizer
-from d2csr.training.recipe import Recipe, StageConfig
+from d2csr.training.recipe import Recipe, StageConfig, expand_path
 from d2csr.training.stages import trained_parameters
 
 
-class EMA:
-    """The averaged weights of a network."""
+def make_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return the exponential moving average of a network's weights; decay 0 follows them exactly.
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        """Start from the network's weights; decay 0 follows them exactly."""
-        self.decay = decay
-        self.tensors = {name: value.clone() for name, value in network.state_dict().items()}
+    The first updates move faster: after n of them, the decay is at most (1 + n) / (10 + n).
+    """
 
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        """Move towards the network's weights; early steps, counted from 0, move faster."""
-        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
-        for name, value in network.state_dict().items():
-            self.tensors[name].lerp_(value, 1 - decay)
+    def update(  # noqa: PLR0917 - torch calls it so
+        averages: Sequence[Tensor], weights: Sequence[Tensor], counted: Tensor | int
+    ) -> None:
+        share = 1 - min(decay, int(counted) / (int(counted) + 9))
+        for tensor, weight in zip(averages, weights, strict=True):
+            tensor.lerp_(weight, share)
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over saved averages."""
-        for name, value in self.tensors.items():
-            value.copy_(tensors[name])
+    average = AveragedModel(network, multi_avg_fn=update)
+    count_updates(average, 0)
+    return average
+
+
+def count_updates(average: AveragedModel, updates: int) -> None:
+    """Set the number of updates behind an average; the weights it began with count as one more."""
+    average.n_averaged.fill_(updates + 1)
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Best:
 
 
 class Trainer:
-    """Everything that changes while training, and the recipe that doesn't."""
+    """Everything that changes during a run, and the recipe that doesn't."""
 
     def __init__(
         self,
@@ -74,12 +77,12 @@ class Trainer:
         devices: DistributedContext,
         precision: Precision,
     ) -> None:
-        """Stand before step 0 with the network's weights."""
+        """Begin at step 0 with the network's weights."""
         self.recipe, self.folder = recipe, folder
         self.devices = devices
         self.precision: Precision = precision
         self.network = network
-        self.average = EMA(network, recipe.optimizer.average)
+        self.average = make_average(network, recipe.optimizer.ema_decay)
         self.best = Best()
         self.step = 0
         self.earlier_steps = 0  # behind the weights it began with
@@ -97,48 +100,63 @@ class Trainer:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Return what the stage trains."""
+        """Return the parameters that the stage trains."""
         return [parameter for _, parameter in self._named]
 
-    def stage_ends(self) -> bool:
+    @property
+    def is_finished(self) -> bool:
+        """Return whether all steps of the recipe are done."""
+        return self.step >= self.recipe.steps
+
+    @property
+    def is_stage_finished(self) -> bool:
         """Return whether all steps of the current stage are done."""
         return self.stage_step == self.stage.steps
 
-    def next_stage(self) -> None:
-        """Go on to the next stage, from the averaged weights of the last one."""
-        self.network.load_state_dict(self.average.tensors)
+    def start_next_stage(self) -> None:
+        """Enter the next stage, from the averaged weights of the last one."""
+        self.network.load_state_dict(self.average.module.state_dict())
         self._enter_stage()
 
     def save(self) -> Path:
-        """Write a checkpoint of the current place, and drop the oldest beyond those kept."""
+        """Write a checkpoint of the current step, and remove the oldest beyond those to keep."""
         folder = self.folder / CHECKPOINTS / f"step-{self.step:08d}"
         tensors = {
             MODEL_FILE: self.network.state_dict(),
-            EMA_FILE: self.average.tensors,
+            EMA_FILE: self.average.module.state_dict(),
             OPTIMIZER_FILE: optimizer_tensors(self.optimizer, self._named),
         }
         self._write(folder, tensors, config=self.network.config)
-        for old in sorted(folder.parent.glob("step-*"))[: -self.recipe.intervals.keep]:
+        kept = self.recipe.intervals.keep_checkpoints
+        for old in sorted(folder.parent.glob("step-*"))[:-kept]:
             shutil.rmtree(old)
         return folder
 
     def save_best(self, psnr_db: float) -> None:
-        """Keep the averaged weights as the best of the run."""
+        """Save the averaged weights as the best of the run."""
         self.best = Best(self.step, psnr_db)
-        config = self.recipe.finished_config()
-        self._write(self.folder / BEST, {MODEL_FILE: self.average.tensors}, config=config)
+        tensors = {MODEL_FILE: self.average.module.state_dict()}
+        self._write(self.folder / BEST, tensors, config=self.recipe.inference_config())
+
+    def best_network(self) -> D2CSR:
+        """Return the network with the best weights; without validation, the averaged ones."""
+        path = self.folder / BEST / MODEL_FILE
+        tensors = read_file(path)[0] if path.is_file() else self.average.module.state_dict()
+        network = D2CSR(self.recipe.inference_config())
+        network.load_state_dict(tensors)
+        return network.to("cpu", torch.float32).eval()
 
     def resume(self) -> bool:
-        """Take over the newest checkpoint, if there is one; return whether there was.
+        """Load the newest checkpoint, if there is one; return whether there was.
 
         Raises:
-            CheckpointError: it was trained in another precision than this run computes in.
+            CheckpointError: damaged, or trained in another precision than this run computes in.
         """
         folder = last_checkpoint(self.folder)
         if folder is None:
             return False
         state = read_state(folder)
-        before = state.get("precision", self.precision)  # the oldest checkpoints don't say
+        before = state.get("precision", self.precision)  # missing in the oldest checkpoints
         if before != self.precision:
             problem = f"the run was trained in {before}, and precision here is {self.precision}"
             remedy = f"Resume on a machine where it is {before}, or begin a new run."
@@ -146,10 +164,9 @@ class Trainer:
         self.step = state["step"]
         self.earlier_steps = state.get("earlier_steps", self.earlier_steps)
         self.best = Best(**state["best"])
-        tensors, _ = read_file(folder / MODEL_FILE)
-        self.network.load_state_dict(tensors)
-        average, _ = read_file(folder / EMA_FILE)
-        self.average.load(average)
+        self.network.load_state_dict(read_file(folder / MODEL_FILE)[0])
+        self.average.module.load_state_dict(read_file(folder / EMA_FILE)[0])
+        count_updates(self.average, self.step)
         self._enter_stage()
         if self.stage_step:
             saved, _ = read_file(folder / OPTIMIZER_FILE)
@@ -157,7 +174,7 @@ class Trainer:
         return True
 
     def _enter_stage(self) -> None:
-        """Find the stage of the next step (past the end: the last one); its optimizer is fresh."""
+        """Find the stage of the next step (past the end: the last one); its optimizer is new."""
         start = 0
         for index, stage in enumerate(self.recipe.stages):
             self._stage, self._stage_start = index, start
@@ -168,7 +185,7 @@ class Trainer:
         self.optimizer = make_optimizer(self._named, self.recipe.optimizer)
 
     def _write(
-        self, folder: Path, tensors: dict[str, dict[str, torch.Tensor]], *, config: ModelConfig
+        self, folder: Path, tensors: dict[str, dict[str, Tensor]], *, config: ModelConfig
     ) -> None:
         state = {
             "step": self.step,
@@ -176,14 +193,64 @@ class Trainer:
             "stage": self._stage,
             "best": vars(self.best),
             "versions": {name: version(name) for name in ("d2csr", "torch")},
-            "machine": machine(self.devices.device),
+            "machine": describe_device(self.devices.device),
             "precision": self.precision,
         }
         save_checkpoint(folder, config=config, tensors=tensors, state=state)
 
 
-def machine(device: torch.device) -> str:
-    """Return what the run computes on, for the card."""
+def make_trainer(recipe: Recipe, folder: Path, *, devices: DistributedContext) -> Trainer:
+    """Return the run at its newest checkpoint, or at step 0.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or of another precision, or the initial weights
+            are of another network.
+        UsageError: not all processes find the same checkpoint.
+    """
+    precision = resolve_precision(recipe.precision, devices.device)
+    network = initial_network(recipe).to(devices.device)
+    network.to(torch.float64 if precision == "fp64" else torch.float32)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
+    trainer = Trainer(recipe, folder, network=network, devices=devices, precision=precision)
+    if recipe.initial_weights is not None:
+        trainer.earlier_steps = trained_steps(expand_path(recipe.initial_weights))
+    trainer.resume()
+    steps = devices.all_gather(trainer.step)
+    if len(set(steps)) > 1:
+        problem = f"the processes resume at different steps: {', '.join(map(str, steps))}"
+        remedy = "--output must be a folder that all machines share."
+        raise UsageError(folder, problem, remedy=remedy)
+    return trainer
+
+
+def initial_network(recipe: Recipe) -> D2CSR:
+    """Return the network at step 0: random by the seed, or the weights that the recipe names.
+
+    Raises:
+        CheckpointError: these weights are of another network.
+    """
+    random.seed(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    network = D2CSR(recipe.model)
+    if recipe.initial_weights is not None:
+        path = expand_path(recipe.initial_weights)
+        given = load_network(path)
+        # the window holds no weights, and a finished model has the one it is used with
+        config = replace(given.config, pooling_px=recipe.model.pooling_px)
+        if config != recipe.model:
+            problem = f"is another network: {_describe_differences(config, recipe.model)}"
+            raise CheckpointError(path, problem, remedy="Name the same model in the recipe.")
+        network.load_state_dict(given.state_dict())
+    return network.train()
+
+
+def _describe_differences(found: ModelConfig, expected: ModelConfig) -> str:
+    one, other = found.to_dict(), expected.to_dict()
+    return ", ".join(f"{k} {one[k]} for {other[k]}" for k in one if one[k] != other[k])
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the name of the hardware that the run computes on, for the card."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
