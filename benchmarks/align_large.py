@@ -16,7 +16,7 @@ from watched import run_watched
 
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Size
-from d2csr.images.reader import image_size
+from d2csr.images.reader import read_size
 from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.ground_truth import read_truth
 from d2csr.simulate.scene import Procedural
@@ -36,7 +36,7 @@ def main() -> None:
             job=SimulationOptions(scale=SCALE, captures=True),
         )
         (truth,) = read_truth(captures)
-        tele = image_size(captures / truth.tele_file)
+        tele = read_size(captures / truth.tele_file)
         command = [sys.executable, "-m", "d2csr", "align", str(captures), "-o", str(out)]
         watched = run_watched([*command, "--scale", str(SCALE)])
         (pair,) = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["pairs"]
@@ -44,7 +44,7 @@ def main() -> None:
             "date": date.today().isoformat(),
             "scale": SCALE,
             "tele_size": list(tele),
-            "hr_size": list(image_size(out / pair["hr"])),
+            "hr_size": list(read_size(out / pair["hr"])),
             "seconds": round(watched.seconds, 1),
             "peak_bytes": watched.peak_bytes,
         }

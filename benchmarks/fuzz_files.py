@@ -248,7 +248,7 @@ def outcome(path: Path, target: Path) -> dict[str, Any]:
         if "\n" in str(error) or not error.remedy:
             raise ValueError(f"no plain words: {error}") from error
         return {"read": False, "problem": error.problem[:60]}
-    layout, height = image.layout, image.size.height
+    layout, height = image.pixel_format, image.size.height
     try:
         format_limitations(layout, target, size=image.size)
     except D2csrError:  # too large for the format, and said before any work
@@ -258,7 +258,7 @@ def outcome(path: Path, target: Path) -> dict[str, Any]:
         rows = np.dstack([rows, image.alpha])
     try:
         with ImageWriter(
-            target, size=image.size, layout=layout, kept=image.kept, scale=2.0
+            target, size=image.size, pixel_format=layout, metadata=image.metadata, scale=2.0
         ) as strips:
             for top in range(0, height, 7):
                 strips.write(rows[top : top + 7])

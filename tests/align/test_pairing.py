@@ -8,7 +8,18 @@ import pytest
 from d2csr.align.camera_info import facts_of_file
 from d2csr.align.pairing import find_pairs
 from d2csr.core.errors import DataError
-from d2csr.images.exif_simulated import Facts, jpeg_with_exif
+from d2csr.images.exif import (
+    DATE_TIME_ORIGINAL,
+    FOCAL_LENGTH,
+    FOCAL_LENGTH_35MM,
+    MAKE,
+    MODEL,
+    ExifTags,
+    add_to_jpeg,
+    ascii_tag,
+    rational_tag,
+    short_tag,
+)  # fmt: skip
 
 START = datetime(2024, 5, 1, 10, 0, 0)
 
@@ -18,9 +29,13 @@ def photo(path: Path, *, focal_mm: float | None = None, seconds: float = 0.0) ->
     jpeg = cv2.imencode(".jpg", np.full((8, 8, 3), 90, np.uint8))[1].tobytes()
     if focal_mm is not None:
         taken = (START + timedelta(seconds=seconds)).strftime("%Y:%m:%d %H:%M:%S")
-        focal = float(focal_mm)
-        facts = Facts("Maker", "Zoomer 5", taken, focal, focal * 1.5, 8.0, 0.01, 100.0)
-        jpeg = jpeg_with_exif(jpeg, facts)
+        main = {MAKE: ascii_tag("Maker"), MODEL: ascii_tag("Zoomer 5")}
+        exif = {
+            DATE_TIME_ORIGINAL: ascii_tag(taken),
+            FOCAL_LENGTH: rational_tag(float(focal_mm), denominator=10),
+            FOCAL_LENGTH_35MM: short_tag(round(focal_mm * 1.5)),
+        }
+        jpeg = add_to_jpeg(jpeg, ExifTags(main, exif))
     path.write_bytes(jpeg)
 
 

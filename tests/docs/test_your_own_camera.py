@@ -18,7 +18,7 @@ from d2csr.align.pairing import find_pairs
 from d2csr.cli.app import main
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
-from d2csr.images.reader import image_size
+from d2csr.images.reader import read_size
 from d2csr.images.writer import write_rgb8
 from d2csr.simulate.scene import procedural
 
@@ -105,8 +105,8 @@ def test_most_captures_become_pairs_and_the_page_names_the_test_scene(walked):
     assert len(manifest.pairs) >= SCENES - 1
     (scene,) = re.findall(r"-i captures/(\d+)_wide\.jpg", "\n".join(COMMANDS))
     assert [pair.name for pair in manifest.of_split("test").pairs] == [f"Simulated_{scene}"]
-    wide = image_size(folder / f"captures/{scene}_wide.jpg")
-    assert image_size(folder / f"enlarged/{scene}_wide.png") == wide.times(manifest.scale)
+    wide = read_size(folder / f"captures/{scene}_wide.jpg")
+    assert read_size(folder / f"enlarged/{scene}_wide.png") == wide.times(manifest.scale)
 
 
 def test_photographs_named_by_the_camera_are_paired_by_exif_alike(walked, tmp_path):

@@ -32,7 +32,7 @@ TREE = ExifTags(
 )
 
 
-def by_hand(order, *, unit):
+def make_blob(order, *, unit):
     """Return an EXIF blob written out byte by byte: a resolution, and a list below."""
     head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
     at = 8 + 2 + 4 * 12 + 4
@@ -49,7 +49,7 @@ def by_hand(order, *, unit):
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(("unit", "dpi"), [(2, (300, 150)), (3, (762, 381)), (1, None)])
 def test_both_byte_orders_and_units_are_read(order, unit, dpi):
-    tree = read_tags(by_hand(order, unit=unit))
+    tree = read_tags(make_blob(order, unit=unit))
     assert tree.exif[PIXEL_X].number == 4000
     assert get_dpi(tree) == (dpi if dpi is None else pytest.approx(dpi))
 
@@ -88,30 +88,30 @@ def test_tags_are_added_to_a_tiff_file_that_stays_the_same_image(tmp_path, big):
         assert page.tags["GPSTag"].value["GPSLatitude"] == (50, 1, 1, 1, 0, 1)
     tree = read_file_tags(path)
     assert (tree.exif, tree.gps, tree.interop) == (TREE.exif, TREE.gps, TREE.interop)
-    assert read_image(path).kept.exif.main == {271: TREE.main[271], 33432: TREE.main[33432]}
+    assert read_image(path).metadata.exif.main == {271: TREE.main[271], 33432: TREE.main[33432]}
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"XX*\0\x08\0\0\0", b"MM\0+"]
 )
 def test_what_is_no_list_of_tags_is_a_value_error(data):
-    with pytest.raises(ValueError, match="list of tags"):
+    with pytest.raises(ValueError, match="directory of tags"):
         read_tags(data)
 
 
 @pytest.mark.parametrize("place", [2**62, 2**63 - 1, 2**63, 2**64 - 1])
 def test_places_beyond_everything_are_out_of_bounds(place):
-    with pytest.raises(ValueError, match="list of tags"):
+    with pytest.raises(ValueError, match="directory of tags"):
         read_tags(struct.pack("<2sHHHQ", b"II", 43, 8, 0, place) + bytes(40))
 
 
 def test_a_list_below_that_is_out_of_bounds_is_left_out():
-    blob = bytearray(by_hand("<", unit=2))
+    blob = bytearray(make_blob("<", unit=2))
     struct.pack_into("<I", blob, 8 + 2 + 3 * 12 + 8, 0xFFFFFFF0)
     assert read_tags(bytes(blob)).exif == {}
 
 
 def test_a_list_that_points_to_itself_ends():
-    blob = bytearray(by_hand("<", unit=2))
+    blob = bytearray(make_blob("<", unit=2))
     struct.pack_into("<I", blob, 8 + 2 + 3 * 12 + 8, 8)
     assert set(read_tags(bytes(blob)).exif) == {282, 283, 296}

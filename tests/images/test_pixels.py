@@ -1,9 +1,9 @@
-"""Rounding to 8 bit."""
+"""Rounding to 8 bit, and sRGB against its standard."""
 
 import numpy as np
 import pytest
 
-from d2csr.images.pixels import to_uint8
+from d2csr.images.pixels import LINEAR_OF_SRGB8, linear_to_srgb, to_uint8
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -20,3 +20,9 @@ def test_16_bit_becomes_the_nearest_8_bit_with_white_at_white():
 def test_8_bit_stays_as_it_is():
     values = np.arange(256, dtype=np.uint8)
     assert to_uint8(values) is values
+
+
+def test_srgb_to_linear_follows_the_standard_and_back():
+    assert LINEAR_OF_SRGB8[128] == pytest.approx(((128 / 255 + 0.055) / 1.055) ** 2.4, rel=1e-6)
+    srgb01 = np.arange(256, dtype=np.float32) / 255
+    assert np.abs(linear_to_srgb(LINEAR_OF_SRGB8) - srgb01).max() < 2e-5

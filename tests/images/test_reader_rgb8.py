@@ -8,7 +8,8 @@ from PIL import Image
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
-from d2csr.images.reader import detect_format, image_size, read_rgb8
+from d2csr.images.decode import detect_format
+from d2csr.images.reader import read_rgb8, read_size
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 SAVED = {"png": {}, "webp": {"lossless": True}, "tiff": {}}
@@ -25,7 +26,7 @@ def test_lossless_formats_come_back_pixel_for_pixel(tmp_path, kind):
     path = tmp_path / f"x.{kind}"
     path.write_bytes(encoded(RGB, kind, **SAVED[kind]))
     assert np.array_equal(read_rgb8(path), RGB)
-    assert image_size(path) == Size(9, 6)
+    assert read_size(path) == Size(9, 6)
     assert detect_format(path) == kind
 
 
@@ -70,7 +71,7 @@ def test_orientation_is_applied_to_pixels_and_size(tmp_path, orientation):
     Image.fromarray(RGB).save(tmp_path / "x.png", exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "x.png")))
     assert np.array_equal(read_rgb8(tmp_path / "x.png"), expected)
-    assert image_size(tmp_path / "x.png") == Size(expected.shape[1], expected.shape[0])
+    assert read_size(tmp_path / "x.png") == Size(expected.shape[1], expected.shape[0])
 
 
 @pytest.mark.parametrize("name", ["Größe 写真.png", "a[1].png", "100% ü.png", "-x.png"])
@@ -121,7 +122,7 @@ def test_what_is_no_image_says_why(tmp_path, contents, said):
     if contents is not None:
         (tmp_path / "x.png").write_bytes(contents)
     with pytest.raises(ImageError, match=said):
-        image_size(tmp_path / "x.png")
+        read_size(tmp_path / "x.png")
 
 
 def test_a_folder_is_no_image(tmp_path):

@@ -37,7 +37,7 @@ def test_gray_files_have_one_channel(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.bmp", "x", "x.gif"])
 def test_a_suffix_that_names_no_format_is_refused(tmp_path, name):
-    with pytest.raises(ImageError, match="names no format"):
+    with pytest.raises(ImageError, match="belongs to no format"):
         write_rgb8(tmp_path / name, RGB)
 
 

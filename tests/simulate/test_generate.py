@@ -11,7 +11,7 @@ from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
 from d2csr.data.pairs import load_pair
 from d2csr.data.validation import check_pairs
-from d2csr.images.reader import image_size, read_rgb8
+from d2csr.images.reader import read_rgb8, read_size
 from d2csr.images.resize import resize_bicubic
 from d2csr.images.writer import write_rgb8
 from d2csr.simulate.camera_config import Camera
@@ -96,9 +96,9 @@ def test_captures_have_their_truth(tmp_path):
     truths = read_truth(out)
     assert [truth.name for truth in truths] == ["001", "002"]
     for truth in truths:
-        assert image_size(out / truth.wide_file) == truth.wide.size
-        assert image_size(out / truth.tele_file) == truth.tele.size
-        assert image_size(out / truth.parallax_file) == truth.wide.size
+        assert read_size(out / truth.wide_file) == truth.wide.size
+        assert read_size(out / truth.tele_file) == truth.tele.size
+        assert read_size(out / truth.parallax_file) == truth.wide.size
     rows = json.loads((out / "truth.json").read_text())["captures"]
     assert np.shape(rows[0]["matrix"]) == (3, 3)
 

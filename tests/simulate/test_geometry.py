@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Size
+from d2csr.images.pixels import linear_to_srgb
 from d2csr.simulate.camera_config import (
     Camera,
     CameraError,
@@ -24,7 +25,6 @@ from d2csr.simulate.ground_truth import (
     truth_of,
     write_truth,
 )
-from d2csr.simulate.isp import srgb_of_linear
 from d2csr.simulate.photographs import plan_pair
 from d2csr.simulate.rendering import render_tiles
 from d2csr.simulate.scene import Plane, Scene
@@ -73,7 +73,7 @@ def dots():
     places = grid + rng.uniform(-0.5, 0.5, grid.shape)
     y, x = np.mgrid[:500, :700].astype(np.float32)
     light = sum(np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * 5.0**2)) for u, v in places)
-    photo = np.rint(255 * srgb_of_linear(light.astype(np.float32))).astype(np.uint8)
+    photo = np.rint(255 * linear_to_srgb(light.astype(np.float32))).astype(np.uint8)
     return np.repeat(photo[..., None], 3, axis=2), places
 
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import special
 
 from d2csr.core.geometry import Size
+from d2csr.images.pixels import linear_to_srgb
 from d2csr.simulate.camera_config import SensorPart
 from d2csr.simulate.geometry import View
-from d2csr.simulate.isp import srgb_of_linear
 from d2csr.simulate.rendering import (
     Lens,
     Shot,
@@ -54,7 +54,7 @@ def wave_contrast(shot, cycles_per_px):
     size = Size(160, 96)
     x = (np.arange(size.width * 4) - size.width * 2 + 0.5) / 2
     wave = 0.5 + 0.4 * np.cos(2 * np.pi * cycles_per_px * x)
-    texture = np.rint(255 * srgb_of_linear(wave.astype(np.float32))).astype(np.uint8)
+    texture = np.rint(255 * linear_to_srgb(wave.astype(np.float32))).astype(np.uint8)
     photo = np.repeat(np.repeat(texture[None, :, None], 4 * size.height, 0), 3, axis=2)
     scene = flat_scene(photo, distance_m=5.0, pixel_rad=0.5 / FOCAL_PX)
     seen = np.concatenate([rgb for _, rgb in render_tiles(scene, shot)])[40, :, 1]

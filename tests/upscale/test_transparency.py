@@ -8,7 +8,6 @@ from d2csr.core.errors import ModelNameError
 from d2csr.core.geometry import Size
 from d2csr.engine.model import find_bundle
 from d2csr.images.formats import PixelFormat
-from d2csr.images.metadata import NOTHING_KEPT
 from d2csr.images.reader import DecodedImage, read_image
 from d2csr.images.writer import ImageWriter
 from d2csr.upscale.run import upscale_files
@@ -53,7 +52,7 @@ def test_a_cut_out_of_one_colour_has_no_fringes(colour, tmp_path):
     pixels = np.where(alpha > 0, np.array(colour), 0)
     stored = np.concatenate([pixels, np.rint(alpha * 255)], axis=2).astype(np.uint8)
     with ImageWriter(
-        tmp_path / "in.png", size=Size(50, 40), layout=PixelFormat(3, alpha=True), kept=NOTHING_KEPT
+        tmp_path / "in.png", size=Size(50, 40), pixel_format=PixelFormat(3, has_alpha=True)
     ) as writer:
         writer.write(stored)
     upscale_files([tmp_path / "in.png"], tmp_path / "out", bundle=bundle)

@@ -31,7 +31,7 @@ from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.files import check_writable
 from d2csr.core.manifest import MANIFEST_NAME, read_manifest
 from d2csr.core.parallel import require_packages
-from d2csr.images.reader import image_size
+from d2csr.images.reader import read_size
 
 Group = tuple[object, ...]
 
@@ -299,7 +299,7 @@ def _bytes(task: PairJob) -> int:
     pixels = 0
     for path in (task.capture.wide, task.capture.tele):
         try:
-            size = (RAW_PX, 1) if is_raw_name(path) else image_size(path)
+            size = (RAW_PX, 1) if is_raw_name(path) else read_size(path)
         except D2csrError:
             continue  # told as this pair's error when its turn comes
         pixels += size[0] * size[1]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from d2csr.core.errors import DataError, ImageError
 from d2csr.images.formats import is_image_name
-from d2csr.images.reader import image_size
+from d2csr.images.reader import read_size
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _make_side(folder: Path, files: Iterable[Path]) -> _Side:
 def _typical_width(side: _Side) -> int:
     for path in side.files:
         try:
-            return image_size(path).width
+            return read_size(path).width
         except ImageError:
             continue  # check_pairs reports it
     return 0

@@ -17,7 +17,7 @@ from d2csr.data.layouts import (
     match_suffixed,
     read_list,
 )
-from d2csr.images.reader import image_size
+from d2csr.images.reader import read_size
 
 LAYOUTS = """a manifest.json;
 a text file of two columns, LR path and HR path;
@@ -144,7 +144,7 @@ def _make_pair(candidate: PairCandidate) -> Pair:
 
 def _read_size(path: Path) -> Size:
     try:
-        return image_size(path)
+        return read_size(path)
     except ImageError:
         return UNKNOWN_SIZE  # check_pairs reports why
 

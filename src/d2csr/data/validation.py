@@ -13,8 +13,9 @@ from d2csr.core.geometry import Size
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.data.pairs import SIZE_REMEDY, describe_size_mismatch, load_mask
 from d2csr.data.sampling import allowed_positions
+from d2csr.images.decode import detect_format
 from d2csr.images.formats import FORMATS, format_from_suffix
-from d2csr.images.reader import detect_format, image_size, read_rgb8
+from d2csr.images.reader import read_rgb8, read_size
 
 
 class _Requirements(NamedTuple):
@@ -63,7 +64,7 @@ def _errors(pair: Pair, required: _Requirements) -> list[D2csrError]:
     ]
     if any(isinstance(error, _UnreadableError) for error in errors):
         return errors  # a file that can't be read has neither size nor hash
-    lr, hr = image_size(pair.lr), image_size(pair.hr)
+    lr, hr = read_size(pair.lr), read_size(pair.hr)
     return [
         *errors,
         *_hash_errors(pair, required.hashes),

@@ -26,7 +26,7 @@ from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.model import Model, find_bundle
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
-from d2csr.images.reader import image_size, read_rgb8
+from d2csr.images.reader import read_rgb8, read_size
 from d2csr.images.resize import enlarge_bicubic
 from d2csr.metrics.protocols import Image
 
@@ -254,7 +254,7 @@ def _image_errors(pair: Pair, paths: list[Path]) -> Iterator[D2csrError]:
         yield DataError(paths[0].parent, problem, remedy="Remove all but one of them.")
     elif paths:
         try:
-            size = image_size(paths[0])
+            size = read_size(paths[0])
         except ImageError as error:
             yield error
             return

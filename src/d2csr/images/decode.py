@@ -1,8 +1,6 @@
-"""Image files opened: what they are by their content, how large, and how they stand.
+"""Image files opened with libvips: format by content, size, orientation, and supported pixel types.
 
-Kinds of pixels: which are read as they are, which are converted, and which are refused.
-
-Pixels coded in HEVC, as phones store them, for which libvips' wheel has no decoder.
+HEVC, in which phones store photos, is decoded by pillow-heif, because libvips' wheel can't.
 """
 
 from pathlib import Path
@@ -16,33 +14,32 @@ from d2csr.core.geometry import Size
 from d2csr.images.exif import Tags, read_file_tags
 from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_format
 
-REPLACE = "Replace the file, or take it out."
-_UNKNOWN = "is no image in a format known here"
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+SWAPPED_SIDES: Final = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_REPLACE: Final = "Replace the file, or leave it out."
+_DEVELOP: Final = "Develop it to TIFF, PNG or JPEG first."
 
 
 def detect_format(path: Path) -> str:
-    """Return the format a file's content has, a key of `FORMATS`, whatever its suffix says.
+    """Return the format of a file by its content, a key of `FORMATS`, whatever its suffix.
 
     Raises:
-        ImageError: the file is missing, empty, unreadable, or no image in a known format.
+        ImageError: the file is missing, empty, unreadable, or of an unsupported format.
     """
-    head = _first_bytes(path)
-    content = sniff_format(head)
+    content = sniff_format(_first_bytes(path))
     if content in FORMATS:
         return content
-    known = ", ".join(sorted(IMAGE_SUFFIXES))
-    problem = f"is {content}, which is no format read here" if content else _UNKNOWN
-    cure = "Develop it to TIFF, PNG or JPEG first." if "raw photo" in content else REPLACE
-    raise ImageError(path, problem, remedy=f"{cure} Known are {known}.")
+    supported = ", ".join(sorted(IMAGE_SUFFIXES))
+    problem = f"is {content}, which isn't supported" if content else "is no image of a known format"
+    remedy = _DEVELOP if "raw photo" in content else _REPLACE
+    raise ImageError(path, problem, f"{remedy} Supported are {supported}.")
 
 
 def open_image(path: Path, *, sequential: bool = False) -> Any:
-    """Return a libvips image whose pixels are not read yet, of the file's first or main page.
+    """Return a lazy libvips image of a file's first or main page; no pixels are decoded yet.
 
-    By its descriptor: libvips would remember a file by its name and show old pixels after a change,
-    would take brackets in a name for options, and needs names in UTF-8. With the reader of the
-    content's format: others (drawings, tables, libvips' own format) stay out of reach.
+    The file is opened by descriptor: libvips caches files by name and would return old pixels after
+    a change, takes brackets in a name for options, and needs names in UTF-8. The loader is chosen
+    by content, so that libvips' other loaders (drawings, tables, its own format) are never reached.
 
     Args:
         path: an image file.
@@ -53,45 +50,19 @@ def open_image(path: Path, *, sequential: bool = False) -> Any:
     """
     content = detect_format(path)
     try:
-        image = _loaded(path, content, sequential=sequential)
+        image = _load(path, content, sequential=sequential)
         if image.get_typeof("heif-primary") and int(image.get("heif-primary")):
             page = int(image.get("heif-primary"))
-            image = _loaded(path, content, sequential=sequential, page=page)
+            image = _load(path, content, sequential=sequential, page=page)
     except pyvips.Error as error:
         raise decode_error(path, error) from error
     return image
 
 
-def orientation(image: Any) -> int:
-    """Return the EXIF orientation that pixels must still be turned by, 1 for upright."""
-    value = int(image.get("orientation")) if image.get_typeof("orientation") else 1
-    return value if 1 <= value <= 8 else 1
-
-
-def upright_size(image: Any) -> Size:
-    """Return width and height of the upright image."""
-    if orientation(image) in SIDEWAYS:
-        return Size(image.height, image.width)
-    return Size(image.width, image.height)
-
-
-def decode_error(path: Path, error: pyvips.Error) -> ImageError:
-    """Return the error of a file that libvips gave up on, in plain words where its are known."""
-    detail = " ".join(str(error).split())
-    if "decoder plugin" in detail:
-        problem = "is coded in HEVC, as phones do, and no decoder for that is installed"
-        cure = "Install one (pip install 'd2csr[heif]'), or convert it to AVIF, JPEG or PNG."
-        return ImageError(path, problem, remedy=cure)
-    if "out of memory" in detail:
-        problem = "is too large for this machine's memory"
-        return ImageError(path, problem, remedy="Give a smaller image, or a part of it.")
-    return ImageError(path, f"is damaged or cut short ({detail[:400]})", remedy=REPLACE)
-
-
-def _loaded(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
+def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
     loader = f"{'heif' if content == 'avif' else content}load_source"
     access = "sequential" if sequential else "random"
-    with path.open("rb") as file:  # which any name opens; libvips keeps a descriptor of its own
+    with path.open("rb") as file:  # libvips duplicates the descriptor
         source = pyvips.Source.new_from_descriptor(file.fileno())
         return pyvips.Operation.call(loader, source, access=access, fail_on="error", **options)
 
@@ -101,19 +72,50 @@ def _first_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
-        raise ImageError(path, "does not exist", remedy="Check the name.") from error
+        raise ImageError(path, "does not exist", "Check the name.") from error
     except OSError as error:
         problem = f"can't be read: {error.strerror}"
-        raise ImageError(path, problem, remedy="Give a readable image file.") from error
+        raise ImageError(path, problem, "Give a readable image file.") from error
     except ValueError as error:
-        raise ImageError(repr(path), "is no file's name", remedy="Check the name.") from error
+        raise ImageError(repr(path), "is not a valid file name", "Check the name.") from error
     if not head:
-        raise ImageError(path, "is empty (0 bytes)", remedy=REPLACE)
+        raise ImageError(path, "is empty (0 bytes)", _REPLACE)
     return head
 
 
-_COLOURS: Final = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}
-_UNKNOWN_WHITE: Final = {
+def orientation(image: Any) -> int:
+    """Return the EXIF orientation of an image's pixels, 1..8; 1 is upright."""
+    value = int(image.get("orientation")) if image.get_typeof("orientation") else 1
+    return value if 1 <= value <= 8 else 1
+
+
+def upright_size(image: Any) -> Size:
+    """Return width and height of the upright image."""
+    if orientation(image) in SWAPPED_SIDES:
+        return Size(image.height, image.width)
+    return Size(image.width, image.height)
+
+
+def decode_error(path: Path, error: pyvips.Error) -> ImageError:
+    """Return the error to raise for a file that libvips can't decode."""
+    detail = " ".join(str(error).split())
+    if "decoder plugin" in detail:
+        problem = "is coded in HEVC, as photos of phones are, and no decoder for it is installed"
+        remedy = "Install one (pip install 'd2csr[heif]'), or convert it to AVIF, JPEG or PNG."
+        return ImageError(path, problem, remedy)
+    if "out of memory" in detail:
+        problem = "is too large for the memory of this machine"
+        return ImageError(path, problem, "Use a smaller image, or a part of it.")
+    return _damaged(path, detail)
+
+
+def _damaged(path: Path, detail: str) -> ImageError:
+    return ImageError(path, f"is damaged or cut short ({detail[:400]})", _REPLACE)
+
+
+# libvips' interpretations that are used as they are, and their number of color channels.
+_COLOR_CHANNELS: Final = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3}
+_UNSUPPORTED_VALUES: Final = {
     "float": "floating-point",
     "double": "floating-point",
     "int": "signed 32-bit",
@@ -121,57 +123,57 @@ _UNKNOWN_WHITE: Final = {
     "short": "signed 16-bit",
     "char": "signed 8-bit",
 }
-_CONVERT: Final = "Convert it to 8 or 16 bit gray or RGB."
+_CONVERT: Final = "Convert it to 8- or 16-bit gray or RGB."
 
-# Numbers of TIFF tags, and of their values.
-_SUBFILE, _BITS, _PHOTOMETRIC, _SUBFILES, _SAMPLE_FORMAT, _DNG_VERSION = (
-    254,
-    258,
-    262,
-    330,
-    339,
-    50706,
-)
+# TIFF tags, and values of theirs.
+_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SUB_IFDS, _SAMPLE_FORMAT = 254, 258, 262, 330, 339
+_DNG_VERSION: Final = 50706
 _CIELAB, _FLOAT = 8, 3
-_BITS_READ: Final = (1, 2, 4, 8, 16, 32)  # 32 only to be told apart further
+_READABLE_BITS: Final = (1, 2, 4, 8, 16, 32)  # 32 is refused later, by the type of its values
 
 
 def check_tiff_supported(path: Path) -> None:
-    """Refuse a TIFF file that libvips can't read or reads wrongly, in plainer words than its own.
+    """Check that libvips can read a TIFF file and would not read it wrongly.
 
     Raises:
-        ImageError: a raw photo, whose first page is its thumbnail; bits that fill no bytes; 64-bit
-            values; 8-bit CIELAB.
+        ImageError: a raw photo, whose first page is only its thumbnail; values that fill no whole
+            bytes or have 64 bits; 8-bit CIELAB.
     """
     try:
         tags = read_file_tags(path).main
     except ValueError:
-        return  # libvips will say what is wrong
-    thumbnail = _number(tags, _SUBFILE) & 1 and _SUBFILES in tags
-    if _DNG_VERSION in tags or thumbnail:
-        raise ImageError(path, "is a raw photo", remedy="Develop it to TIFF, PNG or JPEG first.")
-    bits = _number(tags, _BITS, otherwise=1)
-    if bits not in _BITS_READ:
-        kind = "floating-point" if _number(tags, _SAMPLE_FORMAT) == _FLOAT else "whole-number"
-        problem = f"has {kind} values of {bits} bit, which libvips can't read"
-        raise ImageError(path, problem, remedy=_CONVERT)
+        return  # libvips gives the reason
+    is_thumbnail = _number(tags, _SUBFILE_TYPE) & 1 and _SUB_IFDS in tags
+    if _DNG_VERSION in tags or is_thumbnail:
+        raise ImageError(path, "is a raw photo", _DEVELOP)
+    bits = _number(tags, _BITS, default=1)
+    if bits not in _READABLE_BITS:
+        is_float = _number(tags, _SAMPLE_FORMAT) == _FLOAT
+        kind = "floating-point" if is_float else "whole-number"
+        raise ImageError(
+            path, f"has {kind} values of {bits} bit, which libvips can't read", _CONVERT
+        )
     if _number(tags, _PHOTOMETRIC) == _CIELAB and bits != 16:
         problem = f"is CIELAB of {bits} bit, which libvips can't read"
-        raise ImageError(path, problem, remedy="Convert it to RGB, or to CIELAB of 16 bit.")
+        raise ImageError(path, problem, "Convert it to RGB, or to 16-bit CIELAB.")
+
+
+def _number(tags: Tags, number: int, *, default: int = 0) -> int:
+    return tags[number].number if number in tags else default
 
 
 def to_rgb(path: Path, image: Any) -> tuple[Any, list[str]]:
-    """Return the image in gray or RGB, and a sentence where it had to be converted.
+    """Return an image in gray or RGB, and a sentence about each conversion that took place.
 
     Raises:
-        ImageError: CMYK of unknown colours.
-        pyvips.Error: its profile is damaged.
+        ImageError: CMYK without a colour profile.
+        pyvips.Error: the profile is damaged.
     """
     bits = 16 if image.format in ("ushort", "short") else 8
     if image.interpretation == "cmyk":
         if not image.get_typeof("icc-profile-data"):
-            problem = "is CMYK without a colour profile, so its colours are not known"
-            raise ImageError(path, problem, remedy="Convert it to RGB, or add its profile.")
+            problem = "is CMYK without a colour profile, so its colours are unknown"
+            raise ImageError(path, problem, "Convert it to RGB, or embed its profile.")
         image = image.icc_transform(
             "srgb", embedded=True, black_point_compensation=True, depth=bits
         )
@@ -184,39 +186,35 @@ def to_rgb(path: Path, image: Any) -> tuple[Any, list[str]]:
 
 
 def color_channels(path: Path, image: Any) -> int:
-    """Return the number of colour channels, 1 or 3.
+    """Return the number of color channels, 1 or 3.
 
     Raises:
-        ImageError: channels or values of a kind whose white is not known.
+        ImageError: the channels or the type of the values are not supported.
     """
     if image.format not in ("uchar", "ushort"):
-        kind = _UNKNOWN_WHITE.get(image.format, image.format)
-        raise ImageError(path, f"has {kind} values, whose white is not known", remedy=_CONVERT)
-    colours = _COLOURS.get(image.interpretation)
-    if colours is None or image.bands not in (colours, colours + 1):
-        problem = f"has {image.bands} channels of the kind {image.interpretation!r}"
-        raise ImageError(path, problem, remedy=_CONVERT)
-    return colours
+        kind = _UNSUPPORTED_VALUES.get(image.format, image.format)
+        problem = f"has {kind} values, whose white level is unknown"
+        raise ImageError(path, problem, _CONVERT)
+    channels = _COLOR_CHANNELS.get(image.interpretation)
+    if channels is None or image.bands not in (channels, channels + 1):
+        problem = f"has {image.bands} channels interpreted as {image.interpretation!r}"
+        raise ImageError(path, problem, _CONVERT)
+    return channels
 
 
-def _number(tags: Tags, number: int, *, otherwise: int = 0) -> int:
-    return tags[number].number if number in tags else otherwise
-
-
-_REPLACE: Final = "Replace the file, or take it out."
-_OF_LIBVIPS: Final = "vips-loader"  # the fields from this one on are the file's, not the array's
-_ERRORS: Final = (OSError, ValueError, RuntimeError, EOFError, SyntaxError, IndexError)
+_FIRST_FILE_FIELD: Final = "vips-loader"  # libvips' fields before it describe the array
+_HEIF_ERRORS: Final = (OSError, ValueError, RuntimeError, EOFError, SyntaxError, IndexError)
 
 
 def decode_hevc(path: Path, image: Any) -> Any:
-    """Return an opened image with pixels: itself, or, of HEVC, decoded by pillow-heif.
+    """Return an opened image whose pixels can be read, decoded by pillow-heif if it is in HEVC.
 
-    Without pillow-heif (the extra `heif`) libvips is left to try. Turns and cuts that the file asks
-    for are done by the decoder, as libvips does them.
+    Other images are returned as they are, as is every image where pillow-heif (the extra `heif`) is
+    not installed. pillow-heif applies the rotations and crops stored in the file, as libvips does.
 
     Args:
         path: the file.
-        image: of `open_image`; its size must have been agreed to.
+        image: from `open_image`; its size must have been checked.
 
     Raises:
         ImageError: the pixels are damaged or cut short.
@@ -230,30 +228,25 @@ def decode_hevc(path: Path, image: Any) -> Any:
     try:
         with path.open("rb") as file:
             opened = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
-            shown = opened[opened.primary_index]
-            pixels = np.ascontiguousarray(shown)
-    except _ERRORS as error:
+            main = opened[opened.primary_index]
+            pixels = np.ascontiguousarray(main)
+    except _HEIF_ERRORS as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if pixels.shape[:2] != (image.height, image.width):
-        raise _damaged(path, "its size is not what its header says")
-    return _as_opened(pixels, image, premultiplied="RGBa" in shown.mode)
+        raise _damaged(path, "its size differs from its header")
+    return _with_fields(pixels, image, is_premultiplied="RGBa" in main.mode)
 
 
-def _as_opened(pixels: np.ndarray, image: Any, *, premultiplied: bool) -> Any:
-    """Return pixels as an image of libvips with all that the file says besides."""
+def _with_fields(pixels: np.ndarray, image: Any, *, is_premultiplied: bool) -> Any:
+    """Return pixels as a libvips image with the metadata fields of `image`."""
     white = float(np.iinfo(pixels.dtype).max)
     decoded = pyvips.Image.new_from_array(pixels)
-    if premultiplied:
+    if is_premultiplied:
         decoded = decoded.unpremultiply(max_alpha=white).rint().cast(decoded.format)
-    colour = "srgb" if decoded.bands > 2 else "b-w"
-    wide = {"srgb": "rgb16", "b-w": "grey16"}
-    interpretation = wide[colour] if pixels.dtype == np.uint16 else colour
+    interpretations = ("srgb", "rgb16") if decoded.bands > 2 else ("b-w", "grey16")
+    interpretation = interpretations[pixels.dtype == np.uint16]
     decoded = decoded.copy(interpretation=interpretation, xres=image.xres, yres=image.yres)
     fields = image.get_fields()
-    for name in fields[fields.index(_OF_LIBVIPS) :]:
+    for name in fields[fields.index(_FIRST_FILE_FIELD) :]:
         decoded.set_type(image.get_typeof(name), name, image.get(name))
     return decoded
-
-
-def _damaged(path: Path, detail: str) -> ImageError:
-    return ImageError(path, f"is damaged or cut short ({detail[:400]})", remedy=_REPLACE)

@@ -1,7 +1,4 @@
-"""Formats of image files: their suffixes, and their marks in a file's first bytes.
-
-The layout of an image's pixels, and what of it a file format can't carry.
-"""
+"""Formats of image files: suffixes, signatures, and the pixel formats that each can store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +23,9 @@ WRITABLE_FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
 
 DEFAULT_LIMIT_MP = 256.0  # above the largest sensors of phones and cameras; 1.5 GB at 16 bit
 
-HEAD_BYTES = 64  # enough for every mark below
-# (place, bytes there, what the file is); names outside `FORMATS` are what messages call the rest
-_MARKS: tuple[tuple[int, bytes, str], ...] = (
+HEAD_BYTES = 64  # enough for every signature below
+# (offset, bytes there, format); names outside `FORMATS` are for messages about unsupported files
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "png"),
     (0, b"\xff\xd8\xff", "jpeg"),
     (8, b"WEBP", "webp"),
@@ -58,51 +55,59 @@ _AVIF_BRANDS = (b"avif", b"avis")
 
 
 def is_image_name(path: Path) -> bool:
-    """Return whether a name ends as an image's does and isn't hidden (`._x.png` of macOS is)."""
+    """Return whether a name has an image's suffix and isn't hidden, as `._x.png` of macOS is."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def format_from_suffix(path: Path) -> str:
-    """Return the format a file's suffix promises; empty for a suffix that is none of these."""
+    """Return the format that a file's suffix stands for, a key of `FORMATS`, or an empty string."""
     suffix = path.suffix.lower()
     return next((name for name, suffixes in FORMATS.items() if suffix in suffixes), "")
 
 
 def sniff_format(head: bytes) -> str:
-    """Return the format a file's first bytes show: a key of `FORMATS`, other words, or nothing."""
-    brands = {head[at : at + 4] for at in (8, *range(16, HEAD_BYTES, 4))}
+    """Return the format of a file by its first bytes.
+
+    Args:
+        head: the first `HEAD_BYTES` of the file.
+
+    Returns:
+        A key of `FORMATS`, the name of a format that isn't supported, or an empty string.
+    """
+    brands = {head[offset : offset + 4] for offset in (8, *range(16, HEAD_BYTES, 4))}
     if head[4:8] == b"ftyp" and brands & {*_AVIF_BRANDS}:
         return "avif"
     if head[4:8] == b"ftyp" and brands & {*_HEIF_BRANDS}:
         return "heif"
-    return next((name for at, mark, name in _MARKS if head.startswith(mark, at)), "")
+    return next((name for offset, mark, name in _SIGNATURES if head.startswith(mark, offset)), "")
 
 
-# Longest side in pixels: WebP has 14 bits; readers of JPEG and PNG stop there, and libvips of AVIF.
-LONGEST_PX: Final = {"webp": 16383, "jpeg": 65500, "avif": 16384, "png": 1_000_000}
-DPI_IN_EXIF: Final = ("jpeg", "webp", "avif")  # where libvips writes it nowhere else
+# Longest side in pixels: 14 bits in WebP; a limit of common readers for JPEG and PNG, of libvips
+# for AVIF.
+MAX_SIDE_PX: Final = {"webp": 16383, "jpeg": 65500, "avif": 16384, "png": 1_000_000}
+DPI_IN_EXIF: Final = ("jpeg", "webp", "avif")  # formats whose resolution libvips writes only there
 _EIGHT_BIT: Final = ("jpeg", "webp")
 WRITABLE_SUFFIXES: Final = tuple(FORMATS[name][0] for name in WRITABLE_FORMATS)
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How pixels are stored.
+    """Channels and depth of an image's pixels.
 
     Attributes:
-        colours: 1 gray or 3 RGB.
-        alpha: whether there is an alpha channel behind them.
+        color_channels: 1 for gray, 3 for RGB.
+        has_alpha: whether an alpha channel follows them.
         bits: of each value.
     """
 
-    colours: Literal[1, 3] = 3
-    alpha: bool = False
+    color_channels: Literal[1, 3] = 3
+    has_alpha: bool = False
     bits: Literal[8, 16] = 8
 
     @property
     def channels(self) -> int:
-        """Return how many values a pixel has."""
-        return self.colours + self.alpha
+        """Return the number of channels, alpha included."""
+        return self.color_channels + self.has_alpha
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -115,56 +120,57 @@ class PixelFormat:
         return (1 << self.bits) - 1
 
 
-def format_limitations(layout: PixelFormat, path: Path, *, size: Size) -> tuple[str, ...]:
-    """Return what of an image the format a path names can't carry, a sentence each.
+def format_limitations(pixel_format: PixelFormat, path: Path, *, size: Size) -> tuple[str, ...]:
+    """Return a sentence for each property of an image that a file's format can't store.
 
     Args:
-        layout: of the image to write.
-        path: the file to write; its suffix says the format.
+        pixel_format: of the image to write.
+        path: the file to write; its suffix decides the format.
         size: of the image to write.
 
     Raises:
-        ImageError: no format written here has this suffix, or the image is too large for it.
+        ImageError: the suffix belongs to no writable format, or the image is too large for it.
     """
     content = writable_format(path)
-    longest = LONGEST_PX.get(content)
+    longest = MAX_SIDE_PX.get(content)
     if longest is not None and max(size.width, size.height) > longest:
         problem = f"{size.width}x{size.height} is too large for {path.suffix}"
-        remedy = f"It ends at {longest} px a side: choose .tif or .png."
-        raise ImageError(path, problem, remedy=remedy)
-    losses = []
-    if layout.alpha and content == "jpeg":
-        losses.append("JPEG has no alpha: see-through pixels were laid on white")
-    if layout.bits == 16 and content in _EIGHT_BIT:
-        losses.append(f"{display_name(content)} has 8 bit: 16 were rounded to them")
-    if layout.bits == 16 and content == "avif":
-        losses.append("AVIF has 12 bit: 16 were cut to them")
-    return tuple(losses)
+        remedy = f"Its sides are limited to {longest} px: choose .tif or .png."
+        raise ImageError(path, problem, remedy)
+    limitations = []
+    if pixel_format.has_alpha and content == "jpeg":
+        limitations.append("JPEG has no alpha: the image was blended with white")
+    if pixel_format.bits == 16 and content in _EIGHT_BIT:
+        limitations.append(f"{display_name(content)} has 8 bits: 16-bit values were rounded")
+    if pixel_format.bits == 16 and content == "avif":
+        limitations.append("AVIF has 12 bits: 16-bit values lost their lowest 4 bits")
+    return tuple(limitations)
 
 
-def supported_pixel_format(layout: PixelFormat, path: Path) -> PixelFormat:
-    """Return the layout an image has in the file it is written to."""
+def supported_pixel_format(pixel_format: PixelFormat, path: Path) -> PixelFormat:
+    """Return the pixel format in which an image is stored in the file it is written to."""
     content = writable_format(path)
-    bits = 8 if content in _EIGHT_BIT else layout.bits
-    return PixelFormat(layout.colours, layout.alpha and content != "jpeg", bits)
+    bits = 8 if content in _EIGHT_BIT else pixel_format.bits
+    has_alpha = pixel_format.has_alpha and content != "jpeg"
+    return PixelFormat(pixel_format.color_channels, has_alpha, bits)
 
 
 def writable_format(path: Path) -> str:
-    """Return the format that a path's suffix names.
+    """Return the format that a path's suffix stands for.
 
     Raises:
-        ImageError: it can't be written here.
+        ImageError: that format can't be written.
     """
     content = format_from_suffix(path)
     if content in WRITABLE_FORMATS:
         return content
-    named = "names no format that can be written"
+    reason = "belongs to no format that can be written"
     if content == "heif":
-        named = "names a format (HEVC) that this libvips has no encoder for"
-    problem = f"the suffix {path.suffix or '(none)'} {named}"
-    raise ImageError(path, problem, remedy=f"Choose one of {', '.join(WRITABLE_SUFFIXES)}.")
+        reason = "belongs to a format (HEVC) for which libvips has no encoder here"
+    problem = f"the suffix {path.suffix or '(none)'} {reason}"
+    raise ImageError(path, problem, f"Choose one of {', '.join(WRITABLE_SUFFIXES)}.")
 
 
 def display_name(content: str) -> str:
-    """Return a format's name as people write it."""
+    """Return a format's name in its usual spelling."""
     return {"webp": "WebP"}.get(content, content.upper())

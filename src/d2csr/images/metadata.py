@@ -1,6 +1,6 @@
-"""What an image file says besides its pixels, kept and mended for the image made of it.
+"""Metadata of images: profile, EXIF, XMP, IPTC, resolution and texts, carried over when upscaling.
 
-Signals in files that libvips doesn't pass on: colours by number, frames, resolution, texts.
+libvips reads most of it; the rest (colour spaces by number, frames, PNG texts) is read here.
 """
 
 import mmap
@@ -15,9 +15,9 @@ from typing import Any, Final
 import pyvips
 
 from d2csr.core.geometry import Size
-from d2csr.images.decode import SIDEWAYS, orientation
+from d2csr.images.decode import SWAPPED_SIDES, orientation
 from d2csr.images.exif import (
-    DESCRIBING,
+    DESCRIPTIVE,
     MAKER_NOTE,
     ExifTags,
     get_dpi,
@@ -29,32 +29,32 @@ from d2csr.images.exif import (
 )
 
 HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}  # Rec. ITU-T H.273, table 3
-SRGB_PRIMARIES: Final = (1, 2)  # BT.709, not said; table 2
+SRGB_PRIMARIES: Final = (1, 2)  # BT.709, unspecified; table 2
 P3_PRIMARIES: Final = (11, 12)
-_HEAD_BYTES: Final = 1 << 16  # boxes before the coded pixels
+_HEAD_BYTES: Final = 1 << 16  # holds the boxes before the coded pixels
 _MAX_CHUNKS: Final = 1000
 _INCH_M: Final = 0.0254
-_MAX_TEXT: Final = 1 << 16
+_MAX_TEXT_BYTES: Final = 1 << 16
 _XMP_KEY: Final = "XML:com.adobe.xmp"
 
 
 @dataclass(frozen=True)
 class ContainerInfo:
-    """What a file says by numbers.
+    """Facts in a file's container that libvips doesn't read.
 
     Attributes:
-        primaries: of the colours, as H.273 numbers them; 2: not said.
-        transfer: curve of the values, the same.
-        gray: the coded image has no colour planes.
-        frames: images of an animated PNG or an AVIF sequence, otherwise 1.
-        gamma: of a PNG that says no more of its colours; otherwise None.
-        dpi: of a PNG or JPEG file, across and down, less its EXIF; None: not said.
-        texts: of a PNG, by their keywords, in the order of the file; XMP apart.
+        primaries: of the colours, by H.273; 2: unspecified.
+        transfer: characteristic of the values, by H.273; 2: unspecified.
+        is_gray: the coded image has no colour planes.
+        frames: number of images in an animated PNG or an AVIF sequence, otherwise 1.
+        gamma: of a PNG that specifies its colours by nothing else; otherwise None.
+        dpi: resolution of a PNG or JPEG outside its EXIF, horizontal and vertical; None: unknown.
+        texts: keywords and texts of a PNG, in the order of the file, without XMP.
     """
 
     primaries: int = 2
     transfer: int = 2
-    gray: bool = False
+    is_gray: bool = False
     frames: int = 1
     gamma: float | None = None
     dpi: tuple[float, float] | None = None
@@ -62,38 +62,38 @@ class ContainerInfo:
 
 
 def read_container_info(path: Path, content: str) -> ContainerInfo:
-    """Return the signals of a file with this content; the plain ones for other formats."""
+    """Return the container's facts of a file of this format; defaults for other formats."""
     if content == "png":
-        return _of_png(path)
+        return _read_png(path)
     if content == "jpeg":
-        return _of_jpeg(path)
-    return _of_heif(path) if content in ("avif", "heif") else ContainerInfo()
+        return _read_jpeg(path)
+    return _read_heif(path) if content in ("avif", "heif") else ContainerInfo()
 
 
-def _of_png(path: Path) -> ContainerInfo:
-    """Walk the chunks before the pixels (PNG, third edition, 5.3)."""
-    found: dict[bytes, bytes] = {}
+def _read_png(path: Path) -> ContainerInfo:
+    """Read the chunks before the pixels (PNG, third edition, 5.3)."""
+    chunks: dict[bytes, bytes] = {}
     texts: list[tuple[str, str]] = []
-    for name, body in _chunks(path):
-        found.setdefault(name, body)
-        if name in (b"tEXt", b"zTXt", b"iTXt") and (text := _text(name, body)):
+    for name, body in _png_chunks(path):
+        chunks.setdefault(name, body)
+        if name in (b"tEXt", b"zTXt", b"iTXt") and (text := _png_text(name, body)):
             texts.append(text)
-    coded = found.get(b"cICP", b"")
-    frames = found.get(b"acTL", b"")
-    gamma = found.get(b"gAMA", b"")
-    told = {b"iCCP", b"sRGB", b"cICP"} & set(found)
+    cicp = chunks.get(b"cICP", b"")
+    animation = chunks.get(b"acTL", b"")
+    gamma = chunks.get(b"gAMA", b"")
+    has_only_gamma = len(gamma) == 4 and not {b"iCCP", b"sRGB", b"cICP"} & set(chunks)
     return ContainerInfo(
-        primaries=coded[0] if len(coded) == 4 else 2,
-        transfer=coded[1] if len(coded) == 4 else 2,
-        frames=int.from_bytes(frames[:4], "big") if len(frames) == 8 else 1,
-        gamma=int.from_bytes(gamma, "big") / 1e5 if len(gamma) == 4 and not told else None,
-        dpi=_dpi(found.get(b"pHYs", b"")),
+        primaries=cicp[0] if len(cicp) == 4 else 2,
+        transfer=cicp[1] if len(cicp) == 4 else 2,
+        frames=int.from_bytes(animation[:4], "big") if len(animation) == 8 else 1,
+        gamma=int.from_bytes(gamma, "big") / 1e5 if has_only_gamma else None,
+        dpi=_png_dpi(chunks.get(b"pHYs", b"")),
         texts=tuple(texts),
     )
 
 
-def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the chunks of a PNG before its pixels, long ones cut short."""
+def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and content of each chunk before the pixels, long contents cut short."""
     with path.open("rb") as file:
         file.seek(8)
         for _ in range(_MAX_CHUNKS):
@@ -101,21 +101,21 @@ def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
             if len(head) < 8 or head[4:] == b"IDAT":
                 return
             length = int.from_bytes(head[:4], "big")
-            body = file.read(min(_MAX_TEXT, length))
+            body = file.read(min(_MAX_TEXT_BYTES, length))
             yield head[4:], body
             file.seek(length - len(body) + 4, 1)
 
 
-def _dpi(body: bytes) -> tuple[float, float] | None:
-    """Return pixels per inch of a chunk that has pixels per metre (11.3.4.3)."""
+def _png_dpi(body: bytes) -> tuple[float, float] | None:
+    """Return the pixels per inch of a `pHYs` chunk, which holds pixels per metre (11.3.4.3)."""
     if len(body) != 9 or body[8] != 1:
         return None
     across, down = struct.unpack(">II", body[:8])
     return (across * _INCH_M, down * _INCH_M) if across and down else None
 
 
-def _text(name: bytes, body: bytes) -> tuple[str, str] | None:
-    """Return keyword and text of a chunk (11.3.3); nothing for XMP, or damage."""
+def _png_text(name: bytes, body: bytes) -> tuple[str, str] | None:
+    """Return keyword and text of a chunk (11.3.3); None if it is damaged or holds XMP."""
     keyword, _, rest = body.partition(b"\0")
     key = keyword.decode("latin-1")
     if not 1 <= len(key) <= 79 or not key.isprintable() or key == _XMP_KEY:
@@ -124,52 +124,53 @@ def _text(name: bytes, body: bytes) -> tuple[str, str] | None:
         if name == b"tEXt":
             text = rest.decode("latin-1")
         elif name == b"zTXt":
-            text = zlib.decompressobj().decompress(rest[1:], _MAX_TEXT).decode("latin-1")
+            text = zlib.decompressobj().decompress(rest[1:], _MAX_TEXT_BYTES).decode("latin-1")
         else:
-            language_on = rest[2:].split(b"\0", 2)[2]
-            packed = zlib.decompressobj().decompress(language_on, _MAX_TEXT) if rest[0] else b""
-            text = (packed or language_on).decode("utf-8")
+            raw = rest[2:].split(b"\0", 2)[2]  # after the language and the translated keyword
+            unpacked = zlib.decompressobj().decompress(raw, _MAX_TEXT_BYTES) if rest[0] else b""
+            text = (unpacked or raw).decode("utf-8")
     except (IndexError, UnicodeDecodeError, zlib.error):
         return None
     return (key, text) if "\0" not in text else None
 
 
-def _of_jpeg(path: Path) -> ContainerInfo:
-    """Read the density behind the first marker (JFIF 1.02, page 5)."""
+def _read_jpeg(path: Path) -> ContainerInfo:
+    """Read the density after the first marker (JFIF 1.02, page 5)."""
     with path.open("rb") as file:
         head = file.read(18)
     if len(head) < 18 or head[2:4] != b"\xff\xe0" or head[6:11] != b"JFIF\0":
         return ContainerInfo()
-    factor = {1: 1.0, 2: 2.54}.get(head[13])  # per inch, per centimetre; otherwise a mere ratio
+    factor = {1: 1.0, 2: 2.54}.get(head[13])  # per inch or centimetre; else only a ratio
     across, down = struct.unpack(">HH", head[14:18])
     return ContainerInfo(dpi=(across * factor, down * factor) if factor else None)
 
 
-def _of_heif(path: Path) -> ContainerInfo:
-    """Look for the boxes `colr`, `av1C`, `stsz` (ISO/IEC 23008-12; AV1-ISOBMFF, 2.3)."""
+def _read_heif(path: Path) -> ContainerInfo:
+    """Read the boxes `colr`, `av1C` and `stsz` (ISO/IEC 23008-12; AV1-ISOBMFF, 2.3)."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
         head = whole[:_HEAD_BYTES]
     primaries, transfer = 2, 2
-    at = head.find(b"colrnclx")
-    if 0 <= at <= len(head) - 12:
-        primaries, transfer = struct.unpack_from(">HH", head, at + 8)
-    planes = []
-    at = head.find(b"av1C")
-    while 0 <= at < len(head) - 7:
-        planes.append(bool(head[at + 6] & 0x10))  # the bit `monochrome`
-        at = head.find(b"av1C", at + 4)
-    at = head.find(b"stsz")  # sizes of a sequence's samples: version, size of all, number
-    frames = int.from_bytes(head[at + 12 : at + 16], "big") if at >= 0 else 1
-    return ContainerInfo(primaries, transfer, gray=bool(planes) and all(planes), frames=frames)
+    offset = head.find(b"colrnclx")
+    if 0 <= offset <= len(head) - 12:
+        primaries, transfer = struct.unpack_from(">HH", head, offset + 8)
+    monochrome = []
+    offset = head.find(b"av1C")
+    while 0 <= offset < len(head) - 7:
+        monochrome.append(bool(head[offset + 6] & 0x10))
+        offset = head.find(b"av1C", offset + 4)
+    offset = head.find(b"stsz")  # of a sequence: version, common size, number of samples
+    frames = int.from_bytes(head[offset + 12 : offset + 16], "big") if offset >= 0 else 1
+    is_gray = bool(monochrome) and all(monochrome)
+    return ContainerInfo(primaries, transfer, is_gray=is_gray, frames=frames)
 
 
 _INCH_MM: Final = 25.4
-_UNSAID_DPI: Final = 72.0  # what libvips writes into a file must be something
-_EXIF_LIMIT: Final = 64_000  # bytes of one JPEG segment, less its head and what libexif adds
-_XMP_LIMIT: Final = 64_000  # the same, and room for longer numbers
+_DEFAULT_DPI: Final = 72.0  # libvips always writes a resolution
+_MAX_EXIF_BYTES: Final = 64_000  # one JPEG segment, less its head and what libexif adds
+_MAX_XMP_BYTES: Final = 64_000  # the same, with room for longer numbers
 _ICC_SPACES: Final = {1: b"GRAY", 3: b"RGB "}
 
-# What tells of the old size or of an image within the image; in elements or attributes.
+# Parts of XMP that describe the old size or an embedded image, as elements or attributes.
 _XMP_THUMBNAILS: Final = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", re.DOTALL)
 _XMP_GAIN_MAP: Final = re.compile(rb"\s+hdrgm:\w+\s*=\s*(\"[^\"]*\"|'[^']*')")
 _XMP_NUMBER: Final = rb"((?:%s)(?:\s*=\s*[\"']|>))\s*\d+"
@@ -177,14 +178,14 @@ _XMP_NUMBER: Final = rb"((?:%s)(?:\s*=\s*[\"']|>))\s*\d+"
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What must survive in the file made of an image; all of it upright.
+    """Metadata that is carried over to an upscaled image; it describes the upright image.
 
     Attributes:
-        icc: colour profile, of as many channels as the image has.
-        exif: EXIF, or the describing tags of a TIFF file.
+        icc: colour profile, for as many channels as the image has.
+        exif: EXIF, or the descriptive tags of a TIFF file.
         xmp: XMP packet.
         iptc: IPTC block.
-        dpi: resolution across and down, in pixels per inch, of the image read; None: not said.
+        dpi: horizontal and vertical pixels per inch of the image read; None: unknown.
         texts: keywords and texts of a PNG file, both in ASCII.
     """
 
@@ -196,84 +197,84 @@ class ImageMetadata:
     texts: tuple[tuple[str, str], ...] = ()
 
 
-NOTHING_KEPT: Final = ImageMetadata()
+NO_METADATA: Final = ImageMetadata()
 
 
 def read_metadata(
-    image: Any, path: Path, *, bands: int, signals: ContainerInfo
+    image: Any, path: Path, *, color_channels: int, container: ContainerInfo
 ) -> tuple[ImageMetadata, list[str]]:
-    """Return what a file says besides its pixels, and what of it had to be left out.
+    """Return the metadata of a file, and a sentence about each part that was left out.
 
     Args:
-        image: the opened file, not yet turned upright.
-        path: the file, for what libvips doesn't read of a TIFF.
-        bands: colour channels that the image will have.
-        signals: what libvips doesn't read of it.
+        image: the opened file, not yet rotated upright.
+        path: the file, for the TIFF tags that libvips doesn't read.
+        color_channels: of the image that will be written.
+        container: facts of the file that libvips doesn't read.
     """
     warnings: list[str] = []
     icc = _blob(image, "icc-profile-data")
-    if icc is not None and not _fits(icc, bands=bands):
+    if icc is not None and not _is_usable_profile(icc, color_channels=color_channels):
         icc = None
         warnings.append("its colour profile is damaged or for other channels, and was left out")
-    exif = _tags(image, path, warnings=warnings)
+    exif = _read_exif(image, path, warnings=warnings)
     xmp = _blob(image, "xmp-data")
     if xmp is not None and b"hdrgm:" in xmp:
         warnings.append("its HDR gain map was left out: the result is the standard image")
-    if xmp is not None and len(xmp) > _XMP_LIMIT:
+    if xmp is not None and len(xmp) > _MAX_XMP_BYTES:
         xmp = None
-        warnings.append("its XMP is too long to be written everywhere, and was left out")
-    texts = tuple(pair for pair in signals.texts if "".join(pair).isascii())
-    if len(texts) < len(signals.texts):
-        warnings.append("a text outside ASCII was left out, as libvips would write it wrongly")
-    dpi = _upright_dpi(image, get_dpi(exif) or signals.dpi)
+        warnings.append("its XMP is too long for some formats, and was left out")
+    texts = tuple(pair for pair in container.texts if "".join(pair).isascii())
+    if len(texts) < len(container.texts):
+        warnings.append("a text outside ASCII was left out, because libvips would garble it")
+    dpi = _upright_dpi(image, get_dpi(exif) or container.dpi)
     if _is_tiff(image):
-        exif = replace(exif, main={n: tag for n, tag in exif.main.items() if n in DESCRIBING})
-    if len(to_bytes(without_tag(exif, MAKER_NOTE))) > _EXIF_LIMIT:
+        exif = replace(exif, main={n: tag for n, tag in exif.main.items() if n in DESCRIPTIVE})
+    if len(to_bytes(without_tag(exif, MAKER_NOTE))) > _MAX_EXIF_BYTES:
         exif = ExifTags()
-        warnings.append("its EXIF is too long to be written everywhere, and was left out")
+        warnings.append("its EXIF is too long for some formats, and was left out")
     return ImageMetadata(icc, exif, xmp, _blob(image, "iptc-data"), dpi, texts), warnings
 
 
 def apply_metadata(
-    image: Any, kept: ImageMetadata, *, size: Size, scale: float, exif_for_dpi: bool = False
+    image: Any, metadata: ImageMetadata, *, size: Size, scale: float, exif_for_dpi: bool = False
 ) -> Any:
-    """Return a libvips image with all that is kept, corrected for its size and print size.
+    """Return a libvips image with metadata, in which sizes and resolution fit the new image.
 
     Args:
         image: the image to write.
-        kept: what the image it was made of said.
+        metadata: of the image that it was made from.
         size: of the image to write.
-        scale: how many times larger it is than the one read; the print size stays.
-        exif_for_dpi: the format has no other place for the resolution than EXIF.
+        scale: ratio of its sides to those of the image read; the print size stays the same.
+        exif_for_dpi: whether the format stores the resolution in EXIF only.
     """
-    dpi = scaled_dpi(kept, scale)
-    across, down = dpi or (_UNSAID_DPI, _UNSAID_DPI)
+    dpi = scaled_dpi(metadata, scale)
+    across, down = dpi or (_DEFAULT_DPI, _DEFAULT_DPI)
     result = image.copy(xres=across / _INCH_MM, yres=down / _INCH_MM)
-    blobs = {"icc-profile-data": kept.icc, "iptc-data": kept.iptc}
-    blobs["xmp-data"] = _mended_xmp(kept.xmp, size) if kept.xmp else None
-    if kept.exif or (exif_for_dpi and dpi is not None):
-        tree = with_size(kept.exif, size, dpi=dpi)
-        exif = to_bytes(tree)
-        if len(exif) > _EXIF_LIMIT:
-            exif = to_bytes(without_tag(tree, MAKER_NOTE))
+    blobs = {"icc-profile-data": metadata.icc, "iptc-data": metadata.iptc}
+    blobs["xmp-data"] = _resized_xmp(metadata.xmp, size) if metadata.xmp else None
+    if metadata.exif or (exif_for_dpi and dpi is not None):
+        tags = with_size(metadata.exif, size, dpi=dpi)
+        exif = to_bytes(tags)
+        if len(exif) > _MAX_EXIF_BYTES:
+            exif = to_bytes(without_tag(tags, MAKER_NOTE))
         blobs["exif-data"] = b"Exif\0\0" + exif
     for name, blob in blobs.items():
         if blob is not None:
             result.set_type(pyvips.GValue.blob_type, name, blob)
     if dpi is not None:
         result.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
-    for number, (keyword, text) in enumerate(kept.texts):
-        result.set_type(pyvips.GValue.gstr_type, f"png-comment-{number}-{keyword}", text)
+    for index, (keyword, text) in enumerate(metadata.texts):
+        result.set_type(pyvips.GValue.gstr_type, f"png-comment-{index}-{keyword}", text)
     return result
 
 
-def scaled_dpi(kept: ImageMetadata, scale: float) -> tuple[float, float] | None:
-    """Return the resolution at which an enlarged image prints as large as the one read."""
-    return None if kept.dpi is None else (kept.dpi[0] * scale, kept.dpi[1] * scale)
+def scaled_dpi(metadata: ImageMetadata, scale: float) -> tuple[float, float] | None:
+    """Return the resolution at which an upscaled image prints as large as the original."""
+    return None if metadata.dpi is None else (metadata.dpi[0] * scale, metadata.dpi[1] * scale)
 
 
-def _tags(image: Any, path: Path, *, warnings: list[str]) -> ExifTags:
-    """Return EXIF; of a TIFF file its own tags, which libvips doesn't pass on."""
+def _read_exif(image: Any, path: Path, *, warnings: list[str]) -> ExifTags:
+    """Return the EXIF tags; of a TIFF file its own tags, which libvips doesn't read."""
     try:
         if _is_tiff(image):
             return read_file_tags(path)
@@ -288,8 +289,8 @@ def _is_tiff(image: Any) -> bool:
     return str(image.get("vips-loader")).startswith("tiff")
 
 
-def _mended_xmp(xmp: bytes, size: Size) -> bytes:
-    """Return XMP of an upright image of this size."""
+def _resized_xmp(xmp: bytes, size: Size) -> bytes:
+    """Return the XMP of an upright image of this size."""
     for pattern in (_XMP_THUMBNAILS, _XMP_GAIN_MAP):
         xmp = pattern.sub(b"", xmp)
     values = (
@@ -302,18 +303,18 @@ def _mended_xmp(xmp: bytes, size: Size) -> bytes:
     return xmp
 
 
-def _upright_dpi(image: Any, told: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return pixels per inch of the upright image, unless there is no sense in them."""
-    if told is None or not all(1.0 <= each <= 1e5 for each in told):
+def _upright_dpi(image: Any, dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the resolution of the upright image, or None if it is implausible."""
+    if dpi is None or not all(1.0 <= each <= 1e5 for each in dpi):
         return None
-    return (told[1], told[0]) if orientation(image) in SIDEWAYS else told
+    return (dpi[1], dpi[0]) if orientation(image) in SWAPPED_SIDES else dpi
 
 
 def _blob(image: Any, name: str) -> bytes | None:
     return bytes(image.get(name)) if image.get_typeof(name) else None
 
 
-def _fits(icc: bytes, *, bands: int) -> bool:
-    """Return whether a profile is whole and for this many channels (ICC.1:2022, 7.2)."""
-    whole = len(icc) >= 128 and int.from_bytes(icc[:4], "big") == len(icc)
-    return whole and icc[36:40] == b"acsp" and icc[16:20] == _ICC_SPACES[bands]
+def _is_usable_profile(icc: bytes, *, color_channels: int) -> bool:
+    """Return whether a profile is complete and for this many channels (ICC.1:2022, 7.2)."""
+    is_complete = len(icc) >= 128 and int.from_bytes(icc[:4], "big") == len(icc)
+    return is_complete and icc[36:40] == b"acsp" and icc[16:20] == _ICC_SPACES[color_channels]

@@ -1,10 +1,9 @@
-"""The carrier: rows handed to libvips while they are made, as an uncompressed BigTIFF read once.
+"""A stream of rows from the thread that makes them to libvips, as an uncompressed BigTIFF.
 
-Of the formats that libvips' wheel reads from a stream, this is the one without compression. Nothing
-of it is ever on disk: header and rows are made up as libvips asks for them, top to bottom.
+Of the formats that libvips' wheel reads from a stream, this is the one without compression. The
+file never exists: header and rows are generated as libvips reads them, top to bottom, once.
 """
 
-import struct
 import threading
 from collections import deque
 from typing import Any, Final
@@ -13,34 +12,46 @@ import numpy as np
 import pyvips
 
 from d2csr.core.geometry import Size
+from d2csr.images.exif import (
+    BITS,
+    COMPRESSION,
+    HEIGHT,
+    LONG8,
+    PHOTOMETRIC,
+    WIDTH,
+    Tag,
+    bigtiff_header,
+    long_tag,
+    short_tag,
+)
 from d2csr.images.formats import PixelFormat
 
-_STRIP_ROWS: Final = 16  # what libtiff decodes at once
-_WAITING_BYTES: Final = 8 << 20  # rows made and not yet read; more is waited for
-_SHORT, _LONG, _LONG8 = 3, 4, 16
-_HEAD_BYTES: Final = 16
+_STRIP_ROWS: Final = 16  # decoded at once by libtiff
+_MAX_QUEUED_BYTES: Final = 8 << 20  # of rows not yet read; `put` waits while there are more
+_STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANES, _EXTRA_SAMPLES = (
+    273, 277, 278, 279, 284, 338,
+)  # fmt: skip
 
 
 class RowStream:
-    """A pipe of rows from the thread that makes them to the one that encodes them.
+    """A queue of rows between the thread that makes them and the thread that encodes them.
 
-    `put`, `finish` and `abort` belong to the maker, `image` to the encoder; `abort` may be
-    called by both, and lets go whoever waits.
+    The producer calls `put`, the encoder `image`; either may call `abort`, which wakes both.
     """
 
-    def __init__(self, size: Size, layout: PixelFormat) -> None:
-        """Say what the rows will be; nothing is read or held yet."""
-        self._header = _header(size, layout)
-        self._length = len(self._header) + size.height * size.width * _pixel_bytes(layout)
+    def __init__(self, size: Size, pixel_format: PixelFormat) -> None:
+        """Prepare the header of an image of this size and pixel format."""
+        self._header = _header(size, pixel_format)
+        self._length = len(self._header) + size.height * _row_bytes(size, pixel_format)
         self._changed = threading.Condition()
         self._rows: deque[memoryview] = deque()
-        self._waiting = 0
-        self._first = len(self._header)  # place in the stream of the oldest rows held
-        self._place = 0  # where libvips reads
-        self._broken = False
-        self._gray = layout.colours == 1
-        self._deep = layout.bits == 16
-        self._source = pyvips.SourceCustom()  # held here: libvips calls back into it
+        self._queued_bytes = 0
+        self._first = len(self._header)  # offset in the file of the oldest queued rows
+        self._position = 0  # offset that libvips reads next
+        self._is_aborted = False
+        self._is_gray = pixel_format.color_channels == 1
+        self._is_16_bit = pixel_format.bits == 16
+        self._source = pyvips.SourceCustom()  # libvips calls back into it, so it must stay alive
         self._source.on_read(self._read)
         self._source.on_seek(self._seek)
 
@@ -48,114 +59,101 @@ class RowStream:
         """Return the libvips image that reads the rows, once, top to bottom.
 
         Raises:
-            pyvips.Error: broken off.
+            pyvips.Error: the stream was aborted.
         """
         image = pyvips.Operation.call(
             "tiffload_source", self._source, access="sequential", fail_on="error"
         )
-        kinds = {(True, False): "b-w", (True, True): "grey16", (False, False): "srgb"}
-        image = image.copy(interpretation=kinds.get((self._gray, self._deep), "rgb16"))
+        gray, color = ("grey16", "rgb16") if self._is_16_bit else ("b-w", "srgb")
+        image = image.copy(interpretation=gray if self._is_gray else color)
         for name in ("bits-per-sample", "n-pages", "orientation"):
             if image.get_typeof(name):
                 image.remove(name)
         return image
 
     def put(self, rows: np.ndarray) -> bool:
-        """Hand on rows; wait while many lie unread; return False once broken off.
+        """Queue rows, waiting while many are unread; return False if the stream was aborted.
 
         Args:
-            rows: contiguous, and not to be changed any more.
+            rows: contiguous; they must not change afterwards.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._broken or self._waiting < _WAITING_BYTES)
-            if self._broken:
+            self._changed.wait_for(
+                lambda: self._is_aborted or self._queued_bytes < _MAX_QUEUED_BYTES
+            )
+            if self._is_aborted:
                 return False
             if rows.size:
                 self._rows.append(rows.data.cast("B"))
-                self._waiting += rows.nbytes
+                self._queued_bytes += rows.nbytes
                 self._changed.notify_all()
             return True
 
     def abort(self) -> None:
-        """End the stream early, so that the encoder fails, and let go of all rows."""
+        """End the stream early, so that the encoder fails, and drop the queued rows."""
         with self._changed:
-            self._broken = True
+            self._is_aborted = True
             self._rows.clear()
             self._changed.notify_all()
 
-    def _read(self, wanted: int) -> Any:
-        """Answer libvips: up to `wanted` bytes from where it stands; none at the end."""
-        if self._place < len(self._header):
-            found: Any = self._header[self._place : self._place + wanted]
-        elif self._place >= self._length:
+    def _read(self, length: int) -> Any:
+        """Return up to `length` bytes from the current position, None at the end."""
+        if self._position < len(self._header):
+            data: Any = self._header[self._position : self._position + length]
+        elif self._position >= self._length:
             return None
         else:
-            found = self._rows_at(wanted)
-        if found is not None:
-            self._place += len(found)
-        return found
+            data = self._read_rows(length)
+        if data is not None:
+            self._position += len(data)
+        return data
 
-    def _rows_at(self, wanted: int) -> memoryview | None:
+    def _read_rows(self, length: int) -> memoryview | None:
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: self._broken or bool(self._rows))
-                if self._broken:
+                self._changed.wait_for(lambda: self._is_aborted or bool(self._rows))
+                if self._is_aborted:
                     return None
                 oldest = self._rows[0]
-                start = self._place - self._first
-                if start < 0:  # libvips went back, which nothing here can
+                start = self._position - self._first
+                if start < 0:  # libvips went back to rows that are gone
                     return None
                 if start < len(oldest):
-                    return oldest[start : start + wanted]
+                    return oldest[start : start + length]
                 self._rows.popleft()
                 self._first += len(oldest)
-                self._waiting -= len(oldest)
+                self._queued_bytes -= len(oldest)
                 self._changed.notify_all()
 
     def _seek(self, offset: int, whence: int) -> int:
-        self._place = offset + (0, self._place, self._length)[whence]
-        return self._place
+        self._position = offset + (0, self._position, self._length)[whence]
+        return self._position
 
 
-def _pixel_bytes(layout: PixelFormat) -> int:
-    return layout.channels * layout.dtype.itemsize
+def _row_bytes(size: Size, pixel_format: PixelFormat) -> int:
+    return size.width * pixel_format.channels * pixel_format.dtype.itemsize
 
 
-def _header(size: Size, layout: PixelFormat) -> bytes:
-    """Return everything before the rows (TIFF 6.0, section 2, with BigTIFF's 8-byte places)."""
+def _header(size: Size, pixel_format: PixelFormat) -> bytes:
+    """Return everything in the file before the rows."""
+    row_bytes = _row_bytes(size, pixel_format)
     strips = -(-size.height // _STRIP_ROWS)
-    strip = _STRIP_ROWS * size.width * _pixel_bytes(layout)
-    last = size.height * size.width * _pixel_bytes(layout) - strip * (strips - 1)
-    lengths = np.full(strips, strip, "<u8")
-    lengths[-1] = last
-    tags: dict[int, tuple[int, np.ndarray]] = {
-        256: (_LONG, np.array([size.width], "<u4")),
-        257: (_LONG, np.array([size.height], "<u4")),
-        258: (_SHORT, np.full(layout.channels, layout.bits, "<u2")),
-        259: (_SHORT, np.array([1], "<u2")),  # not compressed
-        262: (_SHORT, np.array([1 if layout.colours == 1 else 2], "<u2")),  # gray, RGB
-        273: (_LONG8, np.arange(strips, dtype="<u8") * strip),  # moved on below
-        277: (_SHORT, np.array([layout.channels], "<u2")),
-        278: (_LONG, np.array([_STRIP_ROWS], "<u4")),
-        279: (_LONG8, lengths),
-        284: (_SHORT, np.array([1], "<u2")),  # channels side by side
+    offsets = np.arange(strips, dtype="<u8") * np.uint64(_STRIP_ROWS * row_bytes)
+    lengths = np.diff(offsets, append=np.uint64(size.height * row_bytes))
+    tags = {
+        WIDTH: long_tag(size.width),
+        HEIGHT: long_tag(size.height),
+        BITS: short_tag(*[pixel_format.bits] * pixel_format.channels),
+        COMPRESSION: short_tag(1),  # none
+        PHOTOMETRIC: short_tag(1 if pixel_format.color_channels == 1 else 2),  # gray, RGB
+        _STRIP_OFFSETS: Tag(LONG8, offsets.tobytes()),
+        _SAMPLES: short_tag(pixel_format.channels),
+        _ROWS_PER_STRIP: long_tag(_STRIP_ROWS),
+        _STRIP_BYTES: Tag(LONG8, lengths.astype("<u8").tobytes()),
+        _PLANES: short_tag(1),  # channels interleaved
     }
-    if layout.alpha:
-        tags[338] = (_SHORT, np.array([2], "<u2"))  # not weighted by it
-    values_at = _HEAD_BYTES + 8 + 20 * len(tags) + 8
-    values_bytes = sum(_aside(values) for _, values in tags.values())
-    tags[273] = (_LONG8, tags[273][1] + values_at + values_bytes)
-    entries = values_aside = b""
-    for number, (kind, values) in tags.items():
-        value = values.tobytes().ljust(8, b"\0")
-        if _aside(values):
-            value = struct.pack("<Q", values_at + len(values_aside))
-            values_aside += values.tobytes()
-        entries += struct.pack("<HHQ", number, kind, len(values)) + value
-    head = b"II" + struct.pack("<HHHQQ", 43, 8, 0, _HEAD_BYTES, len(tags))
-    return head + entries + struct.pack("<Q", 0) + values_aside
-
-
-def _aside(values: np.ndarray) -> int:
-    """Return the bytes of values too long for their entry."""
-    return values.nbytes if values.nbytes > 8 else 0
+    if pixel_format.has_alpha:
+        tags[_EXTRA_SAMPLES] = short_tag(2)  # alpha that colours are not multiplied by
+    start = len(bigtiff_header(tags))  # the same whatever the offsets
+    tags[_STRIP_OFFSETS] = Tag(LONG8, (offsets + np.uint64(start)).tobytes())
+    return bigtiff_header(tags)

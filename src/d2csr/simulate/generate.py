@@ -15,7 +15,7 @@ from d2csr.core.errors import D2csrError, DataError, UsageError
 from d2csr.core.files import atomic_folder, check_writable
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
 from d2csr.core.parallel import map_in_processes
-from d2csr.images.reader import image_size
+from d2csr.images.reader import read_size
 from d2csr.simulate.camera_config import Camera
 from d2csr.simulate.ground_truth import TRUTH_NAME, GroundTruth, write_truth
 from d2csr.simulate.outputs import SceneJob, make_capture, make_pair
@@ -127,7 +127,7 @@ def _refuse(sources: Sequence[Source], out: Path, *, job: SimulationOptions) -> 
 def _source_errors(source: Source, job: SimulationOptions) -> Iterator[D2csrError]:
     """Yield what a photo's header tells against it."""
     try:
-        size = image_size(source.path) if isinstance(source, Photo) else source.size
+        size = read_size(source.path) if isinstance(source, Photo) else source.size
     except D2csrError as error:
         yield error
         return

@@ -7,23 +7,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
-from d2csr.images.pixels import to_uint8
+from d2csr.images.pixels import linear_to_srgb, to_uint8
 from d2csr.simulate.camera_config import DevelopmentPart
-
-
-def linear_of_srgb(srgb01: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """Return light, 0..1, of sRGB values (IEC 61966-2-1)."""
-    return np.where(srgb01 <= 0.04045, srgb01 / 12.92, ((srgb01 + 0.055) / 1.055) ** 2.4)
-
-
-def srgb_of_linear(linear: Float32[np.ndarray, "*grid"]) -> Float32[np.ndarray, "*grid"]:
-    """Return sRGB values of light; clipped to 0..1 first."""
-    place = np.clip(linear, 0, 1) ** np.float32(1 / 3) * np.float32(len(_SRGB_OF_ROOT) - 1)
-    whole = np.minimum(place.astype(np.int32), len(_SRGB_OF_ROOT) - 2)
-    below = _SRGB_OF_ROOT[whole]
-    return below + (place - whole.astype(np.float32)) * (_SRGB_OF_ROOT[whole + 1] - below)
 
 
 def with_contrast(
@@ -31,20 +18,6 @@ def with_contrast(
 ) -> Float32[np.ndarray, "*grid"]:
     """Return the values on an S whose middle has this slope; black, middle and white stay."""
     return srgb01 + np.float32(2 * (slope - 1)) * srgb01 * (1 - srgb01) * (2 * srgb01 - 1)
-
-
-def _exact_srgb(linear: np.ndarray) -> np.ndarray:
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-# As float32 and by table: a curve over all pixels is read three times faster than computed. The
-# table runs over the cube root of light, on which the curve is all but straight.
-LINEAR_OF_SRGB8: Float32[np.ndarray, "256"] = linear_of_srgb(np.arange(256) / 255).astype(
-    np.float32
-)
-_SRGB_OF_ROOT: Float32[np.ndarray, "4096"] = _exact_srgb(np.linspace(0, 1, 4096) ** 3).astype(
-    np.float32
-)
 
 
 ROWS = 256  # developed at a time
@@ -81,7 +54,7 @@ def develop(raw: Float32[np.ndarray, "h w c"], way: IspSettings) -> UInt8[np.nda
 def _developed(raw: np.ndarray, way: IspSettings) -> UInt8[np.ndarray, "h w 3"]:
     rgb = raw if raw.shape[2] == 3 else demosaic(raw[..., 0])
     settings = way.settings
-    toned = srgb_of_linear(rgb * np.asarray(way.gains, np.float32))
+    toned = linear_to_srgb(rgb * np.asarray(way.gains, np.float32))
     toned = with_contrast(toned, settings.contrast)
     soft = cv2.GaussianBlur(toned, (0, 0), settings.sharpening_radius_px)
     return to_uint8(toned + np.float32(settings.sharpening[0]) * (toned - soft))

@@ -18,9 +18,30 @@ from jaxtyping import Float64, UInt8
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import Pair
-from d2csr.images.exif_simulated import Facts, jpeg_with_exif, png_with_exif, tiff_with_exif
-from d2csr.images.writer import write_gray8, write_rgb8
-from d2csr.simulate.camera_config import Camera
+from d2csr.images.exif import (
+    DATE_TIME,
+    DATE_TIME_ORIGINAL,
+    EXIF_VERSION,
+    EXPOSURE_TIME,
+    F_NUMBER,
+    FOCAL_LENGTH,
+    FOCAL_LENGTH_35MM,
+    ISO,
+    MAKE,
+    MODEL,
+    ORIENTATION,
+    UNDEFINED,
+    ExifTags,
+    Tag,
+    add_to_jpeg,
+    ascii_tag,
+    rational_tag,
+    short_tag,
+)  # fmt: skip
+from d2csr.images.formats import PixelFormat
+from d2csr.images.metadata import ImageMetadata
+from d2csr.images.writer import ImageWriter, write_gray8, write_rgb8
+from d2csr.simulate.camera_config import Camera, DevelopmentPart
 from d2csr.simulate.ground_truth import (
     GroundTruth,
     parallax_mask,
@@ -138,44 +159,55 @@ def make_capture(order: SceneJob, folder: Path) -> GroundTruth:
     truth = truth_of(both, order.name, suffix=suffix)
     for tele, name in enumerate((truth.wide_file, truth.tele_file)):
         photograph = both.tele if tele else both.wide
-        facts = _facts(
-            order,
-            both.wide,
-            photograph=photograph,
-            seconds=tele * order.camera.exif.seconds_between,
+        seconds = tele * order.camera.exif.seconds_between
+        tags = _exif(order, both.wide, photograph=photograph, seconds=seconds)
+        _write_frame(
+            folder / name, photograph.take(both.scene), tags=tags, isp=order.camera.development
         )
-        contents = _encoded(photograph.take(both.scene), facts, order=order)
-        write_atomically(folder / name, contents)
     seen = planes_seen(both)
     write_gray8(folder / truth.planes_file, seen)
     write_gray8(folder / truth.parallax_file, parallax_mask(both, seen))
     return truth
 
 
-def _encoded(rgb8: UInt8[np.ndarray, "h w 3"], facts: Facts, *, order: SceneJob) -> bytes:
-    settings = order.camera.development
-    if settings.format == "png":
-        return png_with_exif(rgb8, facts)
-    if settings.format == "tiff":
-        return tiff_with_exif(rgb8, facts)
-    return jpeg_with_exif(jpeg_bytes(rgb8, settings), facts)
+def _write_frame(
+    path: Path, rgb8: UInt8[np.ndarray, "h w 3"], *, tags: ExifTags, isp: DevelopmentPart
+) -> None:
+    """Write a captured frame with EXIF, in the camera's format."""
+    if isp.format == "jpeg":
+        write_atomically(path, add_to_jpeg(jpeg_bytes(rgb8, isp), tags))
+        return
+    size = Size(rgb8.shape[1], rgb8.shape[0])
+    metadata = ImageMetadata(exif=tags)
+    with ImageWriter(path, size=size, pixel_format=PixelFormat(), metadata=metadata) as writer:
+        writer.write(rgb8)
 
 
-def _facts(order: SceneJob, wide: Photograph, *, photograph: Photograph, seconds: int) -> Facts:
-    """Return what the camera would write; the time follows from aperture, ISO and exposure."""
+def _exif(order: SceneJob, wide: Photograph, *, photograph: Photograph, seconds: int) -> ExifTags:
+    """Return the EXIF of a frame; the exposure time follows from aperture, ISO and exposure."""
     exif = order.camera.exif
     lens = photograph.shot.lens
     apertures = (lens.f_number / wide.shot.lens.f_number) ** 2
     sensitivities = wide.exposure.iso / photograph.exposure.iso
     exposure_s = order.camera.exposure.exposure_s * 2**photograph.exposure.stops
     taken = datetime.strptime(exif.start, _CLOCK) + timedelta(minutes=order.number, seconds=seconds)
-    return Facts(
-        make=exif.make,
-        model=exif.model,
-        date_time=taken.strftime(_CLOCK),
-        focal_mm=lens.focal_mm,
-        focal_35mm=lens.focal_mm * exif.crop_factor,
-        f_number=lens.f_number,
-        exposure_s=exposure_s * apertures * sensitivities,
-        iso=photograph.exposure.iso,
+    date_time = ascii_tag(taken.strftime(_CLOCK))
+    return ExifTags(
+        main={
+            MAKE: ascii_tag(exif.make),
+            MODEL: ascii_tag(exif.model),
+            ORIENTATION: short_tag(1),
+            DATE_TIME: date_time,
+        },
+        exif={
+            EXPOSURE_TIME: rational_tag(
+                exposure_s * apertures * sensitivities, denominator=100_000
+            ),
+            F_NUMBER: rational_tag(round(lens.f_number, 1), denominator=10),
+            ISO: short_tag(round(photograph.exposure.iso)),
+            EXIF_VERSION: Tag(UNDEFINED, b"0232"),
+            DATE_TIME_ORIGINAL: date_time,
+            FOCAL_LENGTH: rational_tag(round(lens.focal_mm, 1), denominator=10),
+            FOCAL_LENGTH_35MM: short_tag(round(lens.focal_mm * exif.crop_factor)),
+        },
     )

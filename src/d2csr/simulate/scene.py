@@ -16,10 +16,10 @@ from jaxtyping import Float32, Float64, UInt8
 from d2csr.core.errors import DataError
 from d2csr.core.geometry import Size
 from d2csr.images.formats import is_image_name
+from d2csr.images.pixels import LINEAR_OF_SRGB8
 from d2csr.images.reader import read_rgb8
 from d2csr.simulate.camera_config import ScenePart
 from d2csr.simulate.geometry import View
-from d2csr.simulate.isp import LINEAR_OF_SRGB8
 
 _FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX,

@@ -24,7 +24,7 @@ from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.engine.engine import Engine
 from d2csr.images.formats import DEFAULT_LIMIT_MP, PixelFormat, format_limitations
-from d2csr.images.metadata import NOTHING_KEPT
+from d2csr.images.metadata import NO_METADATA
 from d2csr.images.reader import DecodedImage, read_image, read_size
 from d2csr.images.writer import ImageWriter
 from d2csr.upscale.image_upscaler import ImageUpscaler, RowBlock
@@ -73,7 +73,7 @@ def prefetch(
         pool.shutdown(cancel_futures=True)
 
 
-_MAP = PixelFormat(colours=3, alpha=False, bits=8)
+_MAP = PixelFormat()
 
 
 @contextmanager
@@ -97,8 +97,8 @@ def open_writers(
             writer = ImageWriter(
                 file,
                 size=size,
-                layout=_MAP if is_map else image.layout,
-                kept=NOTHING_KEPT if is_map else image.kept,
+                pixel_format=_MAP if is_map else image.pixel_format,
+                metadata=NO_METADATA if is_map else image.metadata,
                 scale=size.width / image.size.width,
             )
             writers[file] = stack.enter_context(writer)
@@ -111,7 +111,7 @@ def losses(job: Job, *, image: DecodedImage, size: Size) -> tuple[str, ...]:
     Raises:
         ImageError: it is too large for the format.
     """
-    return format_limitations(image.layout, job.target, size=size)
+    return format_limitations(image.pixel_format, job.target, size=size)
 
 
 IMAGE_ERRORS = (D2csrError, MemoryError, OSError)
