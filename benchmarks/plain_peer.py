@@ -29,7 +29,7 @@ from d2csr.data.sources import open_pairs
 from d2csr.evaluation.evaluate import evaluate
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.protocols import score
-from d2csr.speed.measure import machine
+from d2csr.speed.speed_results import read_machine
 from d2csr.training.trainer import make_average
 
 RESULTS = Path(__file__).parent / "results"
@@ -66,7 +66,7 @@ def main() -> None:
     names = {str(IMAGES): "plain network"}
     values = {
         "date": date.today().isoformat(),
-        "machine": machine(asked.threads).model_dump(),
+        "machine": read_machine(asked.threads).model_dump(),
         "plain": {**network.sizes._asdict(), "parameters": parameter_count(network)},
         "training": {
             "steps": asked.steps,

@@ -1,10 +1,10 @@
-"""How fast upscaling is: over `reference`, of the machine's ceilings, and beside peers.
+"""Speed of upscaling: against `reference`, against the machine's ceilings, and against peers.
 
 Cases: `paper` (x4, random weights: time doesn't depend on them), `shipped` (all shipped models) and
-`peers` (a plain network with the parameters of a shipped model, random ones, on ncnn, ONNX Runtime
-and compiled PyTorch; `plain_peer.py` trains it). All runs of a case take turns.
-Writes a dated JSON file a case and says which targets are met: a target is, if the 95% interval
-reaches it. About 8 minutes on 2 idle cores; `--cases` measures a part.
+`peers` (a plain network with as many parameters as a shipped model, random ones, on ncnn, ONNX
+Runtime and compiled PyTorch; `plain_peer.py` trains it). The runs of a case alternate.
+Writes a dated JSON file per case and prints which targets are met: a target is met if the 95%
+interval reaches it. Takes about 8 minutes on 2 idle cores; `--cases` selects some of them.
 
     D2CSR_DATA=DATA python benchmarks/upscale_speed.py [--cases paper] [--size 512] [--rounds 9]
 """
@@ -22,61 +22,78 @@ from typing import Any, NamedTuple
 
 from peers.plain import PEER_MODEL, PlainNet, parameter_count, peer_bundle, peer_sizes
 
-from d2csr.cli.benchmark import subjects
 from d2csr.core.bundle import Bundle
 from d2csr.core.files import write_atomically
+from d2csr.core.hardware import usable_cores
 from d2csr.engine.model import shipped_bundles
+from d2csr.export.bundle_writer import export_random_bundle
+from d2csr.speed.candidates import open_candidates
 from d2csr.speed.charts import print_speed
 from d2csr.speed.measure import (
     BenchmarkOptions,
     Ratio,
-    machine,
     measure,
     measure_ceilings,
     ratio_of_medians,
     run_alternately,
 )
-from d2csr.speed.speed_results import BackendResult, CeilingResult, ModelResult, SpeedResults
-from d2csr.speed.worker import Worker, cores
+from d2csr.speed.speed_results import (
+    BackendResult,
+    CeilingResult,
+    ModelResult,
+    read_machine,
+)
+from d2csr.speed.worker import Worker
 
 RESULTS = Path(__file__).parent / "results"
 CASES = ("paper", "shipped", "peers")
 PEERS = ("ncnn fp32", "ncnn bf16", "onnxruntime fp32", "torch compile fp32", "torch compile bf16")
-# One run of the paper's network by `reference` takes some 45 s: three must do for the median.
+# `reference` takes about 45 s to run the paper's network once, so its median is over three runs.
 REFERENCE_ROUNDS = {"paper": 3, "shipped": 5}
 SHIPPED_CHANNELS, PAPER_CHANNELS = 16, 64
 DATA = {"city100-nikon-x3": "city100/nikon_d5500_x3", "city100-iphone-x2": "city100/iphone_x_x2"}
 
 
 class Target(NamedTuple):
-    """A figure to reach, and what was found.
+    """A value to reach, and the value that was measured.
 
     Attributes:
-        what: in words.
-        wanted: at least this; at most, where `most` is set.
-        found: the measured value.
-        interval95: of it; both ends the value where it has none.
-        most: the value is to stay below.
+        description: of the value.
+        limit: lower limit of the value; the upper limit if `is_upper_limit`.
+        value: the measured value.
+        interval95: its interval; twice the value if it has none.
+        is_upper_limit: whether the value must be below the limit.
     """
 
-    what: str
-    wanted: float
-    found: float
+    description: str
+    limit: float
+    value: float
     interval95: tuple[float, float]
-    most: bool = False
+    is_upper_limit: bool = False
 
     @property
-    def met(self) -> bool:
-        """Return whether the interval reaches what is wanted."""
+    def is_met(self) -> bool:
+        """Return whether the interval reaches the limit."""
         low, high = self.interval95
-        return low <= self.wanted if self.most else high >= self.wanted
+        return low <= self.limit if self.is_upper_limit else high >= self.limit
 
     def as_text(self) -> str:
-        """Return one line."""
-        sign, (low, high) = "<=" if self.most else ">=", self.interval95
-        state = "met" if self.met else "MISSED"
-        found = f"{self.found:.4g} ({low:.4g} to {high:.4g})"
-        return f"{state:6} {self.what}: {found}, wanted {sign} {self.wanted:g}"
+        """Return the target in one line."""
+        sign, (low, high) = "<=" if self.is_upper_limit else ">=", self.interval95
+        state = "met" if self.is_met else "MISSED"
+        value = f"{self.value:.4g} ({low:.4g} to {high:.4g})"
+        return f"{state:6} {self.description}: {value}, must be {sign} {self.limit:g}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the target with the keys of the results files."""
+        return {
+            "what": self.description,
+            "wanted": self.limit,
+            "found": self.value,
+            "interval95": self.interval95,
+            "most": self.is_upper_limit,
+            "met": self.is_met,
+        }
 
 
 def main() -> None:
@@ -85,44 +102,47 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--size", type=int, default=512, help="side of the LR image, in pixels")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
-    asked = parser.parse_args()
-    wish = BenchmarkOptions(
-        height=asked.size,
-        width=asked.size,
-        rounds=asked.rounds,
-        threads=asked.threads,
+    arguments = parser.parse_args()
+    options = BenchmarkOptions(
+        height=arguments.size,
+        width=arguments.size,
+        rounds=arguments.rounds,
+        threads=arguments.threads,
         backends=("openvino",),
         on_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    ceilings = measure_ceilings({SHIPPED_CHANNELS, PAPER_CHANNELS}, wish)
-    for case in asked.cases:
+    ceilings = measure_ceilings({SHIPPED_CHANNELS, PAPER_CHANNELS}, options)
+    for case in arguments.cases:
         if case == "peers":
-            values, targets = measure_peers(wish, ceilings), []
+            values, targets = measure_peers(options, ceilings), []
         else:
-            values, targets = measure_models(case, wish, ceilings=ceilings)
-        values["targets"] = [{**each._asdict(), "met": each.met} for each in targets]
-        path = asked.results / f"upscale_speed-{case}-{date.today().isoformat()}.json"
+            values, targets = measure_models(case, options, ceilings=ceilings)
+        values["targets"] = [target.as_json() for target in targets]
+        path = arguments.results / f"upscale_speed-{case}-{date.today().isoformat()}.json"
         write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
         for target in targets:
             print(target.as_text(), flush=True)
 
 
 def measure_models(
-    case: str, wish: BenchmarkOptions, *, ceilings: list[CeilingResult]
+    case: str, options: BenchmarkOptions, *, ceilings: list[CeilingResult]
 ) -> tuple[dict[str, Any], list[Target]]:
-    """Return the results of `paper` or of the shipped models, and the targets set for them."""
-    wish = replace(wish, reference_rounds=REFERENCE_ROUNDS[case])
+    """Return the results of `paper` or of the shipped models, and their targets."""
+    options = replace(options, reference_rounds=REFERENCE_ROUNDS[case])
     if case == "paper":
-        with subjects(("paper",), scale=4) as found:
-            results = measure(found, replace(wish, precisions=("bf16",)), ceilings=ceilings)
+        with open_candidates(("paper",), scale=4, make_random=export_random_bundle) as candidates:
+            results = measure(candidates, replace(options, precisions=("bf16",)), ceilings=ceilings)
     else:
         parts = []
         for bundle in shipped_bundles():
             data = _data(bundle.card.name)
-            with subjects((bundle.card.name,), scale=bundle.card.scale) as found:
-                parts.append(measure(found, replace(wish, data=data), ceilings=ceilings))
+            with open_candidates(
+                (bundle.card.name,), scale=bundle.card.scale, make_random=export_random_bundle
+            ) as candidates:
+                part = measure(candidates, replace(options, data=data), ceilings=ceilings)
+                parts.append(part)
         models = [model for part in parts for model in part.models]
         results = parts[0].model_copy(update={"models": models, "data": _data_name()})
     print_speed(results)
@@ -131,48 +151,49 @@ def measure_models(
         for model in results.models
         for row in model.backends
         if row.backend != "reference"
-        for target in targets_of(model, row, results=results)
+        for target in targets_for(model, row)
     ]
     return results.model_dump(mode="json"), targets
 
 
-def targets_of(model: ModelResult, row: BackendResult, *, results: SpeedResults) -> list[Target]:
-    """Return the targets that a model's precision has."""
+def targets_for(model: ModelResult, row: BackendResult) -> list[Target]:
+    """Return the targets of a model in one precision."""
     name = f"{model.name} {row.backend} {row.precision}"
-    over = row.speedup_over_expanded or row.speedup_over_reference
-    interval = row.speedup_over_expanded_interval95 or row.speedup_interval95
-    found: list[Target] = []
-    paper = model.channels == PAPER_CHANNELS
-    if row.precision == "bf16" and over is not None and interval is not None:
-        least = 5.5 if paper else 6.5
-        found.append(Target(f"{name}, times the expanded reference", least, over, interval))
-        if not paper:
-            found.append(Target(f"{name}, the mark", 8.0, over, interval))
-    if row.precision == "bf16" and paper and row.share_of_ceiling is not None:
+    times, accuracy = row.times, row.accuracy
+    speedup = times.speedup_over_expanded or times.speedup_over_reference
+    interval = times.speedup_over_expanded_interval95 or times.speedup_interval95
+    targets: list[Target] = []
+    is_paper = model.channels == PAPER_CHANNELS
+    if row.precision == "bf16" and speedup is not None and interval is not None:
+        minimum = 5.5 if is_paper else 6.5
+        targets.append(Target(f"{name}, times the expanded reference", minimum, speedup, interval))
+        if not is_paper:
+            targets.append(Target(f"{name}, the mark", 8.0, speedup, interval))
+    if row.precision == "bf16" and is_paper and row.throughput.share_of_ceiling is not None:
         share = share_interval(row)
-        found.append(Target(f"{name}, share of the ceiling", 0.95, share.value, share.interval95))
+        targets.append(Target(f"{name}, share of the ceiling", 0.95, share.value, share.interval95))
     bf16 = next((each for each in model.backends if each.precision == "bf16"), None)
     if row.precision == "int8" and bf16 is not None:
-        faster = ratio_of_medians(bf16.seconds, row.seconds)
-        found.append(Target(f"{name}, times bf16", 1.6, faster.value, faster.interval95))
-    if row.psnr_change_db is not None and row.precision != "fp32":
-        change, most = abs(row.psnr_change_db), 0.05 if row.precision == "int8" else 0.01
-        words = f"{name}, dB from fp32 ({row.psnr_change_by})"
-        found.append(Target(words, most, change, (change, change), most=True))
-    return found
+        ratio = ratio_of_medians(bf16.times.seconds, times.seconds)
+        targets.append(Target(f"{name}, times bf16", 1.6, ratio.value, ratio.interval95))
+    if accuracy.psnr_change_db is not None and row.precision != "fp32":
+        change, maximum = abs(accuracy.psnr_change_db), 0.05 if row.precision == "int8" else 0.01
+        description = f"{name}, dB from fp32 ({accuracy.psnr_change_by})"
+        targets.append(Target(description, maximum, change, (change, change), is_upper_limit=True))
+    return targets
 
 
 def share_interval(row: BackendResult) -> Ratio:
-    """Return the share of the ceiling with the interval that its runs give."""
-    at_ceiling_s = row.median_s * (row.share_of_ceiling or 0)
-    return ratio_of_medians([at_ceiling_s], row.seconds)
+    """Return the share of the ceiling with its bootstrap interval over the runs."""
+    at_ceiling_s = row.times.median_s * (row.throughput.share_of_ceiling or 0)
+    return ratio_of_medians([at_ceiling_s], row.times.seconds)
 
 
-def measure_peers(wish: BenchmarkOptions, ceilings: list[CeilingResult]) -> dict[str, Any]:
-    """Return our network and the plain one on all peers, run by run in turns."""
+def measure_peers(options: BenchmarkOptions, ceilings: list[CeilingResult]) -> dict[str, Any]:
+    """Return the times of a shipped model and of the plain network on all peers, alternating."""
     bundle, sizes = peer_bundle(), peer_sizes()
     plain = PlainNet(sizes)
-    rows = _run_peers(bundle, sizes=list(sizes), wish=wish)
+    rows = _run_peers(bundle, sizes=list(sizes), options=options)
     ours = rows[0]["seconds"]
     for row in rows:
         ratio = ratio_of_medians(row["seconds"], ours)
@@ -185,9 +206,9 @@ def measure_peers(wish: BenchmarkOptions, ceilings: list[CeilingResult]) -> dict
     gflop = sum(2 * values.numel() for values in kernels) / 1e3
     return {
         "date": date.today().isoformat(),
-        "machine": machine(wish.threads).model_dump(),
-        "lr_size": [wish.width, wish.height],
-        "rounds": wish.rounds,
+        "machine": read_machine(options.threads).model_dump(),
+        "lr_size": [options.width, options.height],
+        "rounds": options.rounds,
         "ceilings": [each.model_dump() for each in ceilings],
         "plain": {
             **sizes._asdict(),
@@ -199,8 +220,10 @@ def measure_peers(wish: BenchmarkOptions, ceilings: list[CeilingResult]) -> dict
     }
 
 
-def _run_peers(bundle: Bundle, *, sizes: list[int], wish: BenchmarkOptions) -> list[dict[str, Any]]:
-    """Return every peer's runs, ours first."""
+def _run_peers(
+    bundle: Bundle, *, sizes: list[int], options: BenchmarkOptions
+) -> list[dict[str, Any]]:
+    """Return the runs of the shipped model and of every peer."""
     own = {"job": "engine", "bundle": str(bundle.folder), "backend": "openvino"}
     command = (sys.executable, str(Path(__file__).parent / "peers" / "worker.py"))
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
@@ -209,16 +232,18 @@ def _run_peers(bundle: Bundle, *, sizes: list[int], wish: BenchmarkOptions) -> l
         workers: list[Worker] = []
         for precision in ("bf16", "fp32"):
             job = {**own, "precision": precision}
-            workers.append(stack.enter_context(Worker(job, threads=wish.threads)))
+            workers.append(stack.enter_context(Worker(job, threads=options.threads)))
             rows.append({"name": f"{PEER_MODEL} openvino {precision}"})
         for peer in PEERS:
-            wish.on_progress(f"peer {peer}")
-            worker = Worker({"peer": peer, "sizes": sizes}, threads=wish.threads, command=command)
+            options.on_progress(f"peer {peer}")
+            worker = Worker(
+                {"peer": peer, "sizes": sizes}, threads=options.threads, command=command
+            )
             workers.append(stack.enter_context(worker))
-            rows.append({"name": f"plain {peer}", **worker.request({"ask": "check"})})
+            rows.append({"name": f"plain {peer}", **worker.request({"command": "check"})})
         for worker in workers:
-            worker.request({"ask": "run", "height": wish.height, "width": wish.width})
-        for row, seconds in zip(rows, run_alternately(workers, wish=wish), strict=True):
+            worker.request({"command": "run", "height": options.height, "width": options.width})
+        for row, seconds in zip(rows, run_alternately(workers, options=options), strict=True):
             row["seconds"] = seconds
     return rows
 

@@ -1,4 +1,4 @@
-"""Writer of the file list in `architecture.md`, taken from the opening docstrings."""
+"""The file list in `architecture.md`, written from the first lines of the docstrings."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "d2csr"
 BEGIN = "<!-- files: made by `make docs` from the opening docstrings; do not edit -->"
 END = "<!-- files: end -->"
 
-# The order in which data flows; a room that is not named here follows at the end.
+# In the order in which data flows; rooms that are missing here come last.
 ROOMS = (
     "core", "images", "align", "simulate", "data", "models", "systems", "losses", "metrics",
     "checkpoint", "training", "evaluation", "export", "engine", "upscale", "speed", "figures",
@@ -32,7 +32,7 @@ def opening(file: Path) -> str:
 
 
 def _lines(package: Path) -> Iterator[str]:
-    """Yield the list: the package's own files, then room by room."""
+    """Yield the lines of the list: first the files of the package itself, then room by room."""
     for file in sorted(package.glob("*.py")):
         if file.name != "__init__.py":
             yield f"- `{file.name}`: {opening(file)}"
@@ -49,7 +49,7 @@ def _rooms(package: Path) -> Iterator[Path]:
 
 
 def _position(room: Path) -> tuple[int, str]:
-    """Return the place of a room in the list."""
+    """Return the sort key of a room in the list."""
     return (ROOMS.index(room.name) if room.name in ROOMS else len(ROOMS), room.name)
 
 

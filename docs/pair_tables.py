@@ -1,4 +1,4 @@
-"""Writer of the tables about pairs, taken from the newest stored results of each measurement."""
+"""Tables about pairs, written from the newest stored results of each measurement."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,9 +13,11 @@ STORED = ROOT / "benchmarks" / "results"
 END = "<!-- align: end -->"
 SCALES = (2, 3, 4, 8)
 
+OLD_KEYS = {"tests.*.pictures": "images"}  # of stored results; today's name of the last key
+
 
 def render(page: str, *, stored: Path = STORED) -> str:
-    """Return `page` with every table that it has markers for between the two."""
+    """Return `page` with a table between each pair of markers that it has."""
     for name, (prefix, table) in TABLES.items():
         if begin(name) not in page:
             continue
@@ -24,7 +26,7 @@ def render(page: str, *, stored: Path = STORED) -> str:
         files = sorted(stored.glob(f"{prefix}-????-??-??.json"))
         lines = ["Not measured yet."]
         if files:
-            values = json.loads(files[-1].read_text(encoding="utf-8"))
+            values = _read(files[-1])
             lines = [
                 *table(values),
                 "",
@@ -36,10 +38,21 @@ def render(page: str, *, stored: Path = STORED) -> str:
 
 
 def begin(name: str) -> str:
-    """Return the marker that a table begins with."""
+    """Return the marker before a table."""
     return (
         f"<!-- align {name}: made by docs/pair_tables.py from benchmarks/results; do not edit -->"
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the values of stored results, their old keys renamed."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for old, new in OLD_KEYS.items():
+        group, _, key = old.split(".")
+        for row in values.get(group, {}).values():
+            if key in row:
+                row[new] = row.pop(key)
+    return values
 
 
 def _row(cells: list[str]) -> str:
@@ -47,38 +60,38 @@ def _row(cells: list[str]) -> str:
 
 
 def _accuracy(values: dict[str, Any]) -> Iterator[str]:
-    """Yield verdicts and errors by scale, then the wrong pairs."""
+    """Yield accepted pairs and their errors by scale, then the wrong pairs."""
     yield "| pairs | accepted | median | p95 | worst | CPU s, median |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    kinds: dict[str, Callable[[dict[str, Any]], bool]] = {
-        f"x{scale}{words}": lambda row, scale=scale, nearer=nearer: (
-            row["scale"] == scale and (row["planes"] > 1) == nearer
+    groups: dict[str, Callable[[dict[str, Any]], bool]] = {
+        f"x{scale}{suffix}": lambda row, scale=scale, has_nearer=has_nearer: (
+            row["scale"] == scale and (row["planes"] > 1) == has_nearer
         )
-        for nearer, words in ((False, ""), (True, ", nearer planes too"))
+        for has_nearer, suffix in ((False, ""), (True, ", nearer planes too"))
         for scale in SCALES
     }
-    kinds["all of x2 to x4"] = lambda row: row["scale"] <= 4
-    kinds["all of x8"] = lambda row: row["scale"] == 8
-    for kind, belongs in kinds.items():
-        rows = [row for row in values["good"] if belongs(row)]
+    groups["all of x2 to x4"] = lambda row: row["scale"] <= 4
+    groups["all of x8"] = lambda row: row["scale"] == 8
+    for name, is_member in groups.items():
+        rows = [row for row in values["good"] if is_member(row)]
         accepted = [row for row in rows if row["accepted"]]
         if not rows:
             continue
         errors = [row["used_rms_px"] for row in accepted] or [float("nan")]
-        figures = (np.median(errors), np.percentile(errors, 95), max(errors))
+        summary = (np.median(errors), np.percentile(errors, 95), max(errors))
         time = float(np.median([row["cpu_seconds"] for row in rows]))
-        cells = [kind, f"{len(accepted)} of {len(rows)}"]
-        yield _row([*cells, *(f"{value:.3f}" for value in figures), f"{time:.1f}"])
+        cells = [name, f"{len(accepted)} of {len(rows)}"]
+        yield _row([*cells, *(f"{value:.3f}" for value in summary), f"{time:.1f}"])
     wrong = values["wrong"]
     if wrong:
-        kinds_of_wrong = ", ".join(sorted({row["kind"] for row in wrong}))
+        kinds = ", ".join(sorted({row["kind"] for row in wrong}))
         accepted = sum(row["accepted"] for row in wrong)
         yield ""
-        yield f"Of {len(wrong)} wrong pairs ({kinds_of_wrong}) {accepted} were accepted."
+        yield f"Of {len(wrong)} wrong pairs ({kinds}) {accepted} were accepted."
 
 
 def _phone(values: dict[str, Any]) -> Iterator[str]:
-    """Yield every accepted pair of a phone's two lenses, and why the others are not."""
+    """Yield every accepted pair of a phone's two lenses, and the reasons against the others."""
     pairs = values["pairs"]
     accepted = [row for row in pairs if row["verdict"] == "accepted"]
     yield f"{len(accepted)} of {len(pairs)} accepted at scale {values['scale']}:"
@@ -96,11 +109,11 @@ def _phone(values: dict[str, Any]) -> Iterator[str]:
         "a tele or wide image out of focus": "out of focus",
     }
     rejected = [row["reason"] for row in pairs if row["verdict"] != "accepted"]
-    told = ", ".join(
-        f"{sum(words in reason for reason in rejected)} for {name}"
-        for name, words in reasons.items()
+    counts = ", ".join(
+        f"{sum(phrase in reason for reason in rejected)} for {name}"
+        for name, phrase in reasons.items()
     )
-    yield f"Rejected, a pair for several reasons: {told}."
+    yield f"Rejected, a pair for several reasons: {counts}."
 
 
 def _large(values: dict[str, Any]) -> Iterator[str]:
@@ -126,28 +139,28 @@ def _compared(values: dict[str, Any]) -> Iterator[str]:
     }
     yield _row(["registration", *(f"x{scale}" for scale in SCALES)])
     yield _row(["---"] * (len(SCALES) + 1))
-    for method, of in methods.items():
+    for method, find_row in methods.items():
         cells = []
         for scale in SCALES:
-            rows = [of(name) for name in compared if name.startswith(f"x{scale}_")]
+            rows = [find_row(name) for name in compared if name.startswith(f"x{scale}_")]
             errors = [row["rms_px"] for row in rows if "rms_px" in row]
             failed = len(rows) - len(errors)
-            told = f"{np.median(errors):.3f}" if errors else "-"
-            cells.append(told + (f" ({failed} of {len(rows)} failed)" if failed else ""))
+            cell = f"{np.median(errors):.3f}" if errors else "-"
+            cells.append(cell + (f" ({failed} of {len(rows)} failed)" if failed else ""))
         yield _row([method, *cells])
 
 
 def _city100(values: dict[str, Any]) -> Iterator[str]:
-    """Yield what displacement is left in City100's pairs."""
+    """Yield the displacement that is left in City100's pairs."""
     summary = values["summary"]
     yield f"| {len(values['again'])} pairs | common | patch median | patch p95 |"
     yield "| --- | --- | --- | --- |"
-    told = {
+    states = {
         "published": "as published",
         "again": "registered again",
         "floor": "a perfect pair (the estimator's floor)",
     }
-    for state, name in told.items():
+    for state, name in states.items():
         scores = ("common_px", "patch_median_px", "patch_p95_px")
         yield _row([name, *(f"{summary[f'{state}_{score}']:.3f}" for score in scores)])
     yield ""
@@ -160,7 +173,7 @@ def _city100(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _realism(values: dict[str, Any]) -> Iterator[str]:
-    """Yield what pairs of each kind are like, and what the linear baseline learns from them."""
+    """Yield properties of each kind of pairs, and the PSNR of a linear filter fitted on them."""
     coherent = ("0.12", "0.14", "0.16")
     titles = ("linear, val dB", f"coherence at {' / '.join(coherent)}", "transfer at Nyquist of LR")
     yield _row(["pairs", *titles, "noise of HR / LR, levels"])
@@ -174,19 +187,19 @@ def _realism(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _trained(values: dict[str, Any]) -> Iterator[str]:
-    """Yield the PSNR that models of one recipe have, by what they were trained on."""
+    """Yield the PSNR of models of one recipe, by the pairs that they were trained on."""
     yield "| test set | trained on | PSNR dB | difference to the model above, 95% |"
     yield "| --- | --- | --- | --- |"
-    for folder, found in values["tests"].items():
-        differences = {(row["a"], row["b"]): row for row in found["paired"]}
+    for folder, scores in values["tests"].items():
+        differences = {(row["a"], row["b"]): row for row in scores["paired"]}
         before = ""
-        for name, psnr_db in found["psnr_db"].items():
-            told = ""
+        for name, psnr_db in scores["psnr_db"].items():
+            difference = ""
             if row := differences.get((before, name)):
                 low, high = row["interval95"]
-                told = f"{-row['diff_psnr_db']:+.2f} ({-high:+.2f} to {-low:+.2f})"
-            images = f"{folder}, {found['images']} images"
-            yield _row([images, name, f"{psnr_db:.2f}", told])
+                difference = f"{-row['diff_psnr_db']:+.2f} ({-high:+.2f} to {-low:+.2f})"
+            images = f"{folder}, {scores['images']} images"
+            yield _row([images, name, f"{psnr_db:.2f}", difference])
             before = name
 
 

@@ -1,4 +1,4 @@
-"""Writer of README's results table, taken from the stored results of `benchmarks/real_pairs.py`."""
+"""The results table of README, written from the stored results of `benchmarks/real_pairs.py`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def _lines(stored: Path) -> Iterator[str]:
 
 
 def _rows(results: Results, model: str) -> Iterator[str]:
-    """Yield a set's rows, weakest first."""
+    """Yield the rows of one set, lowest PSNR first."""
     chosen = [row for row in results.results if row.protocol == PROTOCOL]
     for row in sorted(chosen, key=lambda row: row.mean.psnr_db):
         yield f"| {' | '.join(_cells(results, row, model=model))} |"

@@ -1,4 +1,4 @@
-"""Writer of the tables in `speed.md`, taken from the newest stored results of each measurement."""
+"""The tables in `speed.md`, written from the newest stored results of each measurement."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,9 +13,11 @@ END = "<!-- speed: end -->"
 
 def render(page: str, *, stored: Path = STORED) -> str:
     """Return `page` with every table between its two markers."""
-    made = {name: _newest(stored, prefix, table=table) for name, (prefix, table) in TABLES.items()}
-    made["start"] = _starts(stored)
-    for name, table in made.items():
+    tables = {
+        name: _newest(stored, prefix, table=table) for name, (prefix, table) in TABLES.items()
+    }
+    tables["start"] = _starts(stored)
+    for name, table in tables.items():
         before, rest = page.split(begin(name))
         _, after = rest.split(END, 1)
         lines = "\n".join(table)
@@ -24,14 +26,14 @@ def render(page: str, *, stored: Path = STORED) -> str:
 
 
 def begin(name: str) -> str:
-    """Return the marker that a table begins with."""
+    """Return the marker before a table."""
     return f"<!-- speed {name}: made by `make docs` from benchmarks/results; do not edit -->"
 
 
 def _newest(
     stored: Path, prefix: str, *, table: Callable[[dict[str, Any]], Iterator[str]]
 ) -> Iterator[str]:
-    """Yield the table of the newest file, and where its figures are from."""
+    """Yield the table of the newest file, and the machine and versions of its results."""
     files = sorted(stored.glob(f"{prefix}-????-??-??.json"))
     if not files:
         yield "Not measured yet."
@@ -45,7 +47,7 @@ def _newest(
 
 
 def _ceilings(values: dict[str, Any]) -> Iterator[str]:
-    """Yield what the libraries reach, a row an operation and precision."""
+    """Yield the throughput of the libraries, a row per operation and precision."""
     yield "| operation | precision | best, GFLOP/s | others |"
     yield "| --- | --- | --- | --- |"
     for best in (row for row in values["ceilings"] if row["best"]):
@@ -61,11 +63,11 @@ def _ceilings(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _models(values: dict[str, Any]) -> Iterator[str]:
-    """Yield the models' rows, then the targets."""
+    """Yield the rows of the models, then the targets."""
     width, height = values["lr_size"]
-    yield f"LR {width}x{height}, {values['rounds']} rounds, all ways taking turns."
+    yield f"LR {width}x{height}, {values['rounds']} rounds, all backends alternating."
     yield ""
-    yield "| model | way | seconds | over reference | over expanded | of ceiling | memory | PSNR |"
+    yield "| model | backend | seconds | over reference | over expanded | ceiling | memory | PSNR |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for model in values["models"]:
         for row in model["backends"]:
@@ -74,8 +76,8 @@ def _models(values: dict[str, Any]) -> Iterator[str]:
         low, high = target["interval95"]
         state = "met" if target["met"] else "**missed**"
         sign = "at most" if target["most"] else "at least"
-        found = f"{target['found']:.4g} ({low:.4g} to {high:.4g})"
-        yield f"\n- {target['what']}, {sign} {target['wanted']:g}: {found}, {state}"
+        value = f"{target['found']:.4g} ({low:.4g} to {high:.4g})"
+        yield f"\n- {target['what']}, {sign} {target['wanted']:g}: {value}, {state}"
 
 
 def _model_cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ def _model_cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _peers(values: dict[str, Any]) -> Iterator[str]:
-    """Yield ours and the peers."""
+    """Yield the times of our model and of the peers."""
     plain, model = values["plain"], values["model"]
     yield (
         f"Ours is {model['name']} ({model['parameters']:,} parameters). The plain network has "
@@ -113,22 +115,22 @@ def _peers(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _accuracy(values: dict[str, Any]) -> Iterator[str]:
-    """Yield what the plain network, our model and bicubic enlargement score."""
+    """Yield the scores of the plain network, of our model and of bicubic enlargement."""
     training = values["training"]
     yield (
         f"The plain network after {training['best_step']:,} steps of {training['batch']} crops of "
         f"{training['patch_px']} LR pixels, on the model's own train scenes."
     )
     yield ""
-    yield "| system | PSNR dB | the one before it minus this one (95%) |"
+    yield "| system | PSNR dB | system above minus this one (95%) |"
     yield "| --- | --- | --- |"
-    apart = {frozenset((row["a"], row["b"])): row for row in values["paired"]}
-    before = None
+    differences = {frozenset((row["a"], row["b"])): row for row in values["paired"]}
+    above = None
     for name in sorted(values["psnr_db"], key=lambda name: -values["psnr_db"][name]):
-        row = apart.get(frozenset((before, name)))
-        cell = "" if row is None else _signed(row, first=before)
+        row = differences.get(frozenset((above, name)))
+        cell = "" if row is None else _signed(row, first=above)
         yield f"| {name} | {values['psnr_db'][name]:.2f} | {cell} |"
-        before = name
+        above = name
 
 
 def _signed(row: dict[str, Any], *, first: str | None) -> str:
@@ -139,50 +141,50 @@ def _signed(row: dict[str, Any], *, first: str | None) -> str:
 
 
 def _memory(values: dict[str, Any]) -> Iterator[str]:
-    """Yield the peaks of the paper's network on one LR image."""
+    """Yield the peak memory of the paper's network on one LR image."""
     yield f"Preset `paper` x4, {values['lr_megapixels']:g} LR megapixels."
     yield ""
-    yield "| way | peak above idle | of reference's | wanted | PSNR against reference |"
+    yield "| backend | peak above idle | share of reference | target | PSNR against reference |"
     yield "| --- | --- | --- | --- | --- |"
     for row in values["ways"]:
         cells = [f"{row['backend']} {row['precision']}", f"{row['peak_bytes'] / 2**20:.0f} MiB"]
         if "met" in row:
             state = "met" if row["met"] else "**missed**"
-            wanted = f"at most {row['wanted_at_most']:.3f}, {state}"
-            apart = f"{row['psnr_between_db']:.1f} dB, "
-            apart += f"largest difference {row['largest_relative_difference']:.1e}"
-            cells += [f"{row['ratio_to_reference']:.3f}", wanted, apart]
+            target = f"at most {row['wanted_at_most']:.3f}, {state}"
+            difference = f"{row['psnr_between_db']:.1f} dB, "
+            difference += f"largest difference {row['largest_relative_difference']:.1e}"
+            cells += [f"{row['ratio_to_reference']:.3f}", target, difference]
         else:
             cells += ["1", "", ""]
         yield f"| {' | '.join(cells)} |"
 
 
 def _photo(values: dict[str, Any]) -> Iterator[str]:
-    """Yield the peaks of a large photo."""
+    """Yield the peak memory of upscaling a large photo."""
     width, height = values["sr_size"]
     yield (
         f"A photo of {values['lr_megapixels']:g} megapixels by {values['model']} into a TIFF of "
-        f"{width}x{height}; the results differ by {values['largest_difference_levels']:g} grey "
+        f"{width}x{height}; the results differ by {values['largest_difference_levels']:g} gray "
         "levels at most."
     )
     yield ""
-    yield "| `--memory` | peak of the process | kept | seconds |"
+    yield "| `--memory` | peak of the process | within the limit | seconds |"
     yield "| --- | --- | --- | --- |"
     for run in values["runs"]:
         limit, peak = (f"{run[key] / 2**30:.2f} GiB" for key in ("limit_bytes", "peak_bytes"))
-        kept = "yes" if run["met"] else "**no**"
-        yield f"| {limit} | {peak} | {kept} | {run['seconds']:.0f} |"
+        is_met = "yes" if run["met"] else "**no**"
+        yield f"| {limit} | {peak} | {is_met} | {run['seconds']:.0f} |"
 
 
 def _starts(stored: Path) -> Iterator[str]:
-    """Yield a row for each model that was timed from a new process to a file on disk."""
+    """Yield a row per model that was timed from the start of the process to the file on disk."""
     files = sorted(stored.glob("cold_start-*-????-??-??.json"))
     if not files:
         yield "Not measured yet."
         return
     newest = {(row := json.loads(file.read_text(encoding="utf-8")))["model"]: row for file in files}
     parts = list(next(iter(newest.values()))["shares"])
-    yield f"| model | first ever, s | later, s | all but computing, s | {' | '.join(parts)} |"
+    yield f"| model | first run, s | later, s | without computing, s | {' | '.join(parts)} |"
     yield f"| --- | --- | --- | --- |{' --- |' * len(parts)}"
     for name, row in newest.items():
         seconds = (row["first_run_s"]["total"], row["later_runs_median_s"]["total"])

@@ -1,4 +1,4 @@
-"""The peers' network: plain residual convolutions at LR size and one shuffle, as EDSR has them."""
+"""The network of the peers: plain residual convolutions at LR size and one shuffle, as in EDSR."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from d2csr.core.bundle import Bundle
 from d2csr.engine.model import shipped_bundles
 
-PEER_MODEL = "city100-nikon-x3"  # the shipped model that the plain network stands beside
+PEER_MODEL = "city100-nikon-x3"  # the shipped model that the plain network is compared with
 _WIDTH = 48
 
 
@@ -25,21 +25,21 @@ class Block(nn.Module):
     """Two convolutions, the input added: EDSR's block, no normalisation (arXiv:1707.02921)."""
 
     def __init__(self, width: int) -> None:
-        """Build random ones."""
+        """Build the block with random weights."""
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the features with what the block adds."""
+        """Return the features plus the residual of the block."""
         return features + self.conv2(torch.relu(self.conv1(features)))
 
 
 class PlainNet(nn.Module):
-    """LR in, SR out."""
+    """A plain residual network."""
 
     def __init__(self, sizes: PlainSizes) -> None:
-        """Build it with random weights, the same ones each time."""
+        """Build the network with random weights, always the same ones."""
         super().__init__()
         torch.manual_seed(0)
         self.sizes = sizes
@@ -49,7 +49,7 @@ class PlainNet(nn.Module):
         self.shuffle = nn.PixelShuffle(sizes.scale)
 
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return SR."""
+        """Return SR in the units of `lr`."""
         return self.shuffle(self.tail(self.body(self.head(lr))))
 
 
@@ -59,13 +59,13 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def peer_bundle() -> Bundle:
-    """Return the shipped model that the plain network stands beside."""
+    """Return the shipped model that the plain network is compared with."""
     return next(each for each in shipped_bundles() if each.card.name == PEER_MODEL)
 
 
 def peer_sizes() -> PlainSizes:
-    """Return the sizes of the plain network that come nearest to that model's parameters."""
+    """Return the sizes of the plain network whose parameter count is nearest to that model's."""
     card = peer_bundle().card
-    least = parameter_count(PlainNet(PlainSizes(card.scale, _WIDTH, 0)))
-    blocks = max(1, round((card.parameters - least) / parameter_count(Block(_WIDTH))))
+    without_blocks = parameter_count(PlainNet(PlainSizes(card.scale, _WIDTH, 0)))
+    blocks = max(1, round((card.parameters - without_blocks) / parameter_count(Block(_WIDTH))))
     return PlainSizes(card.scale, _WIDTH, blocks)

@@ -1,4 +1,4 @@
-"""The plain network on other people's engines, each in the ways that are best on a processor."""
+"""The plain network on other engines, each set up for its best speed on a processor."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from peers.plain import PlainNet
 
-Planes = np.ndarray[Any, np.dtype[np.float32]]
-Run = Callable[[Planes], Planes]  # (3, h, w) in 0..1 -> (3, S h, S w)
+NchwImage = np.ndarray[Any, np.dtype[np.float32]]
+Run = Callable[[NchwImage], NchwImage]  # (3, h, w) in 0..1 -> (3, S h, S w)
 
 
 def ncnn_run(network: PlainNet, *, bf16: bool, threads: int) -> Run:
-    """Return the network on ncnn: Winograd and packed layouts, as they are by default."""
+    """Return the network on ncnn with its defaults, Winograd and packed layouts."""
     ncnn: Any = import_module("ncnn")  # compiled, without types
 
     net = ncnn.Net()
@@ -28,7 +28,7 @@ def ncnn_run(network: PlainNet, *, bf16: bool, threads: int) -> Run:
         net.load_param(str(graph))
         net.load_model(str(weights))
 
-    def run(lr: Planes) -> Planes:
+    def run(lr: NchwImage) -> NchwImage:
         extractor = net.create_extractor()
         extractor.input("lr", ncnn.Mat(np.ascontiguousarray(lr)))
         _, sr = extractor.extract("sr")
@@ -38,7 +38,7 @@ def ncnn_run(network: PlainNet, *, bf16: bool, threads: int) -> Run:
 
 
 def onnxruntime_run(network: PlainNet, *, threads: int) -> Run:
-    """Return the network on ONNX Runtime: its own float32 kernels, all graph rewrites."""
+    """Return the network on ONNX Runtime with its float32 kernels and all graph optimizations."""
     onnxruntime: Any = import_module("onnxruntime")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -55,25 +55,25 @@ def onnxruntime_run(network: PlainNet, *, threads: int) -> Run:
 
 
 def compiled_run(network: PlainNet, *, bf16: bool) -> Run:
-    """Return the network compiled by PyTorch, channels last, its weights laid out once."""
+    """Return the network compiled by PyTorch, channels last, with its weights laid out once."""
     import torch._inductor.config as inductor
 
     inductor.freezing = True
-    form = torch.bfloat16 if bf16 else torch.float32
-    ready = network.to(form)
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    ready = network.to(dtype)
     ready.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
     compiled = torch.compile(ready, dynamic=False)
 
-    def run(lr: Planes) -> Planes:
+    def run(lr: NchwImage) -> NchwImage:
         with torch.inference_mode():
-            planes = torch.from_numpy(lr)[None].to(form).to(memory_format=torch.channels_last)
-            return compiled(planes).float()[0].numpy()
+            lr_nchw = torch.from_numpy(lr)[None].to(dtype).to(memory_format=torch.channels_last)
+            return compiled(lr_nchw).float()[0].numpy()
 
     return run
 
 
 def _ncnn_graph(network: PlainNet) -> str:
-    """Return the graph in ncnn's text form: layers with their blobs, fused ReLU as 9=1."""
+    """Return the graph in ncnn's text format: layers with their blobs; 9=1 is a fused ReLU."""
     width, outputs = network.sizes.width, 3 * network.sizes.scale**2
     lines = ["Input lr 0 1 lr", _ncnn_convolution("head", ("lr", "f0"), sizes=(3, width))]
     for block in range(network.sizes.blocks):
@@ -92,14 +92,14 @@ def _ncnn_graph(network: PlainNet) -> str:
     return "\n".join(["7767517", f"{len(lines)} {blobs}", *lines, ""])
 
 
-def _ncnn_convolution(name: str, wires: tuple[str, str], *, sizes: tuple[int, int]) -> str:
+def _ncnn_convolution(name: str, blobs: tuple[str, str], *, sizes: tuple[int, int]) -> str:
     inputs, outputs = sizes
     values = f"0={outputs} 1=3 4=1 5=1 6={9 * inputs * outputs}"
-    return f"Convolution {name} 1 1 {wires[0]} {wires[1]} {values}"
+    return f"Convolution {name} 1 1 {blobs[0]} {blobs[1]} {values}"
 
 
 def _ncnn_weights(network: PlainNet) -> Iterator[bytes]:
-    """Yield every convolution's weights, a zero before them for plain float32, and its bias."""
+    """Yield the weights of every convolution, after a zero that means float32, and its bias."""
     convolutions = [each for each in network.modules() if isinstance(each, torch.nn.Conv2d)]
     for convolution in convolutions:
         yield bytes(4)

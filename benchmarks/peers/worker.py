@@ -1,4 +1,4 @@
-"""The process that runs one peer; `upscale_speed.py` starts it as it starts our own backends."""
+"""The process that runs one peer; `upscale_speed.py` starts it like our own backends."""
 
 import time
 
@@ -7,44 +7,46 @@ import torch
 from peers.plain import PlainNet, PlainSizes
 from peers.runners import Run, compiled_run, ncnn_run, onnxruntime_run
 
-from d2csr.speed.worker import Handler, Values, cores, serve
+from d2csr.core.hardware import usable_cores
+from d2csr.speed.worker import Handler, Values, serve
 
-_CHECKED = (3, 40, 24)  # an image to compare on before anything is timed
+_CHECKED_SHAPE = (3, 40, 24)  # of an image to compare on before timing
 
 
 def prepare(job: Values) -> Handler:
-    """Return what answers requests on a peer: `job` has its name and the network's sizes."""
+    """Return the handler of requests for a peer; `job` has its name and the network's sizes."""
     network = PlainNet(PlainSizes(*job["sizes"])).eval()
-    torch.set_num_threads(cores())
+    torch.set_num_threads(usable_cores())
 
     def check() -> Values:
-        """Return how far the peer is from the network, relative to the largest value."""
-        lr = np.random.default_rng(0).random(_CHECKED, np.float32)
+        """Return the largest difference from the network, relative to its largest value."""
+        lr = np.random.default_rng(0).random(_CHECKED_SHAPE, np.float32)
         with torch.inference_mode():
-            wanted = PlainNet(PlainSizes(*job["sizes"]))(torch.from_numpy(lr)[None])[0].numpy()
-        return {"difference": float(np.abs(run(lr) - wanted).max() / np.abs(wanted).max())}
+            expected = PlainNet(PlainSizes(*job["sizes"]))(torch.from_numpy(lr)[None])[0].numpy()
+        return {"difference": float(np.abs(run(lr) - expected).max() / np.abs(expected).max())}
 
-    def timed(*, height: int, width: int) -> Values:
+    def time_run(*, height: int, width: int) -> Values:
+        """Return the seconds that upscaling noise of this size takes."""
         lr = np.random.default_rng(0).random((3, height, width), np.float32)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         run(lr)
-        return {"seconds": time.perf_counter() - begun}
+        return {"seconds": time.perf_counter() - started}
 
     run = PEERS[job["peer"]](network)
-    asked = {"check": check, "run": timed}
-    return lambda request: asked[request.pop("ask")](**request)
+    commands = {"check": check, "run": time_run}
+    return lambda request: commands[request.pop("command")](**request)
 
 
 def _ncnn_fp32(network: PlainNet) -> Run:
-    return ncnn_run(network, bf16=False, threads=cores())
+    return ncnn_run(network, bf16=False, threads=usable_cores())
 
 
 def _ncnn_bf16(network: PlainNet) -> Run:
-    return ncnn_run(network, bf16=True, threads=cores())
+    return ncnn_run(network, bf16=True, threads=usable_cores())
 
 
 def _onnxruntime_fp32(network: PlainNet) -> Run:
-    return onnxruntime_run(network, threads=cores())
+    return onnxruntime_run(network, threads=usable_cores())
 
 
 def _compiled_fp32(network: PlainNet) -> Run:

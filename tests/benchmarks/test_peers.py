@@ -1,4 +1,4 @@
-"""The peers of the speed benchmark run the very network that they are said to run."""
+"""The peers of the speed benchmark run the same network as PyTorch."""
 
 import importlib
 from pathlib import Path
@@ -12,26 +12,26 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the exporter to ONNX
 @pytest.mark.parametrize(
-    ("peer", "options", "most"),
+    ("peer", "options", "tolerance"),
     [
         ("ncnn_run", {"bf16": False, "threads": 1}, 1e-4),
         ("ncnn_run", {"bf16": True, "threads": 1}, 3e-2),
         ("onnxruntime_run", {"threads": 1}, 1e-5),
     ],
 )
-def test_a_peer_gives_the_networks_image(monkeypatch, peer, options, most):
+def test_a_peer_gives_the_image_of_the_network(monkeypatch, peer, options, tolerance):
     monkeypatch.syspath_prepend(BENCHMARKS)
     plain, runners = (importlib.import_module(f"peers.{name}") for name in ("plain", "runners"))
     network = plain.PlainNet(plain.PlainSizes(scale=3, width=8, blocks=2)).eval()
     lr = np.random.default_rng(0).random((3, 20, 31), np.float32)
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(lr)[None])[0].numpy()
-    found = getattr(runners, peer)(network, **options)(lr)
-    assert found.shape == (3, 60, 93)
-    assert np.abs(found - wanted).max() / np.abs(wanted).max() < most
+        expected = network(torch.from_numpy(lr)[None])[0].numpy()
+    sr = getattr(runners, peer)(network, **options)(lr)
+    assert sr.shape == (3, 60, 93)
+    assert np.abs(sr - expected).max() / np.abs(expected).max() < tolerance
 
 
-def test_the_plain_network_has_the_models_parameters(monkeypatch):
+def test_the_plain_network_has_as_many_parameters_as_the_model(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     plain = importlib.import_module("peers.plain")
     count = plain.parameter_count(plain.PlainNet(plain.peer_sizes()))

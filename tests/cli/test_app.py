@@ -85,7 +85,9 @@ def test_a_flag_has_no_opposite(d2csr):
 
 def test_a_command_is_explained_by_its_whole_docstring(d2csr):
     text = " ".join(d2csr("doctor", "--help").out.split())
-    assert "Exit code: 0 all is well (what is optional may be absent), 1 something" in text
+    assert (
+        "Exit code: 0 if everything works (optional parts may be absent), 1 if an optional" in text
+    )
 
 
 def test_a_error_of_the_user_is_one_line_and_exit_2(d2csr, failing):

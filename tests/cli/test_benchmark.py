@@ -1,4 +1,4 @@
-"""The benchmark command: files it writes, what it prints, how it fails."""
+"""Command `benchmark`: its files, its output and its errors."""
 
 import json
 
@@ -19,7 +19,7 @@ def test_it_measures_prints_and_writes(d2csr, ceilings, tmp_path, monkeypatch):
     monkeypatch.setattr("d2csr.speed.accuracy._EXAMPLE", tmp_path / "none.png")
     tiny_bundle(tmp_path / "tiny")
     runs = ("--size", "24x16", "--rounds", 1, "--threads", 1, "--precision", "fp32")
-    files = ("--json", tmp_path / "b.json", "--picture", tmp_path / "b.png")
+    files = ("--json", tmp_path / "b.json", "--chart", tmp_path / "b.png")
     answer = d2csr("benchmark", "-n", tmp_path / "tiny", "--backend", "openvino", *runs, *files)
     assert answer.code == 0, answer.err
     assert "GFLOP per LR megapixel" in answer.out
@@ -28,33 +28,36 @@ def test_it_measures_prints_and_writes(d2csr, ceilings, tmp_path, monkeypatch):
     (model,) = values["models"]
     assert model["reference_form"] == "expanded"
     assert [row["backend"] for row in model["backends"]] == ["reference", "openvino"]
-    assert model["backends"][1]["psnr_change_db"] is None  # without an image to tell it on
+    assert model["backends"][1]["psnr_change_db"] is None  # there is no image to measure it on
     assert values["lr_size"] == [24, 16]
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--size", "512"), "Write it as 512x512"),
-        (("--size", "0x8"), "is no size"),
+        (("--size", "0x8"), "is not a size"),
         (("--rounds", 0), "--rounds"),
-        (("--threads", 10_000), "threads are not to be had"),
+        (("--threads", 10_000), "threads are unavailable"),
         (("--backend", "abacus"), "abacus"),
         (("-n", "nothing-like-it"), "nothing-like-it"),
         (("--data", "no/such/folder"), "does not exist"),
+        (("-n", "paper"), "the preset paper needs PyTorch"),
     ],
 )
-def test_errors_are_told_before_anything_is_measured(d2csr, monkeypatch, words, told):
+def test_errors_are_reported_before_any_measurement(d2csr, monkeypatch, words, message):
     monkeypatch.setattr("d2csr.speed.measure.measure_ceilings", None)
-    monkeypatch.setattr("d2csr.cli.benchmark._has_torch", lambda: False)  # no twins to make
+    monkeypatch.setattr("d2csr.cli.benchmark._random_bundle_maker", lambda: None)  # no twins
     answer = d2csr("benchmark", *words)
     assert (answer.code, answer.out) == (2, "")
-    assert told in answer.err
+    assert message in answer.err
 
 
-@pytest.mark.parametrize("option", ["--json", "--picture"])
-def test_a_place_that_takes_no_file_is_refused_first(d2csr, tmp_path, monkeypatch, option):
+@pytest.mark.parametrize("option", ["--json", "--chart"])
+def test_an_unwritable_file_is_an_error_before_any_measurement(
+    d2csr, tmp_path, monkeypatch, option
+):
     monkeypatch.setattr("d2csr.speed.measure.measure_ceilings", None)
     (tmp_path / "file").touch()
     answer = d2csr("benchmark", option, tmp_path / "file" / "x")

@@ -1,4 +1,4 @@
-"""The `doctor` command: its report and its exit code on sound and on broken machines."""
+"""Command `doctor`: its report and exit code on working and on broken machines."""
 
 import sys
 
@@ -12,7 +12,7 @@ from d2csr.engine.backends.base import BACKENDS
 
 @pytest.fixture
 def checks(monkeypatch):
-    """Return a function that leaves the doctor one check: `(state)` found, or an error raised."""
+    """Return a function that leaves a single check, with a finding or an error as its outcome."""
 
     def put(outcome: str | Exception) -> None:
         def check():
@@ -25,7 +25,7 @@ def checks(monkeypatch):
     return put
 
 
-def test_the_machine_that_runs_the_tests_is_sound(d2csr):
+def test_everything_works_on_the_machine_that_runs_the_tests(d2csr):
     answer = d2csr("doctor")
     assert answer.code == 0, answer.out
     topics = [line.split()[1] for line in answer.out.splitlines()]
@@ -46,7 +46,7 @@ def test_the_worst_finding_sets_the_exit_code(d2csr, checks, state, code):
 
 
 @pytest.mark.parametrize(
-    ("fault", "text"),
+    ("error", "text"),
     [
         (
             BundleError("m", "hash differs", remedy="Install again."),
@@ -63,7 +63,7 @@ def test_a_check_that_fails_is_a_finding(d2csr, checks, error, text):
     assert answer.out == f"broken  thing       {text}\n"
 
 
-def test_a_data_folder_that_is_not_there_is_told(d2csr, monkeypatch, tmp_path):
+def test_a_missing_data_folder_is_reported(d2csr, monkeypatch, tmp_path):
     monkeypatch.setenv("D2CSR_DATA", str(tmp_path / "gone"))
     answer = d2csr("doctor")
     assert answer.code == 1
@@ -73,7 +73,7 @@ def test_a_data_folder_that_is_not_there_is_told(d2csr, monkeypatch, tmp_path):
     )
 
 
-def test_every_backend_has_a_line_and_every_model_says_what_runs_it(d2csr):
+def test_every_backend_has_a_line_and_every_model_names_its_backend(d2csr):
     lines = d2csr("doctor").out.splitlines()
     backends = [line.split()[2] for line in lines if line.split()[1] == "backends"]
     assert backends == list(BACKENDS)
@@ -97,12 +97,12 @@ def test_torch_may_be_absent(d2csr, monkeypatch):
     assert "absent  training" in answer.out
 
 
-def test_a_machine_without_a_list_of_features_has_none_known(d2csr, monkeypatch):
+def test_without_a_list_of_features_none_are_known(d2csr, monkeypatch):
     monkeypatch.setattr(module, "cpu_flags", frozenset)
     assert "has none known" in d2csr("doctor").out
 
 
-def test_a_broken_engine_is_broken(d2csr, monkeypatch):
+def test_a_missing_openvino_is_broken(d2csr, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     answer = d2csr("doctor")
     assert answer.code == 2

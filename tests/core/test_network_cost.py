@@ -1,4 +1,4 @@
-"""Parameters and operations told by a configuration are those that PyTorch counts."""
+"""Parameters and operations computed from a configuration are those that PyTorch counts."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_operations_and_parameters_are_those_that_torch_counts(choices, collapse
     config = ModelConfig(tail_border=border, tail="expanded", **choices)
     network = D2CSR(config).eval()
     network = network.collapse() if collapsed else network
-    counted = _flop(network, (24, 16)) - _flop(network, (16, 16))  # what is there once drops out
+    counted = _flop(network, (24, 16)) - _flop(network, (16, 16))  # constant parts cancel
     found = network_cost(config, collapsed=collapsed)
     assert found.gflop_per_lr_mp == pytest.approx(counted / (8 * 16) / 1e3, rel=1e-12)
     assert found.parameters == network.parameter_count()
@@ -42,8 +42,10 @@ def test_operations_and_parameters_are_those_that_torch_counts(choices, collapse
         (ModelConfig(3, blocks=3, **SMALL), 452, 197, 86, 83, 0.32),
     ],
 )
-def test_the_known_figures_come_out(config, trunk, expanded, collapsed, convergence, parameters_m):
-    """Worked out by hand beforehand, in GFLOP per LR megapixel."""
+def test_known_configurations_have_their_known_costs(
+    config, trunk, expanded, collapsed, convergence, parameters_m
+):
+    """The costs were computed by hand, in GFLOP per LR megapixel."""
     as_trained, as_run = (network_cost(config, collapsed=form) for form in (False, True))
     assert round(gflop_per_lr_mp(as_run.trunk)) == trunk
     assert round(gflop_per_lr_mp(as_trained.tails)) == expanded

@@ -1,4 +1,4 @@
-"""The page of the method: what it names exists, and its sizes are what the code builds."""
+"""The method page: the functions and tests it names exist, its sizes are those of the code."""
 
 import ast
 import importlib
@@ -19,7 +19,7 @@ ROOMS = {path.name for path in (ROOT / "src" / "d2csr").iterdir() if path.is_dir
 
 
 def cells():
-    """Return everything in backticks."""
+    """Return all code spans of the page."""
     return sorted(set(re.findall(r"`([^`]+)`", PAGE)))
 
 
@@ -84,7 +84,7 @@ def size(config):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_row_of_a_preset_is_what_the_code_builds(name):
+def test_the_row_of_a_preset_matches_the_code(name):
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
     config = preset(name, 4)
     built = [config.channels, config.groups, config.blocks, config.convergence_channels]

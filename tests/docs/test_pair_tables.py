@@ -1,4 +1,4 @@
-"""The page on aligning says what the stored results say."""
+"""The tables on the pages about pairs are those of the stored results."""
 
 import importlib.util
 import json
@@ -28,9 +28,10 @@ def test_page_is_up_to_date(tables, name):
     assert tables.render(page) == page
 
 
-def test_models_are_compared_with_the_one_above(tables, tmp_path):
+@pytest.mark.parametrize("key", ["images", "pictures"])  # today's key, and that of old results
+def test_models_are_compared_with_the_one_above(tables, tmp_path, key):
     paired = [{"a": "zoom", "b": "bicubic", "diff_psnr_db": 0.5, "interval95": [0.25, 0.75]}]
-    test = {"pictures": 5, "psnr_db": {"zoom": 28.0, "bicubic": 27.5}, "paired": paired}
+    test = {key: 5, "psnr_db": {"zoom": 28.0, "bicubic": 27.5}, "paired": paired}
     stored = {"date": "2025-01-01", "tests": {"crops": test}}
     (tmp_path / "realism_training-2025-01-01.json").write_text(json.dumps(stored), "utf-8")
     page = tables.render(f"{tables.begin('simulated')}\n{tables.END}\n", stored=tmp_path)
@@ -38,7 +39,7 @@ def test_models_are_compared_with_the_one_above(tables, tmp_path):
     assert "| crops, 5 images | bicubic | 27.50 | -0.50 (-0.75 to -0.25) |" in page
 
 
-def test_figures_come_from_the_newest_file(tables, tmp_path):
+def test_the_newest_file_is_used(tables, tmp_path):
     for date, error in (("2025-01-01", 9.0), ("2025-01-02", 0.04)):
         rows = [GOOD | {"used_rms_px": error}, GOOD | {"accepted": False, "used_rms_px": 7.0}]
         wrong = [{"kind": "mirrored", "accepted": False}]

@@ -1,4 +1,4 @@
-"""README's table says what the stored results say."""
+"""The table in README is that of the stored results."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The speed page says what the stored results say."""
+"""The tables on the speed page are those of the stored results."""
 
 import importlib.util
 import json
@@ -33,16 +33,16 @@ def test_the_page_is_made_from_the_stored_results(speed):
     assert speed.render(page) == page, "run `make docs`"
 
 
-def test_stored_figures_are_on_the_page_and_the_newest_count(speed, tmp_path):
+def test_the_newest_stored_results_are_on_the_page(speed, tmp_path):
     for day, median_s in (("2026-01-01", 9.999), ("2026-02-01", 7.654)):
         model = {"name": "paper x4", "backends": [{**ROW, "median_s": median_s}]}
         values = {"date": day, "machine": MACHINE, "lr_size": [512, 512], "rounds": 9}
         values |= {"ceilings": [CEILING], "targets": [TARGET], "models": [model]}
         (tmp_path / f"upscale_speed-paper-{day}.json").write_text(json.dumps(values))
     page = speed.render(speed.PAGE.read_text(encoding="utf-8"), stored=tmp_path)
-    told = ("**openvino 380**", "7.654", "5.71 (5.60 to 5.80)", "97%", "1024 MiB",
+    expected = ("**openvino 380**", "7.654", "5.71 (5.60 to 5.80)", "97%", "1024 MiB",
             "about -0.0012 dB", "an abacus, 2 threads, 2026-02-01; openvino 1.2",
             "at least 5.5: 5.71")  # fmt: skip
-    assert [words for words in told if words not in page] == []
+    assert [text for text in expected if text not in page] == []
     assert "9.999" not in page
     assert "Not measured yet." in page  # the other tables

@@ -1,4 +1,4 @@
-"""The small pairs of the tests of `evaluate`, which speed's figures of accuracy are taken on."""
+"""The small pairs of the tests of `evaluate`, on which the cost in accuracy is measured."""
 
 from tests.evaluation.conftest import pairs
 

@@ -17,7 +17,7 @@ _COMMANDS = {
     "simulate": ("d2csr.cli.simulate:simulate", "Make training pairs by a simulated zoom camera."),
     "models": ("d2csr.cli.models:models", "List the models that ship with the package."),
     "benchmark": ("d2csr.cli.benchmark:benchmark", "Measure speed and memory of models."),
-    "doctor": ("d2csr.cli.doctor:doctor", "Say what works on this machine."),
+    "doctor": ("d2csr.cli.doctor:doctor", "Report what works on this machine."),
 }
 _DATA_COMMANDS = {
     "check": ("d2csr.cli.data:check", "Find every error in a folder of pairs."),
@@ -33,7 +33,8 @@ _CONVERT_COMMANDS = {
 # Modules of the extras, by the extra that brings them.
 _EXTRAS = {
     "train": {"onnx", "safetensors", "tensorboard", "torch"},
-    "figures": {"matplotlib"},
+    "onnxruntime": {"onnxruntime"},
+    "benchmarks": {"matplotlib", "ncnn", "onnxruntime"},
     "align": {"cv2", "lensfunpy", "rawpy"},
 }
 

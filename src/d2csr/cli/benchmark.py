@@ -1,8 +1,7 @@
-"""Command `benchmark`: time and memory of models, beside what this machine can do at best."""
+"""Command `benchmark`: time and memory of models, and the limits of this machine."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,26 +10,26 @@ from cyclopts import Parameter
 from d2csr.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from d2csr.core.bundle import Bundle
-    from d2csr.core.config import ModelConfig
-    from d2csr.speed.candidates import Candidate
+    from d2csr.speed.candidates import MakeBundle
     from d2csr.speed.measure import BenchmarkOptions
 
 
 @dataclass(frozen=True)
-class Runs:
-    """How to run them.
+class MeasureOptions:
+    """How to measure.
 
     Attributes:
-        size: Of the LR image, WIDTHxHEIGHT.
-        rounds: Runs of every backend; all take turns.
-        reference_rounds: In how many of these rounds `reference` runs, which takes longest.
-        threads: Cores that may be used; unless given, all.
-        backend: What to compare with `reference`, repeated for several; unless given, all that are
-            installed.
-        precision: In which precisions, repeated for several; unless given, in all there are.
-        data: Pairs to tell the cost in accuracy on; of those of another scale the LR images serve
-            to estimate it. Unless given, it is estimated on the example photograph of a clone.
+        size: Size of the LR image, as WIDTHxHEIGHT.
+        rounds: Number of runs of every backend; the backends alternate.
+        reference_rounds: Number of rounds in which `reference` also runs, because it takes
+            longest. Default: all.
+        threads: Number of cores to use. Default: all.
+        backend: Backend to compare with `reference`; repeat the option for several. Default: all
+            that are installed.
+        precision: Precision to measure; repeat the option for several. Default: all.
+        data: Pairs to measure the accuracy on. If they have another scale than the model, the
+            change in accuracy is estimated on one of their LR images. Default: it is estimated on
+            the example photograph of a clone.
     """
 
     size: str = "512x512"
@@ -47,138 +46,108 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Files:
-    """Files that keep the figures.
+class ResultFiles:
+    """Files to write the results to.
 
     Attributes:
-        json: File for all figures, run by run.
-        image: PNG file for an image of them.
+        json: JSON file for all results, run by run.
+        chart: PNG file for a chart of the results.
     """
 
     json: Path | None = None
-    image: Path | None = None
+    chart: Path | None = None
 
 
-AS_USUAL = Runs()
-NO_FILES = Files()
+DEFAULT_OPTIONS = MeasureOptions()
+NO_FILES = ResultFiles()
 
 
 def benchmark(
     *,
     name: Annotated[tuple[str, ...], Parameter(name=("--name", "-n"), negative=())] = (),
     scale: Annotated[int, Parameter(name=("--scale", "-s"))] = 4,
-    runs: Annotated[Runs, Parameter(name="*")] = AS_USUAL,
-    files: Annotated[Files, Parameter(name="*")] = NO_FILES,
+    options: Annotated[MeasureOptions, Parameter(name="*")] = DEFAULT_OPTIONS,
+    files: Annotated[ResultFiles, Parameter(name="*")] = NO_FILES,
 ) -> int:
-    """Measure how fast models run here, in how much memory, and how near to the machine's limits.
+    """Measure the speed and memory of models, and how near they come to this machine's limits.
 
-    Everything is compared with `--backend reference`: the network as it was trained, in PyTorch,
-    eager, float32, the whole image at once. A plain network on ncnn, ONNX Runtime and compiled
-    PyTorch stands beside in `benchmarks/upscale_speed.py --cases peers` of the repository.
+    Everything is compared with the backend `reference`: the network as it was trained, in PyTorch,
+    eager, float32, the whole image at once. `benchmarks/upscale_speed.py --cases peers` in the
+    repository also measures a plain network on ncnn, ONNX Runtime and compiled PyTorch.
 
     Args:
-        name: A shipped model, a run, a bundle, or a preset such as `paper`, which gets random
-            weights: time doesn't depend on them. Repeat it for several; unless given, all that
-            ship.
-        scale: Of presets.
+        name: A shipped model, the folder of a training run or bundle, or a preset such as `paper`,
+            which gets random weights: they take the same time. Repeat the option for several.
+            Default: all shipped models.
+        scale: Scale of presets.
     """
-    from d2csr.core.files import check_writable  # `--help` pays for none of these
-    from d2csr.speed.charts import draw_speed, print_speed, refuse_without_matplotlib
+    from d2csr.core.files import check_writable  # imported here to keep `--help` fast
+    from d2csr.speed.candidates import open_candidates
+    from d2csr.speed.charts import draw_speed, print_speed, require_matplotlib
     from d2csr.speed.measure import measure
     from d2csr.speed.speed_results import write_speed
 
-    for path in (files.json, files.image):
+    for path in (files.json, files.chart):
         if path is not None:
             check_writable(path, folder=False)
-    if files.image is not None:
-        refuse_without_matplotlib(files.image)
-    wish = _wish(runs)
-    with subjects(name, scale=scale) as found:
-        results = measure(found, wish)
+    if files.chart is not None:
+        require_matplotlib(files.chart)
+    benchmark_options = _check_options(options)
+    with open_candidates(name, scale=scale, make_random=_random_bundle_maker()) as candidates:
+        results = measure(candidates, benchmark_options)
     if files.json is not None:
         write_speed(results, files.json)
-    if files.image is not None:
-        draw_speed(results, files.image)
+    if files.chart is not None:
+        draw_speed(results, files.chart)
     print_speed(results)
     return 0
 
 
-@contextmanager
-def subjects(names: tuple[str, ...], *, scale: int) -> "Iterator[list[Candidate]]":
-    """Yield the models of these names; those made for the occasion are gone afterwards."""
-    import tempfile
+def _random_bundle_maker() -> "MakeBundle | None":
+    """Return the function that writes bundles with random weights, or None without PyTorch."""
+    if find_spec("torch") is None:
+        return None
+    from d2csr.export.bundle_writer import export_random_bundle
 
-    from d2csr.core.bundle import read_bundle
-    from d2csr.core.config import PRESETS, preset
-    from d2csr.engine.model import find_bundle, shipped_names
-    from d2csr.speed.candidates import Candidate
-
-    wanted = tuple(dict.fromkeys(names or tuple(shipped_names())))
-    bundles = {each: read_bundle(find_bundle(each)) for each in wanted if each not in PRESETS}
-    with tempfile.TemporaryDirectory() as text:
-        folder, found = Path(text), list["Candidate"]()
-        for index, each in enumerate(wanted):
-            made = folder / str(index)
-            if each in PRESETS:
-                random = _random_bundle(preset(each, scale), made)
-                found.append(Candidate(f"{each} x{scale}", random, trained=False))
-            elif bundles[each].card.config.tail == "collapsed" and _has_torch():
-                config = replace(bundles[each].card.config, tail="expanded")
-                found.append(Candidate(each, bundles[each], twin=_random_bundle(config, made)))
-            else:
-                found.append(Candidate(each, bundles[each]))
-        yield found
+    return export_random_bundle
 
 
-def _random_bundle(config: "ModelConfig", folder: Path) -> "Bundle":
-    """Return a bundle of a network with random weights."""
-    import torch
+def _check_options(options: MeasureOptions) -> "BenchmarkOptions":
+    """Return the options as the measurement takes them.
 
-    from d2csr.core.bundle import ModelMetadata
-    from d2csr.export.bundle_writer import export_bundle
-    from d2csr.models.d2csr import D2CSR
-
-    torch.manual_seed(0)
-    facts = ModelMetadata(name="random", licence="none", data="none: random weights")
-    return export_bundle(D2CSR(config).eval(), folder, metadata=facts)
-
-
-def _has_torch() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
-
-
-def _wish(runs: Runs) -> "BenchmarkOptions":
-    """Return the checked wish."""
+    Raises:
+        UsageError: a number is out of range.
+    """
     from d2csr.core.console import console
+    from d2csr.core.hardware import usable_cores
     from d2csr.speed.measure import BenchmarkOptions
-    from d2csr.speed.worker import cores
 
-    width, height = _sides(runs.size)
-    for option, value in (("--rounds", runs.rounds), ("--reference-rounds", runs.reference_rounds)):
+    width, height = _parse_size(options.size)
+    rounds = {"--rounds": options.rounds, "--reference-rounds": options.reference_rounds}
+    for option, value in rounds.items():
         if value is not None and value < 1:
-            raise UsageError(option, f"{value} is no count of runs", remedy="Give 1 or more.")
-    threads = cores() if runs.threads is None else runs.threads
-    if not 1 <= threads <= cores():
-        remedy = f"This process may use 1 to {cores()}."
-        raise UsageError("--threads", f"{threads} threads are not to be had", remedy=remedy)
+            raise UsageError(option, f"{value} is not a number of runs", remedy="Give 1 or more.")
+    cores = usable_cores()
+    threads = cores if options.threads is None else options.threads
+    if not 1 <= threads <= cores:
+        remedy = f"Give 1 to {cores}, the number of cores that this process may use."
+        raise UsageError("--threads", f"{threads} threads are unavailable", remedy=remedy)
     return BenchmarkOptions(
         height=height,
         width=width,
-        rounds=runs.rounds,
+        rounds=options.rounds,
         threads=threads,
-        reference_rounds=runs.reference_rounds,
-        backends=runs.backend,
-        precisions=runs.precision,
-        data=runs.data,
+        reference_rounds=options.reference_rounds,
+        backends=options.backend,
+        precisions=options.precision,
+        data=options.data,
         on_progress=console().print,
     )
 
 
-def _sides(size: str) -> tuple[int, int]:
-    """Return width and height of `512x512`."""
-    width, cross, height = size.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise UsageError("--size", f"{size!r} is no size", remedy="Write it as 512x512.")
+def _parse_size(size: str) -> tuple[int, int]:
+    """Return width and height of a size such as `512x512`."""
+    width, _, height = size.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UsageError("--size", f"{size!r} is not a size", remedy="Write it as 512x512.")
     return int(width), int(height)

@@ -5,6 +5,7 @@ documentation of control groups, versions 1 and 2, for the limits of a container
 """
 
 import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def cpu_flags() -> frozenset[str]:
     lines = _read_lines(_CPU_INFO)
     listed = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return frozenset(listed.partition(":")[2].split())
+
+
+def cpu_name() -> str:
+    """Return the name of the processor, or its architecture where /proc doesn't name it."""
+    names = [line for line in _read_lines(_CPU_INFO) if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.machine()
+
+
+def usable_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def cpu_has_bf16() -> bool:

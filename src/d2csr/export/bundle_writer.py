@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from d2csr.checkpoint.io import save_weights
@@ -21,7 +22,7 @@ from d2csr.core.bundle import (
     read_bundle,
     write_card,
 )
-from d2csr.core.config import find_preset
+from d2csr.core.config import ModelConfig, find_preset
 from d2csr.core.errors import BundleError
 from d2csr.core.files import atomic_folder, check_writable, sha256_file, write_atomically
 from d2csr.core.manifest import Manifest
@@ -140,6 +141,13 @@ def export_bundle(
             losses["int8"] = replace(losses["int8"], psnr_loss_db=loss_db)
         _write_card(beside, replace(filled, precisions=losses))
     return read_bundle(folder)
+
+
+def export_random_bundle(config: ModelConfig, folder: Path) -> Bundle:
+    """Write a network with random weights, always the same ones, as a bundle and return it."""
+    torch.manual_seed(0)
+    metadata = ModelMetadata(name="random", licence="none", data="none: random weights")
+    return export_bundle(D2CSR(config).eval(), folder, metadata=metadata)
 
 
 def update_scores(folder: Path, figures: Sequence[EvaluationScore]) -> Bundle:

@@ -1,9 +1,9 @@
-"""Accuracy that a backend or a precision costs, against `reference` on the same images."""
+"""Accuracy of a backend and precision against `reference` on the same images."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,32 +18,32 @@ from d2csr.engine.backends.base import reached_psnr_db
 from d2csr.metrics.protocols import score
 from d2csr.speed.worker import Worker
 
-_EXAMPLE = Path(__file__).parents[3] / "examples" / "city100_nikon_001_lr3.png"  # of a clone
+_EXAMPLE = Path(__file__).parents[3] / "examples" / "city100_nikon_001_lr3.png"  # in a clone
 _PROTOCOL = "y"
 
 
 class AccuracyCost(NamedTuple):
-    """What another way to run a model costs.
+    """Cost of running a model in another way.
 
     Attributes:
-        change_db: PSNR there less PSNR of `reference`.
-        by: how that is known.
-        between_db: PSNR of the one image against the other, all images together.
+        change_db: PSNR in this way minus the PSNR of `reference`.
+        by: `pairs` if it was measured on pairs, `estimate` if it was estimated.
+        between_db: PSNR of SR against SR of `reference`, all images together.
     """
 
     change_db: float
-    by: Any
+    by: Literal["pairs", "estimate"]
     between_db: float
 
 
 @final
 @dataclass(frozen=True)
 class Images:
-    """LR images to compare on, with their HR where they have one of the model's scale.
+    """LR images to compare on, and their pairs if the scale is that of the model.
 
     Attributes:
-        paths: of LR images.
-        pairs: the same as pairs.
+        paths: paths of the LR images.
+        pairs: the pairs of these images; None if they have another scale than the model.
     """
 
     paths: tuple[Path, ...]
@@ -51,10 +51,15 @@ class Images:
 
 
 def images_for(card: ModelCard, data: Path | None, *, trained: bool) -> Images:
-    """Return what to compare a model on: pairs of its scale, else LR images, else the example.
+    """Return the images to compare a model on: pairs of its scale, one LR image, or the example.
+
+    Args:
+        card: of the model.
+        data: pairs; None for the example photograph of a clone.
+        trained: whether the model is trained; for random weights, one LR image is enough.
 
     Raises:
-        D2csrError: the data can't be read at all.
+        D2csrError: the data can't be read.
     """
     if data is None:
         return Images((_EXAMPLE,) if _EXAMPLE.is_file() else ())
@@ -63,17 +68,23 @@ def images_for(card: ModelCard, data: Path | None, *, trained: bool) -> Images:
     pairs = test if test.pairs else pairs
     if trained and pairs.scale == card.scale:
         return Images(tuple(pair.lr for pair in pairs), pairs)
-    return Images((pairs.pairs[0].lr,))  # an estimate needs no more, and these can be slow
+    return Images((pairs.pairs[0].lr,))  # one is enough for an estimate, and saves time
 
 
-def enlarged(worker: Worker, images: Images, *, folder: Path) -> list[Float32[np.ndarray, "_ _ 3"]]:
-    """Return what a worker makes of the images, unclipped."""
-    found = []
+def upscale(worker: Worker, images: Images, *, folder: Path) -> list[Float32[np.ndarray, "_ _ 3"]]:
+    """Return the worker's SR of each image, in 0..1, unclipped.
+
+    Args:
+        worker: runs a model.
+        images: to upscale.
+        folder: for temporary files.
+    """
+    raw = folder / "sr.raw"
+    sr = []
     for path in images.paths:
-        saved = folder / "sr.raw"
-        answer = worker.request({"ask": "enlarge", "picture": str(path), "save": str(saved)})
-        found.append(np.fromfile(saved, np.float32).reshape(answer["shape"]))
-    return found
+        response = worker.request({"command": "upscale", "image": str(path), "save": str(raw)})
+        sr.append(np.fromfile(raw, np.float32).reshape(response["shape"]))
+    return sr
 
 
 def cost(
@@ -83,7 +94,11 @@ def cost(
     sr: list[Float32[np.ndarray, "_ _ 3"]],
     reference: list[Float32[np.ndarray, "_ _ 3"]],
 ) -> AccuracyCost | None:
-    """Return what SR costs against the reference's; None without images."""
+    """Return the accuracy cost of SR against the SR of `reference`; None without images.
+
+    Without pairs it is estimated: the mean squared difference of the two images is added to the
+    squared error that the model has by the scores on its card.
+    """
     if not reference:
         return None
     squares = [np.square(np.float64(a) - b) for a, b in zip(sr, reference, strict=True)]
@@ -105,11 +120,11 @@ def _mean_psnr_db(images: list[Float32[np.ndarray, "_ _ 3"]], pairs: Manifest) -
 
 
 def _open_pairs(data: Path, scale: int) -> Manifest:
-    """Return pairs of this scale, or else of any other."""
+    """Return pairs of this scale, or else of any other scale."""
     errors: list[D2csrError] = []
-    for each in (scale, *(other for other in SCALES if other != scale)):
+    for candidate in (scale, *(other for other in SCALES if other != scale)):
         try:
-            return open_pairs(data, scale=each)
+            return open_pairs(data, scale=candidate)
         except D2csrError as error:
             errors.append(error)
     raise errors[0]

@@ -1,36 +1,46 @@
-"""The results file of a speed measurement: ceilings and models, with all needed to repeat them."""
+"""The results file of `benchmark`: peak throughput and speed of models, with all to repeat them."""
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
+from d2csr.core.hardware import cpu_name
 
 VERSION = 1
+
+_PACKAGES = ("openvino", "onnxruntime", "torch", "ncnn", "numpy")
 
 Form = Literal["expanded", "collapsed"]
 Interval = tuple[float, float]
 
 
 class _Schema(BaseModel):
-    """What every part of the file shares: unchangeable, unknown keys ignored."""
+    """Common settings of all parts: immutable, unknown keys ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class CeilingResult(_Schema):
-    """What one library reaches on one chain of equal operations.
+    """Throughput of one library on one chain of equal operations.
 
     Attributes:
         operation: `matmul` or `convolution` (3x3).
         side: of the matrices, or of the image in pixels.
         channels: of the image; 0 for matrices.
-        precision: what it is computed in.
-        library: by which; a name of `d2csr.speed.peak_flops.LIBRARIES`.
+        precision: in which it is computed.
+        library: a name in `d2csr.speed.peak_flops.LIBRARIES`.
         gflops_per_s: median over the calls.
-        best: no other library is faster in this operation and precision.
+        best: whether it is the fastest library for this operation and precision.
     """
 
     operation: Literal["matmul", "convolution"]
@@ -42,67 +52,126 @@ class CeilingResult(_Schema):
     best: bool
 
 
-class BackendResult(_Schema):
-    """One model on one backend in one precision; null where it could not be told.
+class RunTimes(_Schema):
+    """Times of the runs, and their ratios to those of `reference`.
 
     Attributes:
-        backend: a name of the backend table.
-        precision: what it computes in.
-        form: how the tails are run.
-        twin: whether it is a network of the same sizes, with random weights and expanded tails,
-            in place of a model that was trained with collapsed ones: the literature's form.
-        seconds: every run, in their order; the runs of all backends alternate.
-        median_s: of them.
-        speedup_over_reference: median of `reference` as it runs this model over this one's.
-        speedup_interval95: middle 95% of resampled medians.
-        speedup_over_expanded: the same over the twin; null where `reference` itself is expanded.
-        speedup_over_expanded_interval95: of that.
-        gflops_per_s: the work of this form over the median.
-        share_of_ceiling: of the best convolution of the model's own width in this precision.
-        ceiling_library: whose that is.
-        peak_memory_bytes: above the loaded, idle process.
-        peak_memory_ratio: of that to `reference`'s (the twin's, where there is one).
-        psnr_change_db: what this backend and precision cost against `reference`.
-        psnr_change_by: `pairs`: PSNR of both on real pairs, protocol `y`; `estimate`: from the
-            difference of the two images beside the error that the model has anyway.
-        psnr_between_db: of SR here against SR of `reference`.
+        seconds: of every run, in order; the runs of all backends alternate.
+        median_s: median of these.
+        speedup_over_reference: median of `reference` for the same model over this median.
+        speedup_interval95: middle 95% of the ratio over resampled runs.
+        speedup_over_expanded: the same ratio for the expanded twin; null if there is none.
+        speedup_over_expanded_interval95: its interval.
     """
 
-    backend: str
-    precision: str
-    form: Form
-    twin: bool = False
     seconds: list[float]
     median_s: float
     speedup_over_reference: float | None = None
     speedup_interval95: Interval | None = None
     speedup_over_expanded: float | None = None
     speedup_over_expanded_interval95: Interval | None = None
+
+
+class Throughput(_Schema):
+    """Operations per second.
+
+    Attributes:
+        gflops_per_s: operations of this form of the network over the median time.
+        share_of_ceiling: share of the best convolution with as many channels in this precision.
+        ceiling_library: the library of that convolution.
+    """
+
     gflops_per_s: float
     share_of_ceiling: float | None = None
     ceiling_library: str | None = None
+
+
+class PeakMemory(_Schema):
+    """Peak memory.
+
+    Attributes:
+        peak_memory_bytes: peak above the loaded, idle process.
+        peak_memory_ratio: ratio to the peak of `reference` (of the expanded twin if there is one).
+    """
+
     peak_memory_bytes: int | None = None
     peak_memory_ratio: float | None = None
+
+
+class AccuracyChange(_Schema):
+    """Change in accuracy against `reference` on the same images.
+
+    Attributes:
+        psnr_change_db: PSNR here minus the PSNR of `reference`.
+        psnr_change_by: `pairs`: measured on real pairs under protocol `y`; `estimate`: from the
+            difference of the two images, added to the error that the model has anyway.
+        psnr_between_db: PSNR of SR here against SR of `reference`.
+    """
+
     psnr_change_db: float | None = None
     psnr_change_by: Literal["pairs", "estimate"] | None = None
     psnr_between_db: float | None = None
+
+
+class BackendResult(_Schema):
+    """One model on one backend in one precision; null for values that couldn't be measured.
+
+    In the file, the keys of `times`, `throughput`, `memory` and `accuracy` stand beside the others.
+
+    Attributes:
+        backend: a name in the table of backends.
+        precision: in which it is computed.
+        form: whether the tails are run expanded or collapsed.
+        twin: whether this is the expanded twin of a model that was trained with collapsed tails: a
+            network of the same size with random weights and expanded tails, as in the literature.
+        times: times of the runs.
+        throughput: operations per second.
+        memory: peak memory.
+        accuracy: change in accuracy.
+    """
+
+    backend: str
+    precision: str
+    form: Form
+    twin: bool = False
+    times: RunTimes
+    throughput: Throughput
+    memory: PeakMemory
+    accuracy: AccuracyChange
+
+    @model_validator(mode="before")
+    @classmethod
+    def _group(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values with the flat keys of a file moved into their groups."""
+        return {group: values for group in _GROUPS if group not in values} | values
+
+    @model_serializer
+    def _flatten(self) -> dict[str, Any]:
+        """Return the values without groups, as they are in a file."""
+        values = dict(self)
+        for group in _GROUPS:
+            values |= dict(values.pop(group))
+        return values
+
+
+_GROUPS = ("times", "throughput", "memory", "accuracy")
 
 
 class ModelResult(_Schema):
     """One model.
 
     Attributes:
-        name: as it was asked for.
+        name: as the user gave it.
         scale: SR pixels per LR pixel.
-        channels: width of its trunk.
-        trained: whether its weights are; else they are random, which costs the same time.
+        channels: of its trunk.
+        trained: whether its weights are trained; random ones take the same time.
         weights_sha256: hash of the weights.
-        reference_form: how `reference` runs its tails: as they were trained.
+        reference_form: the form that `reference` runs: that in which the model was trained.
         parameters: with the tails as they were trained.
         parameters_collapsed: with collapsed tails.
-        gflop_per_lr_mp: per million LR pixels with expanded tails.
+        gflop_per_lr_mp: operations per million LR pixels with expanded tails.
         gflop_per_lr_mp_collapsed: the same with collapsed tails.
-        backends: what was measured.
+        backends: one entry per backend and precision.
     """
 
     name: str
@@ -119,7 +188,7 @@ class ModelResult(_Schema):
 
 
 class Machine(_Schema):
-    """What it was measured on."""
+    """The machine of the measurement, and its libraries."""
 
     processor: str
     threads: int
@@ -127,7 +196,7 @@ class Machine(_Schema):
 
 
 class SpeedResults(_Schema):
-    """One measurement."""
+    """All results of one measurement."""
 
     format_version: Literal[1] = VERSION
     version: str
@@ -140,16 +209,27 @@ class SpeedResults(_Schema):
     models: list[ModelResult]
 
 
+def read_machine(threads: int) -> Machine:
+    """Return this machine's processor and the versions of the libraries that are installed."""
+    versions: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return Machine(processor=cpu_name(), threads=threads, versions=versions)
+
+
 def write_speed(results: SpeedResults, path: Path) -> None:
     """Write results as JSON, atomically."""
     write_atomically(path, (results.model_dump_json(indent=1) + "\n").encode())
 
 
 def read_speed(path: Path) -> SpeedResults:
-    """Return the results in a file; what else it holds is left out.
+    """Return the results in a file; keys outside the schema are ignored.
 
     Raises:
-        DataError: it can't be read, or doesn't follow the schema.
+        DataError: the file can't be read, or doesn't follow the schema.
     """
     try:
         return SpeedResults.model_validate_json(path.read_bytes())

@@ -1,7 +1,7 @@
-"""A process of its own for one job: it prepares, then answers requests, a line of JSON each.
+"""A separate process for one measuring job: it prepares, then answers requests in lines of JSON.
 
-So the peak of its memory is its own, no library's threads disturb another's, and jobs can alternate
-run by run while all of them stay loaded.
+In a process of its own, the peak memory is that of the job alone, the threads of one library don't
+disturb another, and several loaded jobs can alternate run by run.
 """
 
 import contextlib
@@ -17,49 +17,56 @@ from d2csr.core.errors import D2csrError, UsageError
 Values = dict[str, Any]
 Handler = Callable[[Values], Values]
 
-_OWN_COMMAND = (sys.executable, "-m", "d2csr.speed.worker_main")
+_WORKER_COMMAND = (sys.executable, "-m", "d2csr.speed.worker_main")
 
 
 @final
 class Worker:
-    """The other process, as this one sees it; a context that ends it."""
+    """A handle of the process; a context manager that ends it."""
 
-    def __init__(self, job: Values, *, threads: int, command: Sequence[str] = _OWN_COMMAND) -> None:
+    def __init__(
+        self, job: Values, *, threads: int, command: Sequence[str] = _WORKER_COMMAND
+    ) -> None:
         """Start a process that prepares a job.
 
+        Args:
+            job: parameters of the job; see `d2csr.speed.worker_main`.
+            threads: number of cores that the process may use.
+            command: the program to run; it must call `serve`.
+
         Raises:
-            UsageError: what the job needs is not to be had; the worker says what.
+            UsageError: something that the job needs is unavailable.
         """
         self._process = subprocess.Popen(
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         try:
-            self.opened = self.request({"threads": threads, **job})
+            self.request({"threads": threads, **job})
         except BaseException:
             self.close()
             raise
 
     def request(self, request: Values) -> Values:
-        """Return the answer to a request.
+        """Return the response to a request.
 
         Raises:
-            UsageError: an error that the user can mend.
-            RuntimeError: any other; its traceback is on standard error.
+            UsageError: an error that the user can fix.
+            RuntimeError: any other error; its traceback is on standard error.
         """
-        wires = self._process.stdin, self._process.stdout
-        if wires[0] is None or wires[1] is None:
+        requests, responses = self._process.stdin, self._process.stdout
+        if requests is None or responses is None:
             raise RuntimeError("the worker has no pipes")
         with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(request), file=wires[0], flush=True)
-        line = wires[1].readline()
+            print(json.dumps(request), file=requests, flush=True)
+        line = responses.readline()
         if not line:
-            problem = f"ended in the middle of {request} with status {self._process.wait()}"
+            problem = f"exited with status {self._process.wait()} during {request}"
             raise RuntimeError(f"the measuring process {problem}")
-        answer: Values = json.loads(line)
-        if "fault" in answer:
-            where, problem, remedy = answer["fault"]
+        response: Values = json.loads(line)
+        if "error" in response:
+            where, problem, remedy = response["error"]
             raise UsageError(where, problem, remedy=remedy)
-        return answer
+        return response
 
     def close(self) -> None:
         """End the process."""
@@ -84,36 +91,28 @@ class Worker:
 
 
 def serve(prepare: Callable[[Values], Handler]) -> None:
-    """Prepare the job of the first line, answer all others; to be run by the worker's process.
+    """Prepare the job in the first line of standard input, then handle a request per line.
 
     Args:
-        prepare: from a job to what answers requests on it.
+        prepare: returns the handler of requests for a job.
     """
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print there, too
-    answer: Handler | None = None
+    responses = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print to standard output, too
+    handle: Handler | None = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            if answer is None:
+            if handle is None:
                 limit_threads(request.pop("threads"))
-                answer, values = prepare(request), {}
+                handle, response = prepare(request), {}
             else:
-                values = answer(request)
+                response = handle(request)
         except D2csrError as error:
-            values = {"fault": [error.where, error.problem, error.remedy]}
-        print(json.dumps(values), file=answers, flush=True)
+            response = {"error": [error.where, error.problem, error.remedy]}
+        print(json.dumps(response), file=responses, flush=True)
 
 
 def limit_threads(threads: int) -> None:
-    """Hold this process to so many cores, for all libraries loaded later."""
+    """Limit this process, and all libraries loaded later, to a number of cores."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-
-
-def cores() -> int:
-    """Return on how many cores this process may run."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

@@ -1,4 +1,4 @@
-"""The jobs that workers do: a model on a backend, and the ceilings of a library."""
+"""The program of a worker: jobs that run a model on a backend, or the chains of a library."""
 
 import time
 from pathlib import Path
@@ -15,12 +15,12 @@ from d2csr.speed.worker import Handler, Values, serve
 
 
 def prepare(job: Values) -> Handler:
-    """Return what answers requests on a job; its field `job` says which."""
+    """Return the handler of requests for a job; its key `job` is `engine` or `ceiling`."""
     return {"engine": _engine, "ceiling": _ceiling}[job.pop("job")](**job)
 
 
 def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
-    """Return the answers of a model: seconds of a run, memory, and SR of an image."""
+    """Return the handler for a model: time of a run, peak memory, and SR of an image."""
     engine = open_engine(
         read_bundle(Path(bundle)), backend=backend, device="cpu", precision=precision
     )
@@ -28,17 +28,19 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
     idle = rss_bytes()
 
     def run(*, height: int, width: int) -> Values:
+        """Return the seconds that upscaling noise of this size takes."""
         lr01 = np.random.default_rng(0).random((height, width, 3), np.float32)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _strip in engine.iter_strips(lr01):
-            pass  # what a writer would take from here
-        return {"seconds": time.perf_counter() - begun}
+            pass  # where a writer would take the strip
+        return {"seconds": time.perf_counter() - started}
 
     def memory() -> Values:
+        """Return the peak memory above that of the loaded, idle process."""
         peak = peak_rss_bytes()
         return {"bytes": None if peak is None or idle is None else peak - idle}
 
-    def enlarge(*, image: str, save: str) -> Values:
+    def upscale(*, image: str, save: str) -> Values:
         """Write SR as raw float32, strip by strip, and return its shape."""
         lr01 = read_rgb8(Path(image)).astype(np.float32) / np.float32(255)
         height = 0
@@ -49,12 +51,12 @@ def _engine(*, bundle: str, backend: str, precision: Precision) -> Handler:
         scale = engine.bundle.card.scale
         return {"shape": [height, scale * lr01.shape[1], 3]}
 
-    asked = {"run": run, "memory": memory, "enlarge": enlarge}
-    return lambda request: asked[request.pop("ask")](**request)
+    commands = {"run": run, "memory": memory, "upscale": upscale}
+    return lambda request: commands[request.pop("command")](**request)
 
 
 def _ceiling(*, library: str) -> Handler:
-    """Return the answers of a library: GFLOP/s of a shape in a precision, or None."""
+    """Return the handler for a library: GFLOP/s of a shape in a precision, or None."""
     return lambda request: {"gflops_per_s": peak_flops.measure(library, **request)}
 
 
