@@ -10,7 +10,7 @@ import pytest
 
 from d2csr.align import build
 from d2csr.align.build import align_captures, align_folder, align_pair
-from d2csr.align.dataset import DatasetLayout, splits_of
+from d2csr.align.dataset import DatasetLayout, split_scenes
 from d2csr.align.pair_worker import process_pair
 from d2csr.align.pairing import PairingResult, PhotoPair
 from d2csr.align.steps import Settings
@@ -211,13 +211,13 @@ def test_photographs_are_never_written_into(photos):
 
 def test_splits_follow_the_seed_and_keep_scenes_together():
     scenes = [f"scene {number}" for number in range(40)]
-    first = splits_of(scenes, SHAPE)
-    assert first == splits_of(scenes[::-1] * 2, SHAPE)
-    assert first != splits_of(scenes, DatasetLayout(3, seed=1))
+    first = split_scenes(scenes, SHAPE)
+    assert first == split_scenes(scenes[::-1] * 2, SHAPE)
+    assert first != split_scenes(scenes, DatasetLayout(3, seed=1))
     counts = {name: list(first.values()).count(name) for name in ("train", "val", "test")}
     assert counts == {"train": 32, "val": 4, "test": 4}
 
 
 def test_few_scenes_still_fill_every_split():
-    assert sorted(splits_of(["a", "b", "c"], SHAPE).values()) == ["test", "train", "val"]
-    assert splits_of(["a"], SHAPE) == {"a": "train"}
+    assert sorted(split_scenes(["a", "b", "c"], SHAPE).values()) == ["test", "train", "val"]
+    assert split_scenes(["a"], SHAPE) == {"a": "train"}

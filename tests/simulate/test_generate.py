@@ -15,7 +15,7 @@ from d2csr.images.reader import read_rgb8, read_size
 from d2csr.images.resize import resize_bicubic
 from d2csr.images.writer import write_rgb8
 from d2csr.simulate.camera_config import Camera
-from d2csr.simulate.generate import SimulationOptions, simulate, splits_of
+from d2csr.simulate.generate import SimulationOptions, draw_splits, simulate
 from d2csr.simulate.ground_truth import read_truth
 from d2csr.simulate.scene import Photo, Procedural, photos_in, procedural
 
@@ -104,10 +104,10 @@ def test_captures_have_their_truth(tmp_path):
 
 
 def test_splits_are_drawn_once_by_the_seed():
-    first = splits_of(20, val=0.1, test=0.2, seed=0)
+    first = draw_splits(20, val=0.1, test=0.2, seed=0)
     assert (first.count("val"), first.count("test")) == (2, 4)
-    assert splits_of(20, val=0.1, test=0.2, seed=0) == first
-    assert splits_of(20, val=0.1, test=0.2, seed=1) != first
+    assert draw_splits(20, val=0.1, test=0.2, seed=0) == first
+    assert draw_splits(20, val=0.1, test=0.2, seed=1) != first
 
 
 def test_what_cannot_be_used_is_told_before_work(tmp_path):

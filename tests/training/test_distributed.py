@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from d2csr.checkpoint.io import read_file
-from d2csr.core.errors import TrainingError, UsageError
+from d2csr.core.errors import DataError, TrainingError, UsageError
+from d2csr.training import distributed
 from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import fit
 from d2csr.training.preflight import TrainJob, make_loader, prepare, prepare_training_pairs
@@ -104,3 +105,23 @@ def test_an_error_in_a_process_is_one_line_and_exit_2(tmp_path, pairs):
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: ") == 1
     assert "of step 1 " in done.stderr.splitlines()[-1]
+
+
+class _SecondOfTwo(DistributedContext):
+    """The second process of a machine, whose first one has sent `sent`."""
+
+    sent = (True, "job")
+
+    def all_gather(self, value):
+        return [self.sent, value]
+
+
+def test_under_torchrun_the_first_process_of_a_machine_prepares_for_the_others(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    second = _SecondOfTwo(torch.device("cpu"), 1, 2)
+    assert distributed._prepare_once(second, lambda: pytest.fail("prepared twice")) == "job"
+    monkeypatch.setattr(
+        _SecondOfTwo, "sent", (True, DataError("pairs", "are missing", "Add them."))
+    )
+    with pytest.raises(DataError, match="is missing"):
+        distributed._prepare_once(second, lambda: "job")

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from shutil import rmtree
 
 import numpy as np
@@ -11,17 +10,15 @@ import torch
 
 from d2csr.checkpoint.io import load_network, trained_steps
 from d2csr.core.bundle import read_bundle
-from d2csr.core.errors import DataError, RecipeError, TrainingError, UsageError
+from d2csr.core.errors import TrainingError
 from d2csr.data.sampling import CropLoader
-from d2csr.data.sources import open_pairs
 from d2csr.training.loop import fit
 from d2csr.training.optim import learning_rate
-from d2csr.training.preflight import check_devices, open_split
 from d2csr.training.recipe import StageConfig
 from d2csr.training.stages import STAGE_SPECS, LossInputs, trained_parameters
 from d2csr.training.train import train
 from d2csr.training.trainer import initial_network, make_average
-from tests.training.conftest import recipe_values, tiny_recipe, write_pairs, write_recipe
+from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
 from tests.training.test_train_resume import make_run
 
 
@@ -167,71 +164,6 @@ def test_the_finished_model_pools_as_the_recipe_says_and_the_trained_one_as_befo
         load_network(folder / place).config.pooling_px
         for place in ("bundle", "best", "checkpoints/step-00000004")
     ] == [5, 5, None]
-
-
-def test_faulty_pairs_are_all_named_before_anything_is_written(tmp_path):
-    pairs = write_pairs(tmp_path / "pairs", size_px=24)
-    (pairs / "s0_HR.png").write_bytes(b"")
-    (pairs / "s1_LR2.png").write_bytes((pairs / "s1_LR2.png").read_bytes()[:200])
-    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    with pytest.raises(DataError) as caught:
-        train(recipe, output=tmp_path / "run")
-    assert "s0_HR.png" in str(caught.value)
-    assert "s1_LR2.png" in str(caught.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_batch_statistics_are_refused_with_several_devices(tmp_path, pairs):
-    values = recipe_values(pairs)
-    values["loss"]["triplet"]["statistics"] = "batch"
-    recipe = write_recipe(tmp_path / "r.yaml", values)
-    with pytest.raises(RecipeError, match="statistics"):
-        train(recipe, output=tmp_path / "run", devices=2)
-
-
-def test_an_uneven_batch_is_refused_with_several_devices(tmp_path, pairs):
-    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    with pytest.raises(RecipeError, match="multiple of 3"):
-        train(recipe, output=tmp_path / "run", devices=3)
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_torchruns_processes_count_as_devices(pairs, monkeypatch, world):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
-    monkeypatch.setenv("WORLD_SIZE", str(world))
-    statistics = {"statistics": "batch"} if world == 2 else {}
-    recipe = tiny_recipe(pairs, loss={"triplet": {"margins": [0.5, 0.3], **statistics}})
-    with pytest.raises(RecipeError, match="statistics" if world == 2 else "multiple of 3"):
-        check_devices(recipe, 1)
-
-
-@pytest.mark.parametrize("devices", [0, -1])
-def test_no_devices_are_refused_before_anything_is_written(tmp_path, pairs, devices):
-    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    with pytest.raises(UsageError, match="--devices"):
-        train(recipe, output=tmp_path / "run", devices=devices)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_folder_that_cannot_be_written_is_named(tmp_path, pairs):
-    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="can't be written"):
-        train(recipe, output=tmp_path / "file" / "run")
-
-
-def test_pairs_of_several_splits_without_the_wanted_one_are_refused(pairs, monkeypatch):
-    manifest = open_pairs(pairs, scale=2)
-    named = [
-        replace(p, split=s) for p, s in zip(manifest.pairs, ["train", "test", "test"], strict=True)
-    ]
-    monkeypatch.setattr(
-        "d2csr.training.preflight.open_pairs",
-        lambda *_, **__: replace(manifest, pairs=tuple(named)),
-    )
-    with pytest.raises(DataError, match="no split val, but test, train"):
-        open_split(str(pairs), scale=2, split="val")
-    assert len(open_split(str(pairs), scale=2, split="test").pairs) == 2
 
 
 def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path, pairs):

@@ -3,10 +3,16 @@
 import shutil
 import subprocess
 import sys
+from io import StringIO
 
 import pytest
+import torch
+from rich.console import Console
 
 from d2csr.checkpoint.io import read_file
+from d2csr.core.config import ModelConfig
+from d2csr.models.d2csr import D2CSR
+from d2csr.training.loop import compile_network
 from d2csr.training.train import train
 from tests.training.conftest import recipe_values, write_recipe
 
@@ -72,3 +78,14 @@ def test_without_a_compiler_one_line_says_so_and_training_goes_on(
     assert "Traceback" not in told
     same = weights(tmp_path / "run")
     assert max(float((plain[name] - same[name]).abs().max()) for name in plain) < 1e-6
+
+
+def test_a_compiler_error_without_a_message_is_reported_by_its_class(monkeypatch):
+    def fail(value):
+        raise RuntimeError
+
+    monkeypatch.setattr(torch, "compile", lambda function: fail)
+    printed = StringIO()
+    network = D2CSR(ModelConfig(**MODEL))
+    compile_network(network, device=torch.device("cpu"), console=Console(file=printed))
+    assert "no effect here (RuntimeError); training continues uncompiled" in printed.getvalue()

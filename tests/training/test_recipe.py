@@ -1,4 +1,7 @@
+"""Recipes: YAML read into a typed tree, with every error at its line."""
+
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +9,9 @@ import torch
 import yaml
 
 from d2csr.checkpoint.io import read_state
+from d2csr.core.config import ModelConfig, preset
 from d2csr.core.errors import RecipeError
+from d2csr.losses.triplet import AlphaSchedule, TripletConfig
 from d2csr.training.distributed import resolve_precision
 from d2csr.training.recipe import Recipe, read_recipe
 from d2csr.training.train import train
@@ -96,3 +101,68 @@ def test_an_unset_variable_in_a_path_is_told_before_training(tmp_path, pairs, mo
     with pytest.raises(Exception, match=r"\$NO_SUCH_PLACE/train: names a variable"):
         train(write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [("model", ModelConfig), ("triplet", TripletConfig), ("alpha", AlphaSchedule)],
+)
+def test_every_setting_of_network_and_loss_is_a_key_of_the_recipe(section, settings):
+    """They are declared once, in the dataclass that the network or the loss is built from."""
+    recipe = read_recipe(EXPERIMENTS[0])
+    chosen = recipe.model if section == "model" else getattr(recipe.loss, section)
+    values = recipe.to_dict() if section == "model" else recipe.to_dict()["loss"]
+    assert type(chosen) is settings
+    assert list(values[section]) == [field.name for field in fields(settings)]
+
+
+def test_errors_inside_a_dataclass_are_reported_at_their_lines(tmp_path):
+    path = tmp_path / "faulty.yaml"
+    path.write_text(
+        "name: x\nmodel:\n  scale: 4\n  depth: 0\n  deep_residual: maybe\n  pooling_px: 4\n"
+        "data: {train: a}\nstages: []\nloss:\n  triplet: {margin: 1}\n  alpha:\n    active: -1\n"
+        "test_pooling_px: 2\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    for part in (
+        "line 4: model.depth: 0 is not a whole number",
+        "line 5: model.deep_residual: Input should be a valid boolean",
+        "line 6: model.pooling_px: 4 is not an odd number",
+        "line 8: stages: at least one stage is needed",
+        "line 10: loss.triplet.margin: unknown key; the nearest known one is margins",
+        "line 11: loss.alpha: ",
+        "line 13: test_pooling_px: 2 is not an odd number",
+    ):
+        assert part in str(caught.value)
+
+
+def test_a_preset_is_the_networks_settings_and_others_replace_it():
+    values = {"scale": 2, "preset": "paper-0.19m", "channels": 8, "tail": None}
+    recipe = Recipe.model_validate(_values(model=values))
+    assert recipe.model == replace(preset("paper-0.19m", 2), channels=8)
+    with pytest.raises(ValueError, match="no preset is named 'papr'; choose one of paper, "):
+        Recipe.model_validate(_values(model={"scale": 2, "preset": "papr"}))
+
+
+def _values(**changes):
+    stages = [{"kind": "joint", "steps": 1}]
+    return {"name": "x", "model": {"scale": 2}, "data": {"train": "a"}, "stages": stages, **changes}
+
+
+def test_keys_of_the_first_release_are_read():
+    now = _values(
+        data={"train": "a", "batch_size": 2},
+        optimizer={"ema_decay": 0.5},
+        intervals={"validation": 7, "images": 3, "keep_checkpoints": 9, "log": 5},
+        initial_weights="b",
+    )
+    before = _values(
+        data={"train": "a", "batch": 2},
+        optimizer={"average": 0.5},
+        pace={"validate_every": 7, "pictures": 3, "keep": 9, "log": 5},
+        initial="b",
+    )
+    assert Recipe.model_validate(before) == Recipe.model_validate(now)
+    with pytest.raises(ValueError, match="batch\n"):
+        Recipe.model_validate(_values(data={"train": "a", "batch": 2, "batch_size": 2}))

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+import yaml
 
 from d2csr.checkpoint.io import (
     EMA_FILE,
@@ -19,6 +20,7 @@ from d2csr.checkpoint.io import (
     read_state,
 )
 from d2csr.core.errors import CheckpointError, RecipeError, UsageError
+from d2csr.training import loop
 from d2csr.training.distributed import DistributedContext
 from d2csr.training.loop import fit
 from d2csr.training.preflight import TrainJob, make_loader, prepare_training_pairs
@@ -167,3 +169,41 @@ def test_a_resume_without_a_run_says_that_a_new_one_begins(tmp_path, pairs, capf
     assert told in capfd.readouterr().err
     train(recipe, output=tmp_path / "other")
     assert "a new run begins" not in capfd.readouterr().err
+
+
+def test_the_bundles_folder_is_returned_or_none_if_a_signal_stopped_training(
+    tmp_path, pairs, monkeypatch
+):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    step = loop.train_step
+
+    def stop_at_step_2(trainer, batch):
+        if trainer.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(trainer, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", stop_at_step_2)
+        assert train(str(recipe), output=str(tmp_path / "run")) is None
+    assert read_state(last_checkpoint(tmp_path / "run"))["step"] == 2
+    assert train(recipe, output=tmp_path / "run", resume=True) == tmp_path / "run" / "bundle"
+
+
+def test_a_run_folder_of_the_first_release_is_resumed(tmp_path, pairs):
+    """Its recipe lists a preset, null where the preset holds, and keys that are renamed now."""
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    train(recipe, output=tmp_path / "run")
+    saved = tmp_path / "run" / "recipe.yaml"
+    values = yaml.safe_load(saved.read_text())
+    values["model"] |= {"preset": "paper", "depth": None, "pooling_px": None}
+    intervals = values.pop("intervals")
+    values["pace"] = {
+        "log": intervals["log"],
+        "save": intervals["save"],
+        "validate_every": intervals["validation"],
+        "pictures": intervals["images"],
+        "keep": intervals["keep_checkpoints"],
+    }
+    values["data"]["batch"] = values["data"].pop("batch_size")
+    saved.write_text(yaml.safe_dump(values))
+    assert train(recipe, output=tmp_path / "run", resume=True) is not None

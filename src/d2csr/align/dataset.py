@@ -10,7 +10,7 @@ from d2csr.align.outcome import IMAGES, PairResult
 from d2csr.align.pair_worker import move_image
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
-from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
+from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, assign_splits, write_manifest
 
 SPLITS = ("train", "val", "test")
 Layout = Literal["splits", "realsr"]
@@ -48,7 +48,7 @@ def write_set(
 ) -> Manifest:
     """Move the accepted pairs' images to their places and write the manifest; return it."""
     accepted = [outcome for outcome in outcomes if outcome.verdict == "accepted"]
-    splits = splits_of([outcome.scene for outcome in accepted], shape)
+    splits = split_scenes([outcome.scene for outcome in accepted], shape)
     pairs = tuple(
         _placed(outcome, splits[outcome.scene], work=work, out=out, shape=shape)
         for outcome in accepted
@@ -58,20 +58,10 @@ def write_set(
     return manifest
 
 
-def splits_of(scenes: Sequence[str], shape: DatasetLayout) -> dict[str, str]:
-    """Return each scene's split: scenes in the order of a hash with the seed, shares rounded.
-
-    At least one scene goes to a split whose share is above 0, once there are three.
-    """
-    order = sorted(set(scenes), key=lambda scene: _hash(shape.seed, scene))
-    counts = {name: int(len(order) * getattr(shape, name) + 0.5) for name in ("test", "val")}
-    if len(order) >= 3:
-        counts = {
-            name: max(count, 1 if getattr(shape, name) > 0 else 0) for name, count in counts.items()
-        }
-    splits = ["test"] * counts["test"] + ["val"] * counts["val"]
-    splits += ["train"] * (len(order) - len(splits))
-    return dict(zip(order, splits, strict=False))
+def split_scenes(scenes: Sequence[str], shape: DatasetLayout) -> dict[str, str]:
+    """Return the split of each scene, drawn by a hash of its name with the seed."""
+    shuffled = sorted(set(scenes), key=lambda scene: _hash(shape.seed, scene))
+    return assign_splits(shuffled, val=shape.val, test=shape.test, fill_splits=True)
 
 
 def _hash(seed: int, scene: str) -> str:

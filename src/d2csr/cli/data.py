@@ -32,7 +32,7 @@ def check(
     errors = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
-    splits = sorted({pair.split or "no split" for pair in manifest})
+    splits = [name or "no split" for name in manifest.splits]
     found = f"{len(manifest)} pairs of scale {manifest.scale} ({', '.join(splits)})"
     print(f"{folder}: {found}, {len(errors) or 'no'} error{'' if len(errors) == 1 else 's'}")
     return 2 if errors else 0

@@ -1,11 +1,12 @@
-"""The manifest: a versioned list of image pairs, read and written as JSON."""
+"""The manifest: a versioned list of image pairs and their splits, read and written as JSON."""
 
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,25 +17,27 @@ from d2csr.core.geometry import Size
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
 
+Scene = TypeVar("Scene", bound=Hashable)
+
 
 @dataclass(frozen=True)
 class Pair:
     """One LR image and the HR image of the same scene.
 
     Attributes:
-        name: what results call it; unique within its split.
-        split: train, val, test, or empty where the source tells none.
+        name: its name in results; unique within its split.
+        split: train, val, test, or empty if the source has no splits.
         lr: path of the LR image.
         hr: path of the HR image.
-        lr_size: width and height; (0, 0) where the file could not be read.
+        lr_size: width and height; (0, 0) if the file can't be read.
         hr_size: the part used, from the top left corner on: `scale` times `lr_size`. Benchmarks
-            were made from HR images cut to a multiple of the scale, and publish the whole ones.
+            were made from HR images cropped to a multiple of the scale, and publish them uncropped.
         sha256_lr: hash of the LR file; empty until it is needed (`with_hashes`).
         sha256_hr: hash of the HR file; likewise.
-        mask: 8-bit PNG on the LR grid, 0 = avoid; None where every pixel may be used.
-        scores: figures the pair was judged by, when it was made.
-        transform: how the pair was aligned.
-        camera: what took the images.
+        mask: 8-bit PNG on the LR grid, 0 = avoid; None if every pixel may be used.
+        scores: measures of quality from the pair's alignment.
+        transform: the pair's registration.
+        camera: make and model, or any other name, of the camera.
     """
 
     name: str
@@ -53,7 +56,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Pairs of one scale, and the folder (or file) they were found in."""
+    """Pairs of one scale, and the folder or file that lists them."""
 
     scale: int
     licence: str
@@ -61,12 +64,17 @@ class Manifest:
     folder: Path
 
     def __iter__(self) -> Iterator[Pair]:
-        """Return the pairs one after the other."""
+        """Return an iterator over the pairs."""
         return iter(self.pairs)
 
     def __len__(self) -> int:
-        """Return how many pairs there are."""
+        """Return the number of pairs."""
         return len(self.pairs)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Return the names of the splits, sorted; "" for pairs without one."""
+        return tuple(sorted({pair.split for pair in self.pairs}))
 
     def of_split(self, split: str | None) -> "Manifest":
         """Return the pairs of one split; all of them for None."""
@@ -76,7 +84,7 @@ class Manifest:
 
 
 class _Row(BaseModel):
-    """One pair as JSON has it: paths as text, relative to the manifest."""
+    """One pair in JSON: paths as text, relative to the manifest."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -95,7 +103,7 @@ class _Row(BaseModel):
 
 
 class _File(BaseModel):
-    """The whole manifest as JSON has it."""
+    """The whole manifest in JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -106,21 +114,21 @@ class _File(BaseModel):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the pairs a manifest lists; whether the images are there is not looked at.
+    """Return the pairs that a manifest lists; their images aren't looked for.
 
     Raises:
-        ManifestError: the file is missing, no JSON, or not of this schema and version; it names
-            every entry that is wrong.
+        ManifestError: the file is missing, no JSON, or not of this schema and version; every
+            entry that is wrong is named.
     """
     file = _parsed(path)
     folder = path.parent
     pairs = tuple(_pair(row, folder) for row in file.pairs)
-    _refuse_double_names(path, pairs)
+    _check_unique_names(path, pairs)
     return Manifest(file.scale, file.licence, pairs, folder)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest atomically, hashes filled in, paths relative to it, `/` between folders."""
+    """Write a manifest atomically, with all hashes, and with paths relative to it in POSIX form."""
     rows = [_row(pair, path.parent).model_dump() for pair in with_hashes(manifest)]
     head = {"version": VERSION, "scale": manifest.scale, "licence": manifest.licence}
     text = json.dumps({**head, "pairs": rows}, indent=1, ensure_ascii=False)
@@ -128,7 +136,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def with_hashes(manifest: Manifest) -> Manifest:
-    """Return the manifest with each missing hash computed from its file."""
+    """Return the manifest with each missing hash computed."""
     return replace(manifest, pairs=tuple(_hashed(pair) for pair in manifest))
 
 
@@ -159,7 +167,7 @@ def _parsed(path: Path) -> _File:
             ".".join(map(str, entry["loc"])) + ": " + entry["msg"] for entry in error.errors()
         ]
         problem = f"doesn't follow the schema: {'; '.join(places)}"
-        raise ManifestError(path, problem, remedy="Mend these entries.") from error
+        raise ManifestError(path, problem, remedy="Fix these entries.") from error
 
 
 def _pair(row: _Row, folder: Path) -> Pair:
@@ -200,11 +208,28 @@ def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def _refuse_double_names(path: Path, pairs: tuple[Pair, ...]) -> None:
-    seen: set[tuple[str, str]] = set()
-    double = [
-        pair.name for pair in pairs if (key := (pair.split, pair.name)) in seen or seen.add(key)
-    ]
-    if double:
-        problem = f"several pairs of one split are called {sorted(set(double))}"
+def _check_unique_names(path: Path, pairs: tuple[Pair, ...]) -> None:
+    """Raise an error that lists the names of several pairs of one split, if there are any."""
+    counts = Counter((pair.split, pair.name) for pair in pairs)
+    if duplicates := sorted({name for (_, name), count in counts.items() if count > 1}):
+        problem = f"several pairs of one split are called {duplicates}"
         raise ManifestError(path, problem, remedy="Give each pair of a split its own name.")
+
+
+def assign_splits(
+    scenes: Sequence[Scene], *, val: float, test: float, fill_splits: bool = False
+) -> dict[Scene, str]:
+    """Return the split of each scene: the first go to test, the next to val, the rest to train.
+
+    Args:
+        scenes: in random order; scenes that belong together are one.
+        val: share of the scenes for validation, 0..1; rounded to whole scenes.
+        test: share of the scenes for testing, likewise.
+        fill_splits: of three scenes or more, give at least one to each split whose share isn't 0.
+    """
+    counts = [int(len(scenes) * share + 0.5) for share in (test, val)]
+    if fill_splits and len(scenes) >= 3:
+        counts = [max(n, int(share > 0)) for n, share in zip(counts, (test, val), strict=True)]
+    names = ["test"] * counts[0] + ["val"] * counts[1]
+    names += ["train"] * (len(scenes) - len(names))
+    return dict(zip(scenes, names, strict=False))

@@ -48,7 +48,7 @@ def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None
         raise DataError(path, problem, remedy="Choose other pairs, or another scale.")
     chosen = manifest.of_split(split)
     if not chosen.pairs:
-        names = ", ".join(sorted({pair.split or "(no name)" for pair in manifest})) or "none"
+        names = ", ".join(name or "(no name)" for name in manifest.splits) or "none"
         wanted = "pairs" if split is None else f"pairs of split {split!r}"
         raise DataError(path, f"holds no {wanted}", remedy=f"Its splits are: {names}.")
     return chosen

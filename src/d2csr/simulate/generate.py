@@ -13,7 +13,7 @@ import numpy as np
 from d2csr.core.console import track
 from d2csr.core.errors import D2csrError, DataError, UsageError
 from d2csr.core.files import atomic_folder, check_writable
-from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, write_manifest
+from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, assign_splits, write_manifest
 from d2csr.core.parallel import map_in_processes
 from d2csr.images.reader import read_size
 from d2csr.simulate.camera_config import Camera
@@ -77,7 +77,7 @@ def simulate(sources: Sequence[Source], out: Path, *, job: SimulationOptions) ->
 
 
 def _orders(sources: Sequence[Source], job: SimulationOptions) -> list[SceneJob]:
-    splits = splits_of(len(sources), val=job.val, test=job.test, seed=job.seed)
+    splits = draw_splits(len(sources), val=job.val, test=job.test, seed=job.seed)
     numbers = range(len(sources) * job.shots)
     digits = max(3, len(str(len(numbers))))
     model = "" if job.captures else f"{job.camera.exif.model}_"
@@ -95,15 +95,11 @@ def _orders(sources: Sequence[Source], job: SimulationOptions) -> list[SceneJob]
     ]
 
 
-def splits_of(scenes: int, *, val: float, test: float, seed: int) -> list[str]:
-    """Return each scene's split, drawn by the seed; shares are rounded to whole scenes."""
-    order = np.random.default_rng((seed, 1)).permutation(scenes)
-    for_test, for_val = (int(scenes * share + 0.5) for share in (test, val))
-    splits = ["train"] * scenes
-    for rank, scene in enumerate(order):
-        if rank < for_test + for_val:
-            splits[scene] = "test" if rank < for_test else "val"
-    return splits
+def draw_splits(scenes: int, *, val: float, test: float, seed: int) -> list[str]:
+    """Return the split of each scene, drawn by the seed; shares are rounded to whole scenes."""
+    shuffled = np.random.default_rng((seed, 1)).permutation(scenes).tolist()
+    splits = assign_splits(shuffled, val=val, test=test)
+    return [splits[scene] for scene in range(scenes)]
 
 
 def _refuse(sources: Sequence[Source], out: Path, *, job: SimulationOptions) -> None:

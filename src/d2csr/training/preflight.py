@@ -123,11 +123,10 @@ def open_split(path: str, *, scale: int, split: str) -> Manifest:
             among checkpoints.
     """
     manifest = open_pairs(expand_path(path), scale=scale)
-    splits = {pair.split for pair in manifest.pairs}
-    if splits == {""}:
+    if manifest.splits == ("",):
         return manifest
-    if split not in splits:
-        names = ", ".join(sorted(name or "none" for name in splits))
+    if split not in manifest.splits:
+        names = ", ".join(name or "none" for name in manifest.splits)
         problem = f"has no split {split}, but {names}"
         remedy = f"Give pairs of split {split}, or a set without splits."
         raise DataError(expand_path(path), problem, remedy=remedy)

@@ -12,7 +12,7 @@ from d2csr.core.manifest import Manifest
 from d2csr.core.results import write_results
 from d2csr.data.pairs import load_pair
 from d2csr.evaluation.checks import EvaluationOptions
-from d2csr.evaluation.evaluate import evaluate, model_scores
+from d2csr.evaluation.evaluate import RESULTS_NAME, evaluate, model_scores
 from d2csr.evaluation.tables import print_results
 from d2csr.export.bundle_writer import export_bundle, update_scores
 from d2csr.training.distributed import DistributedContext, launch
@@ -22,7 +22,6 @@ from d2csr.training.preflight import TrainJob, check_devices, make_loader, prepa
 from d2csr.training.recipe import Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer, describe_device, make_trainer
 
-RESULTS_NAME = "results.json"  # in a run's folder
 _VERIFIED_IMAGES = 2  # that bundle and network are compared on
 
 
@@ -106,7 +105,7 @@ def finish(trainer: Trainer, job: TrainJob) -> Path:
 
 def _evaluate(bundle: Path, data: Path, *, pairs: Manifest) -> None:
     """Score the bundle on the validation pairs; write the results, add them to its card, print."""
-    (split,) = {pair.split for pair in pairs}
+    (split,) = pairs.splits
     results = evaluate(
         (str(bundle),),
         data,
