@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2csr.checkpoint import official
-from d2csr.checkpoint.official import PickledArray, load_restricted
+from d2csr.checkpoint import restricted_pickle
+from d2csr.checkpoint.restricted_pickle import PickledArray, load_restricted
 from d2csr.core.errors import CheckpointError
 
 WEIGHTS = collections.OrderedDict(
@@ -43,21 +43,21 @@ def test_arrays_come_back_as_pickle_wrote_them(read, protocol):
     found = read(pickle.dumps({"state": WEIGHTS, "psnr": 29.5}, protocol=protocol))
     assert list(found) == ["state", "psnr"]
     for name, array in WEIGHTS.items():
-        np.testing.assert_array_equal(found["state"][name].values(), array)
-        assert found["state"][name].values().dtype == np.float32
+        np.testing.assert_array_equal(found["state"][name].to_float32(), array)
+        assert found["state"][name].to_float32().dtype == np.float32
 
 
 @pytest.mark.parametrize("kind", ["<f2", "<f4", "<f8", ">f4", ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_every_float_and_layout_is_read(read, kind, order):
     array = np.arange(12).reshape(3, 4).astype(kind, order=order)
-    np.testing.assert_array_equal(read(pickle.dumps(array, protocol=4)).values(), array)
+    np.testing.assert_array_equal(read(pickle.dumps(array, protocol=4)).to_float32(), array)
 
 
 def test_the_function_s_old_path_is_read_as_well_as_the_new_one(read):
     old = pickle.dumps(WEIGHTS["a"], protocol=3).replace(b"numpy._core", b"numpy.core")
     assert b"numpy.core.multiarray" in old
-    np.testing.assert_array_equal(read(old).values(), WEIGHTS["a"])
+    np.testing.assert_array_equal(read(old).to_float32(), WEIGHTS["a"])
 
 
 class Attack:
@@ -224,18 +224,25 @@ def plain(value):
         return all(map(plain, value))
     return isinstance(
         value,
-        str | bytes | int | float | None | PickledArray | official.PickledType | official.Name,
+        str
+        | bytes
+        | int
+        | float
+        | None
+        | PickledArray
+        | restricted_pickle.PickledDtype
+        | restricted_pickle.Name,
     )
 
 
 def test_files_too_large_for_weights_are_refused_unread(read, monkeypatch):
-    monkeypatch.setattr(official, "MOST_BYTES", 10)
+    monkeypatch.setattr(restricted_pickle, "MAX_BYTES", 10)
     refused(read, b"x" * 11, match="11 bytes are more than")
 
 
 def test_endless_programs_are_refused(read, monkeypatch):
-    monkeypatch.setattr(official, "_MOST_STEPS", 100)
-    refused(read, b"\x80\x04" + b"N" * 200 + b".", match="more than 100 instructions")
+    monkeypatch.setattr(restricted_pickle, "_MAX_OPCODES", 100)
+    refused(read, b"\x80\x04" + b"N" * 200 + b".", match="more than 100 opcodes")
 
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path):
@@ -246,7 +253,7 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path):
 
 def test_no_file_of_the_package_can_load_a_pickle():
     loaders = {"pickle", "_pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
-    for file in Path(official.__file__).parents[1].rglob("*.py"):
+    for file in Path(restricted_pickle.__file__).parents[1].rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in getattr(node, "names", [])]
             names.append(getattr(node, "module", None))
