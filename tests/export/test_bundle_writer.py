@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from d2csr.checkpoint.io import load_network
-from d2csr.cli.export import export
+from d2csr.cli.models import export
 from d2csr.core.bundle import EvaluationScore, read_bundle, verify_bundle
 from d2csr.core.config import PRESETS, find_preset, preset
 from d2csr.core.errors import BundleError

@@ -12,7 +12,7 @@ _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
     "evaluate": ("d2csr.cli.evaluate:evaluate", "Score models on paired photographs."),
     "train": ("d2csr.cli.train:train", "Train a model by a recipe."),
-    "export": ("d2csr.cli.export:export", "Make a bundle from a training run."),
+    "export": ("d2csr.cli.models:export", "Make a bundle from a training run."),
     "align": ("d2csr.cli.align:align", "Make training pairs from photographs of a zoom lens."),
     "simulate": ("d2csr.cli.simulate:simulate", "Make training pairs by a simulated zoom camera."),
     "models": ("d2csr.cli.models:models", "List the models that ship with the package."),
@@ -27,7 +27,7 @@ _IMPORT_COMMANDS = {
     "city100": ("d2csr.cli.data:city100", "Take the pairs from a clone of CameraSR."),
 }
 _CONVERT_COMMANDS = {
-    "official": ("d2csr.cli.convert:official", "Convert a checkpoint of the paper's authors."),
+    "official": ("d2csr.cli.models:official", "Convert a checkpoint of the paper's authors."),
 }
 
 # Modules of the extras, by the extra that brings them.

@@ -1,32 +1,175 @@
-"""Command `models`: what ships with the package."""
+"""Commands `models`, `export` and `convert official`: bundles listed, and made from weights."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from d2csr.core.bundle import ModelCard
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from d2csr.core.bundle import EvaluationScore, ModelCard, ModelMetadata
+
+Output = Annotated[Path, Parameter(name=("--output", "-o"))]
 
 
 def models() -> int:
-    """List the models that ship with the package: scale, size, licence, figures."""
+    """List the models that ship with the package: scale, size, licence, scores."""
     from d2csr.engine.model import shipped_bundles
 
     bundles = shipped_bundles()
     if not bundles:
         print("no models ship with this installation")
     for bundle in bundles:
-        print("\n".join(_lines(bundle.card)))
+        print("\n".join(_describe(bundle.card)))
     return 0
 
 
-def _lines(card: ModelCard) -> Iterator[str]:
+@dataclass(frozen=True)
+class CardOptions:
+    """Entries of the model card that replace those of the run.
+
+    Attributes:
+        name: Name of the model.
+        licence: Licence of the weights.
+        data: The training data, in words.
+        description: The model's purpose.
+    """
+
+    name: Annotated[str | None, Parameter(name=("--name", "-n"))] = None
+    licence: str | None = None
+    data: str | None = None
+    description: str | None = None
+
+
+DEFAULT_CARD = CardOptions()
+
+
+def export(
+    source: Path,
+    /,
+    *,
+    output: Output,
+    card: Annotated[CardOptions, Parameter(name="*")] = DEFAULT_CARD,
+    verify_on: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())] = (),
+    int8: Path | None = None,
+) -> int:
+    """Make a bundle, which `d2csr upscale -n` takes, from a run, a checkpoint or another bundle.
+
+    The graphs are compared with the network first; if they differ by more than 1e-5, nothing is
+    written. Exporting a bundle onto itself writes its graphs again and keeps the entries of its
+    card.
+
+    Args:
+        source: A run (its bundle, else its best checkpoint, else its newest one), a checkpoint, a
+            bundle, or a file of weights.
+        output: Folder for the bundle; a bundle in it is replaced.
+        verify_on: LR images to compare on; by default noise.
+        int8: Pairs, a manifest or a folder: adds graphs in int8, calibrated on the train split. If
+            they lose more than 0.05 dB on the val split, nothing is written. Needs the extra
+            `quantize`.
+    """
+    from d2csr.checkpoint.io import find_weights, load_weights  # torch takes seconds to load
+    from d2csr.data.sources import open_pairs
+    from d2csr.export.bundle_writer import export_bundle
+    from d2csr.images.reader import read_rgb8
+
+    weights = find_weights(source)
+    given = {key: value for key, value in vars(card).items() if value}
+    network = load_weights(weights)
+    bundle = export_bundle(
+        network,
+        output,
+        metadata=replace(_read_metadata(weights, source), **given),
+        verify_on=[read_rgb8(path) for path in verify_on],
+        int8_by=None if int8 is None else open_pairs(int8, scale=network.config.scale),
+    )
+    print("\n".join(_describe_export(bundle.card, output)))
+    return 0
+
+
+def official(
+    checkpoint: Path,
+    /,
+    *,
+    output: Output,
+    scale: Annotated[int | None, Parameter(name=("--scale", "-s"))] = None,
+) -> int:
+    """Convert a checkpoint of the paper's authors into a model folder.
+
+    The pickle is read as data; nothing in it is run.
+
+    Args:
+        checkpoint: The `checkpoint.pkl` that their trainer saved.
+        output: Folder for the model; `d2csr upscale -n` takes it.
+        scale: The expected scale; any other is an error.
+    """
+    from d2csr.checkpoint.official import load_official  # `d2csr --help` needs no torch
+    from d2csr.core.bundle import ModelMetadata
+    from d2csr.export.bundle_writer import export_bundle
+
+    network = load_official(checkpoint, scale=scale)
+    metadata = ModelMetadata(
+        name=output.resolve().name,
+        licence="that of the checkpoint",
+        data=f"unknown; converted from {checkpoint.name}",
+        description="Weights trained with the code of the paper's authors.",
+    )
+    bundle = export_bundle(network, output, metadata=metadata)
+    size = f"{network.parameter_count()} parameters"
+    print(f"{output}: x{network.config.scale}, {size}, name {bundle.card.name}")
+    return 0
+
+
+def _read_metadata(weights: Path, source: Path) -> "ModelMetadata":
+    """Return the metadata beside the weights: of a bundle's card, or of a run's recipe."""
+    from d2csr.checkpoint.io import STATE_FILE, read_state, trained_steps
+    from d2csr.core.bundle import CARD_NAME, ModelMetadata, read_bundle
+    from d2csr.training.recipe import RECIPE_NAME, read_recipe
+
+    folder = weights.resolve().parent
+    if (folder / CARD_NAME).is_file():
+        return read_bundle(folder).card.metadata
+    steps, machine = None, None
+    if (folder / STATE_FILE).is_file():
+        steps, machine = trained_steps(folder), read_state(folder)["machine"]
+    for run in folder.parents[:2]:  # of run/best and run/checkpoints/step-1
+        if (run / RECIPE_NAME).is_file():
+            return read_recipe(run / RECIPE_NAME).describe_model(steps=steps, machine=machine)
+    name = source.resolve().stem
+    return ModelMetadata(name, licence="unstated", data="unstated", steps=steps, machine=machine)
+
+
+def _describe_export(card: "ModelCard", output: Path) -> Iterator[str]:
+    """Yield the lines printed after an export: size, and the error of every precision."""
+    from d2csr.engine.backends.base import meets_accuracy_target
+    from d2csr.export.verification import LIMIT
+
+    yield f"{output}: {card.name}, x{card.scale}, {card.parameters:,} parameters at inference"
+    yield f"fp32: verified, within {LIMIT:.0e} of the network's largest value"
+    for precision, error in card.precisions.items():
+        line = f"{precision}: {error.psnr_to_fp32_db:.1f} dB from fp32"
+        if error.psnr_loss_db is not None:
+            line += f", {error.psnr_loss_db:.3f} dB of PSNR lost on the val split"
+        met = meets_accuracy_target(card, precision)
+        yield f"{line}; accuracy target of 0.01 dB {'met' if met else 'missed: not for `auto`'}"
+
+
+def _describe(card: "ModelCard") -> Iterator[str]:
+    """Yield the lines that list a model."""
+    metadata = card.metadata
     size = f"{card.parameters / 1e6:.2f}M parameters"
-    yield f"{card.name}  x{card.scale}  {size}  licence {card.metadata.licence}"
-    yield from [f"  {card.metadata.description}"] if card.metadata.description else []
-    yield f"  trained on {card.metadata.data}"
-    for figure in card.metadata.scores:
-        low, high = figure.psnr_db_interval95
-        beside = figure.bicubic_psnr_db
-        yield (
-            f"  {figure.data}, protocol {figure.protocol}: {figure.psnr_db:.2f} dB "
-            f"({low:.2f} - {high:.2f}), SSIM {figure.ssim:.4f}, {figure.images} images"
-            + (f"; bicubic {beside:.2f} dB" if beside is not None else "")
-        )
+    yield f"{card.name}  x{card.scale}  {size}  licence {metadata.licence}"
+    if metadata.description:
+        yield f"  {metadata.description}"
+    yield f"  trained on {metadata.data}"
+    yield from (f"  {_describe_score(score)}" for score in metadata.scores)
+
+
+def _describe_score(score: "EvaluationScore") -> str:
+    low, high = score.psnr_db_interval95
+    psnr = f"{score.data}, protocol {score.protocol}: {score.psnr_db:.2f} dB"
+    line = f"{psnr} ({low:.2f} - {high:.2f}), SSIM {score.ssim:.4f}, {score.images} images"
+    if score.bicubic_psnr_db is None:
+        return line
+    return f"{line}; bicubic {score.bicubic_psnr_db:.2f} dB"

@@ -1,7 +1,4 @@
-"""A network written as a bundle: weights, graphs and card in one folder, whole or not at all.
-
-The readme of a bundle: its card in words, for people who open the folder.
-"""
+"""The writer of bundles: weights, graphs, card and readme in one folder, whole or not at all."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -46,35 +43,39 @@ README_NAME = "README.md"
 
 
 def render_readme(card: ModelCard) -> str:
-    """Return the card as Markdown: what the model is for, what it was made from, what it scores."""
+    """Return the card as Markdown: purpose, size, training and scores of the model."""
+    metadata = card.metadata
     lines = [f"# {card.name}", ""]
-    lines += [card.metadata.description, ""] if card.metadata.description else []
+    lines += [metadata.description, ""] if metadata.description else []
     lines += [f"- {topic}: {text}" for topic, text in _rows(card)]
-    lines += ["", *_table(card.metadata.scores)] if card.metadata.scores else []
+    lines += ["", *_score_table(metadata.scores)] if metadata.scores else []
     return "\n".join(lines) + "\n"
 
 
 def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
-    facts, config = card.metadata, card.config
+    metadata, config = card.metadata, card.config
     yield "scale", f"x{card.scale}"
-    yield "licence of the weights", facts.licence
-    yield "trained on", facts.data
-    known = {"steps": facts.steps, "seed": facts.seed, "machine": facts.machine}
+    yield "licence of the weights", metadata.licence
+    yield "trained on", metadata.data
+    known = {"steps": metadata.steps, "seed": metadata.seed, "machine": metadata.machine}
     yield from ((topic, str(value)) for topic, value in known.items() if value is not None)
     sizes = f"{config.leaves} predictions, {config.channels} channels, {config.groups} groups of "
-    yield "network", f"{sizes}{config.blocks} blocks" + (f" ({facts.preset})" * bool(facts.preset))
-    yield "parameters as run", f"{card.parameters:,}"
-    for precision, loss in card.precisions.items():
-        on = f"{loss.images} images" if loss.images else "noise"
-        cost = "" if loss.psnr_loss_db is None else f"; costs {loss.psnr_loss_db:.3f} dB of PSNR"
-        yield f"{precision} against fp32", f"{loss.psnr_to_fp32_db:.1f} dB on {on}{cost}"
-    yield "SHA-256 of model.safetensors", card.files.get("model.safetensors", "")
+    name = f" ({metadata.preset})" if metadata.preset else ""
+    yield "network", f"{sizes}{config.blocks} blocks{name}"
+    yield "parameters at inference", f"{card.parameters:,}"
+    for precision, error in card.precisions.items():
+        images = f"{error.images} images" if error.images else "noise"
+        loss = ""
+        if error.psnr_loss_db is not None:
+            loss = f"; loses {error.psnr_loss_db:.3f} dB of PSNR"
+        yield f"{precision} against fp32", f"{error.psnr_to_fp32_db:.1f} dB on {images}{loss}"
+    yield f"SHA-256 of {WEIGHTS_NAME}", card.files.get(WEIGHTS_NAME, "")
 
 
-def _table(figures: tuple[EvaluationScore, ...]) -> Iterator[str]:
+def _score_table(scores: tuple[EvaluationScore, ...]) -> Iterator[str]:
     yield "| pairs | protocol | images | PSNR dB (95%) | SSIM (95%) | bicubic PSNR dB |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    for each in figures:
+    for each in scores:
         psnr_low, psnr_high = each.psnr_db_interval95
         ssim_low, ssim_high = each.ssim_interval95
         cells = (
@@ -96,50 +97,34 @@ def export_bundle(
     verify_on: Sequence[UInt8[np.ndarray, "_ _ 3"]] = (),
     int8_by: Manifest | None = None,
 ) -> Bundle:
-    """Write a network as a bundle that the engine agrees with, and return it.
+    """Write a network as a bundle, verify that the engine agrees with it, and return the bundle.
 
     Args:
-        network: expanded or collapsed; the bundle keeps the weights as they are, and runs them
-            collapsed.
-        folder: where the bundle will stand; a bundle already there is replaced at the end.
-        card: what the trainer knows; the preset is found by comparing, whatever it says.
-        verify_on: real LR images to compare on; none: an image of noise.
-        int8_by: pairs with a train split to quantise by and a val split to measure the cost on;
-            None: no graphs in int8.
+        network: expanded or collapsed; its weights are kept as they are, its graphs collapsed.
+        folder: of the bundle; a bundle already there is replaced at the end.
+        metadata: name, licence, training and scores; the preset is found by the network's sizes.
+        verify_on: real LR images to compare on; without any, an image of noise.
+        int8_by: pairs with a train split to calibrate int8 on and a val split to measure its loss
+            on; None: no graphs in int8.
 
     Raises:
-        BundleError: bundle and network differ over the limit, int8 costs too much, or the folder
-            holds something else; what stood there then still stands.
-        UsageError: int8 can't be made here, or from these pairs.
+        BundleError: bundle and network differ by more than the limit, int8 loses too much, or the
+            folder holds something else; the folder is as it was.
+        UsageError: int8 isn't possible here, or not with these pairs.
     """
-    _check_place(folder)
+    _check_output(folder)
     if int8_by is not None:
         check_quantizable(int8_by)
-    collapsed = network.collapse().cpu().float()
-    with atomic_folder(folder) as beside:
-        save_weights(network, beside / WEIGHTS_NAME)
-        graphs = _write_graphs(collapsed, beside)
-        names = [WEIGHTS_NAME, *graphs.values()]
-        filled = ModelCard(
-            metadata=replace(metadata, preset=find_preset(network.config)),
-            scale=network.config.scale,
-            parameters=network_cost(network.config, collapsed=True).parameters,
-            config=network.config,
-            receptive_field=network.config.receptive_field,
-            graphs=graphs,
-            files={name: sha256_file(beside / name) for name in names},
-        )
-        _write_card(beside, filled)
-        written = read_bundle(beside)
-        verify_against_network(written, network, images=verify_on or [noise_image()])
+    with atomic_folder(folder) as temporary:
+        bundle = _write_float32(network, temporary, metadata=metadata)
+        verify_against_network(bundle, network, images=verify_on or [noise_image()])
         if int8_by is not None:
-            filled = add_int8(written, pairs=int8_by)
-            written = replace(written, card=filled)
-        losses = measure_precision_errors(written, images=verify_on)
+            bundle = replace(bundle, card=add_int8(bundle, pairs=int8_by))
+        errors = measure_precision_errors(bundle, images=verify_on)
         if int8_by is not None:
-            loss_db = int8_psnr_loss_db(written, pairs=int8_by)
-            losses["int8"] = replace(losses["int8"], psnr_loss_db=loss_db)
-        _write_card(beside, replace(filled, precisions=losses))
+            loss_db = int8_psnr_loss_db(bundle, pairs=int8_by)
+            errors["int8"] = replace(errors["int8"], psnr_loss_db=loss_db)
+        _write_card(temporary, replace(bundle.card, precisions=errors))
     return read_bundle(folder)
 
 
@@ -150,24 +135,44 @@ def export_random_bundle(config: ModelConfig, folder: Path) -> Bundle:
     return export_bundle(D2CSR(config).eval(), folder, metadata=metadata)
 
 
-def update_scores(folder: Path, figures: Sequence[EvaluationScore]) -> Bundle:
-    """Write what a model scores on its card and return the bundle; weights and graphs stay."""
+def update_scores(folder: Path, scores: Sequence[EvaluationScore]) -> Bundle:
+    """Write the scores of a model on its card and return the bundle; no other file changes."""
     card = read_bundle(folder).card
-    _write_card(folder, replace(card, metadata=replace(card.metadata, scores=tuple(figures))))
+    _write_card(folder, replace(card, metadata=replace(card.metadata, scores=tuple(scores))))
+    return read_bundle(folder)
+
+
+def _write_float32(network: D2CSR, folder: Path, *, metadata: ModelMetadata) -> Bundle:
+    """Write weights, graphs and card; return the bundle, which has no other precision."""
+    config = network.config
+    save_weights(network, folder / WEIGHTS_NAME)
+    graphs = _write_graphs(network.collapse().cpu().float(), folder)
+    names = [WEIGHTS_NAME, *graphs.values()]
+    card = ModelCard(
+        metadata=replace(metadata, preset=find_preset(config)),
+        scale=config.scale,
+        parameters=network_cost(config, collapsed=True).parameters,
+        config=config,
+        receptive_field=config.receptive_field,
+        graphs=graphs,
+        files={name: sha256_file(folder / name) for name in names},
+    )
+    _write_card(folder, card)
     return read_bundle(folder)
 
 
 def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
-    """Write every graph the model needs; return role -> file."""
-    write_trunk(collapsed, folder / "trunk.onnx")
-    graphs = {"trunk": "trunk.onnx", "tail": "tail.onnx"}
-    if collapsed.config.tail_border == "features":
-        write_tail(collapsed, folder / "tail.onnx")
-        return graphs
-    write_inner_tail(collapsed, folder / "tail.onnx")
-    write_border_tail(collapsed, folder / "border_tail.onnx")
-    write_fusion(collapsed, folder / "fusion.onnx")
-    return {**graphs, "border_tail": "border_tail.onnx", "fusion": "fusion.onnx"}
+    """Write every graph of a network and return role -> file."""
+    writers = {"trunk": write_trunk, "tail": write_tail}
+    if collapsed.config.tail_border == "each":
+        writers |= {
+            "tail": write_inner_tail,
+            "border_tail": write_border_tail,
+            "fusion": write_fusion,
+        }
+    for role, write in writers.items():
+        write(collapsed, folder / f"{role}.onnx")
+    return {role: f"{role}.onnx" for role in writers}
 
 
 def _write_card(folder: Path, card: ModelCard) -> None:
@@ -175,10 +180,10 @@ def _write_card(folder: Path, card: ModelCard) -> None:
     write_card(folder, card)
 
 
-def _check_place(folder: Path) -> None:
-    """Refuse to replace anything but a bundle, and a place where nothing can be written."""
+def _check_output(folder: Path) -> None:
+    """Raise an error if the folder can't be written, or holds anything but a bundle."""
     check_writable(folder, folder=True)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if taken and not (folder / CARD_NAME).is_file():
+    is_taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if is_taken and not (folder / CARD_NAME).is_file():
         problem = "exists and is no bundle"
         raise BundleError(folder, problem, remedy="Choose a new or an empty folder.")

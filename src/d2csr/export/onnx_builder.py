@@ -1,8 +1,8 @@
-"""An ONNX graph under construction: operations added one after the other, then one file.
+"""A builder of ONNX graphs: operations are added one after the other, then written to a file.
 
-The graphs are written down here, not traced from torch: a trace of the smallest network took 15 s
-and followed every change of the tracer; this takes milliseconds, and `verify` compares the result
-with the network it stands for, whichever way it was made.
+The graphs are not traced from torch. A trace of the smallest network took 15 s, where this takes
+milliseconds, and it depended on the version of the tracer. `verification` compares every graph
+with the network anyway.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _IR_VERSION = 9  # of that opset's onnx release
 
 
 class GraphBuilder:
-    """Nodes and constants of one graph; methods return the name of what they compute."""
+    """Nodes and constants of one graph; methods return the name of the value they compute."""
 
     def __init__(
         self, name: str, inputs: Mapping[str, int], *, weights: Mapping[str, Tensor]
@@ -29,7 +29,7 @@ class GraphBuilder:
         Args:
             name: of the graph.
             inputs: name -> channels of each (1, channels, height, width) input, both sides dynamic.
-            weights: what `layer` looks its weights up in.
+            weights: name -> tensor, for `layer`.
         """
         self._name = name
         self._inputs = [_image(name, channels) for name, channels in inputs.items()]
@@ -44,8 +44,8 @@ class GraphBuilder:
         *,
         attributes: Mapping[str, Any] | None = None,
     ) -> str:
-        """Return the output of a new node."""
-        return self._added(operation, inputs, outputs=1, attributes=attributes or {})[0]
+        """Return the one output of a new node."""
+        return self._add_node(operation, inputs, outputs=1, attributes=attributes or {})[0]
 
     def constant(self, values: Tensor) -> str:
         """Return the name of a constant; floating values are kept as float32."""
@@ -56,26 +56,26 @@ class GraphBuilder:
         return name
 
     def convolution(self, image: str, weight: Tensor, *, bias: Tensor | None) -> str:
-        """Return a zero-padded convolution that keeps the size."""
-        reach = weight.shape[-1] // 2
+        """Return the output of a zero-padded convolution, of the same size."""
+        padding = weight.shape[-1] // 2
         inputs = [image, self.constant(weight)]
         inputs += [] if bias is None else [self.constant(bias)]
-        return self.add("Conv", inputs, attributes={"pads": [reach] * 4})
+        return self.add("Conv", inputs, attributes={"pads": [padding] * 4})
 
     def layer(self, image: str, name: str) -> str:
-        """Return what the convolution of that name makes of an image."""
+        """Return the output of the convolution of a name in the weights."""
         bias = self._weights.get(f"{name}.bias")
         return self.convolution(image, self._weights[f"{name}.weight"], bias=bias)
 
     def shuffle(self, image: str, factor: int) -> str:
-        """Return what `torch.nn.functional.pixel_shuffle` does."""
+        """Return an image enlarged as by `torch.nn.functional.pixel_shuffle`."""
         attributes = {"blocksize": factor, "mode": "CRD"}
         return self.add("DepthToSpace", [image], attributes=attributes)
 
     def parts(self, image: str, count: int) -> list[str]:
         """Return an image's channels in `count` equal parts."""
         attributes = {"axis": 1, "num_outputs": count}
-        return self._added("Split", [image], outputs=count, attributes=attributes)
+        return self._add_node("Split", [image], outputs=count, attributes=attributes)
 
     def write(self, path: Path, outputs: Mapping[str, str]) -> None:
         """Write the graph, its outputs renamed (value -> name)."""
@@ -93,7 +93,7 @@ class GraphBuilder:
         onnx.checker.check_model(onnx.shape_inference.infer_shapes(model), full_check=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
 
-    def _added(
+    def _add_node(
         self,
         operation: str,
         inputs: Sequence[str],

@@ -1,6 +1,5 @@
-"""A bundle compared with the network it was made from, on images, image borders included."""
+"""Verification of a bundle: its outputs against the network's, lower precisions against fp32."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 
@@ -13,15 +12,16 @@ from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import has_graphs, load_backend
 from d2csr.engine.engine import EngineOutput
+from d2csr.metrics.protocols import mse_to_psnr
 from d2csr.models.d2csr import D2CSR
 
 LIMIT = 1e-5  # of the largest value: a tenth of a percent of one grey level
 _SIDE_PX = 96  # images are cut to this, so that the expanded network's time stays small
-_STRIP_ROWS = 7  # so that even small images have bands with other bands on both sides
+_STRIP_ROWS = 7  # so that even small images have strips between other strips
 _BACKEND = "openvino"  # which every installation has
 _TINY = ((1, 1), (1, 7), (2, 3), (5, 4))  # where borders meet
 
-_LEAST_ERROR = 1e-15  # of networks that both precisions compute alike, as one of zeros: 150 dB
+_MIN_SQUARED_ERROR = 1e-15  # 150 dB, where two precisions agree exactly
 
 Image = UInt8[np.ndarray, "h w 3"]
 
@@ -30,9 +30,9 @@ def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[I
     """Return the largest difference between bundle and network, relative to the largest value.
 
     Args:
-        bundle: what the engine runs; in short bands too, which must change nothing.
-        network: what torch runs, expanded or collapsed.
-        images: real LR images; their middle is cut out, and a few tiny images.
+        bundle: run by the engine, whole and in short strips, which must change nothing.
+        network: run by torch, expanded or collapsed.
+        images: real LR images, of which the middle is compared; tiny crops of the first one too.
 
     Raises:
         BundleError: SR, a prediction or a weight differs by more than `LIMIT`.
@@ -43,8 +43,8 @@ def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[I
     differences: list[float] = []
     for lr8 in _crops(images):
         lr01 = lr8.astype(np.float32) / np.float32(255)
-        wanted = _run(network, lr01)
-        differences += [_difference(engine.run(lr01), wanted) for engine in engines]
+        expected = _run(network, lr01)
+        differences += [_difference(engine.run(lr01), expected) for engine in engines]
     worst = float(np.max(differences))  # `max` would pass over NaN
     if not worst <= LIMIT:  # NaN is not
         problem = f"differs from its network by {worst:.1e} of the largest value, over {LIMIT:.0e}"
@@ -55,32 +55,33 @@ def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[I
 def measure_precision_errors(
     bundle: Bundle, *, images: Sequence[Image]
 ) -> dict[str, PrecisionError]:
-    """Return how far each coarser precision is from float32, where this machine has it.
+    """Return the error of each lower precision that this machine has, measured against float32.
 
     Args:
-        bundle: what the engine runs.
-        images: real LR images, of which the middle is compared; none: one of noise.
+        bundle: run by the engine.
+        images: real LR images, of which the middle is compared; without any, an image of noise.
     """
     backend = load_backend(_BACKEND)
     exact = open_engine(bundle, backend=_BACKEND, precision="fp32")
     crops = [_middle(each) / np.float32(255) for each in images or [noise_image()]]
-    wanted = [exact.run(crop).sr for crop in crops]
-    losses: dict[str, PrecisionError] = {}
+    expected = [exact.run(crop).sr for crop in crops]
+    errors: dict[str, PrecisionError] = {}
     for precision in backend.precisions("CPU"):
         if precision == "fp32" or not has_graphs(bundle.card, precision):
             continue
-        coarse = open_engine(bundle, backend=_BACKEND, precision=precision)
-        errors = [
-            np.square(coarse.run(crop).sr - sr, dtype=np.float64).mean()
-            for crop, sr in zip(crops, wanted, strict=True)
+        engine = open_engine(bundle, backend=_BACKEND, precision=precision)
+        squared_errors = [
+            np.square(engine.run(crop).sr - sr, dtype=np.float64).mean()
+            for crop, sr in zip(crops, expected, strict=True)
         ]
-        between_db = -10 * math.log10(max(float(np.mean(errors)), _LEAST_ERROR))
-        losses[precision] = PrecisionError(round(between_db, 2), len(images))
-    return losses
+        mean_squared = max(float(np.mean(squared_errors)), _MIN_SQUARED_ERROR)
+        psnr_db = mse_to_psnr(mean_squared, peak=1.0)
+        errors[precision] = PrecisionError(round(psnr_db, 2), len(images))
+    return errors
 
 
 def noise_image() -> Image:
-    """Return an image to verify on where no photograph is at hand, the same each time."""
+    """Return an image of noise, the same in every call, for use without photographs."""
     return np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
@@ -98,7 +99,7 @@ def _middle(image: Image) -> UInt8[np.ndarray, "crop_h crop_w 3"]:
 
 
 def _run(network: D2CSR, lr01: Float32[np.ndarray, "h w 3"]) -> EngineOutput:
-    """Return what torch makes of an image, laid out as the engine lays it out."""
+    """Return the outputs of the network in torch, in the layout of the engine."""
     with torch.inference_mode():
         output = network(torch.from_numpy(lr01).permute(2, 0, 1)[None])
     return EngineOutput(
@@ -108,9 +109,9 @@ def _run(network: D2CSR, lr01: Float32[np.ndarray, "h w 3"]) -> EngineOutput:
     )
 
 
-def _difference(ours: EngineOutput, wanted: EngineOutput) -> float:
+def _difference(ours: EngineOutput, expected: EngineOutput) -> float:
     differences = [
         np.abs(one - other).max() / max(1.0, np.abs(other).max())
-        for one, other in zip(ours, wanted, strict=True)
+        for one, other in zip(ours, expected, strict=True)
     ]
     return float(np.max(differences))

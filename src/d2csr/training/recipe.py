@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from d2csr.core.bundle import ModelMetadata
 from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
 from d2csr.core.errors import D2csrError, DataError, RecipeError
 from d2csr.core.yaml_config import describe_unknown_key, read_settings
@@ -291,6 +292,25 @@ class Recipe(ConfigBase):
     def steps(self) -> int:
         """Return the number of steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
+
+    def describe_model(
+        self, *, steps: int | None = None, machine: str | None = None
+    ) -> ModelMetadata:
+        """Return the metadata of a model trained by the recipe.
+
+        Args:
+            steps: optimizer steps behind the weights, all runs together.
+            machine: the machine they were trained on.
+        """
+        return ModelMetadata(
+            name=self.name,
+            licence=self.licence,
+            data=self.data_note,
+            steps=steps,
+            seed=self.seed,
+            machine=machine,
+            description=self.description,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values, defaults included."""

@@ -120,16 +120,10 @@ def _evaluate(bundle: Path, data: Path, *, pairs: Manifest) -> None:
 
 def describe_model(trainer: Trainer) -> ModelMetadata:
     """Return the run's part of its model's card."""
-    recipe, best = trainer.recipe, trainer.best
-    return ModelMetadata(
-        name=recipe.name,
-        licence=recipe.licence,
-        data=recipe.data_note,
-        steps=trainer.earlier_steps + (best.step if best.step >= 0 else trainer.step),
-        seed=recipe.seed,
-        machine=describe_device(trainer.devices.device),
-        description=recipe.description,
-    )
+    best = trainer.best
+    steps = trainer.earlier_steps + (best.step if best.step >= 0 else trainer.step)
+    machine = describe_device(trainer.devices.device)
+    return trainer.recipe.describe_model(steps=steps, machine=machine)
 
 
 def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
