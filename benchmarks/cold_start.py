@@ -1,15 +1,15 @@
-"""One photo from a new process to a file on disk: how long, and where the time goes.
+"""Time from the start of a new process to the upscaled photo on disk, part by part.
 
-The command line runs on one image, again and again, each time as a new process: first with an
-empty graph cache (the first-ever run), then with the cache that this filled and the files in the
-system's own cache. Parts, by the command's `--json` and the clock around it:
+The command runs on one image several times, each time in a new process: first with an empty graph
+cache (the very first run), then with the graph cache and the system's file cache filled. The parts,
+from the command's `--json` and a clock around it:
 
-    start    the interpreter, imports, the command line: until the call begins
+    start    interpreter, imports and command line, until the call
     load     opening the engine, while the image is decoded
     decode   reading the image
-    compute  making rows of SR
-    encode   writing, as far as it took longer than computing
-    end      the rest: what lies between these, and the end of the process
+    compute  computing the rows of SR
+    encode   writing, as far as it takes longer than computing
+    end      the rest: between these parts, and the end of the process
 
     python benchmarks/cold_start.py --rounds 9
 """
@@ -40,23 +40,23 @@ ROWS, COLUMNS = 576, 864  # 0.5 MP
 
 
 def main() -> None:
-    """Time a first run and several later ones; write a dated JSON file."""
+    """Time a first run and several later runs; write a dated JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--model", default="city100-nikon-x3")
-    parser.add_argument("--photo", type=Path, help="a photo; else one of City100, or noise")
-    wanted = parser.parse_args()
+    parser.add_argument("--photo", type=Path, help="default: a photo of City100, or else noise")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder) / "photo.png"
-        write_rgb8(photo, half_megapixel(wanted.photo))
-        first = timed(photo, wanted.model)
-        later = [timed(photo, wanted.model) for _ in range(wanted.rounds)]
+        write_rgb8(photo, half_megapixel(arguments.photo))
+        first = time_run(photo, arguments.model)
+        later = [time_run(photo, arguments.model) for _ in range(arguments.rounds)]
     names = ("total", *PARTS)
     medians = {name: statistics.median(each[name] for each in later) for name in names}
-    found = {
+    results = {
         "date": date.today().isoformat(),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-        "model": wanted.model,
+        "model": arguments.model,
         "lr_size": [COLUMNS, ROWS],
         "first_run_s": first,
         "later_runs_median_s": medians,
@@ -64,9 +64,9 @@ def main() -> None:
         "shares": {part: medians[part] / medians["total"] for part in PARTS},
         "all_but_compute_s": statistics.median(each["total"] - each["compute"] for each in later),
     }
-    path = RESULTS / f"cold_start-{wanted.model}-{found['date']}.json"
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
-    print(json.dumps(found, indent=1))
+    path = RESULTS / f"cold_start-{arguments.model}-{results['date']}.json"
+    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
+    print(json.dumps(results, indent=1))
 
 
 def half_megapixel(photo: Path | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -79,10 +79,10 @@ def half_megapixel(photo: Path | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return resize_bicubic(read_rgb8(photo), scale=(ROWS, COLUMNS))
 
 
-def timed(photo: Path, model: str) -> dict[str, float]:
-    """Return the seconds of one run by part; the graph cache lies beside the image."""
-    words = ["-i", photo, "-o", photo.parent / "out", "-n", model, "--json"]
-    command = [sys.executable, "-m", "d2csr", "upscale", *map(str, words)]
+def time_run(photo: Path, model: str) -> dict[str, float]:
+    """Return the seconds of one run, part by part; the graph cache is beside the image."""
+    options = ["-i", photo, "-o", photo.parent / "out", "-n", model, "--json"]
+    command = [sys.executable, "-m", "d2csr", "upscale", *map(str, options)]
     environment = {**os.environ, "D2CSR_CACHE": str(photo.parent / "cache")}
     started = time.time()
     output = subprocess.run(command, check=True, capture_output=True, env=environment).stdout

@@ -1,9 +1,9 @@
-"""Do damaged image files ever crash, hang, or leave half a file? Files of every kind, mutated.
+"""Fuzz test of reading and writing images: damaged files must not crash, hang or leave half a file.
 
-Each file is read in a process of its own pool; what is read is written back, in every format in
-turn, and read again. A file passes where it gives pixels or an error in plain words.
+Each file is read in a separate process. If that succeeds, the image is written, in each format in
+turn, and read again. A file passes if it gives pixels or an error message of one line.
 
-    python benchmarks/fuzz_files.py [files of each kind]
+    python benchmarks/fuzz_files.py [files per kind]
 """
 
 import base64
@@ -36,12 +36,12 @@ from d2csr.images.writer import ImageWriter
 RESULTS = Path(__file__).parent / "results" / "fuzz_files.json"
 SEED = 0
 TIMEOUT_S = 20.0
-MEMORY_BYTES = 6 << 30  # address space of a reader: more is a bomb that went off
+MEMORY_BYTES = 6 << 30  # address space of a reader; a decompression bomb needs more
 LIMIT_MP = 16.0
 WRITTEN = (".png", ".jpg", ".webp", ".tif", ".avif")
 LOSSLESS = (".png", ".tif")
 
-# 16x16 gray pixels, 200, coded in HEVC as phones do: libvips' wheel reads the header, no pixels.
+# 16x16 gray pixels of value 200 in HEVC, as from phones: libvips' wheel can only read the header.
 HEIC = base64.b64decode(
     b"AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
     b"AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABoAABAAAAAAAAACsAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"
@@ -57,19 +57,19 @@ HEIC = base64.b64decode(
 
 
 def pixels(channels: int, *, dtype: Any = np.uint8) -> Any:
-    """Return a small image with both smooth and busy parts, as libvips has it."""
+    """Return a small libvips image with both smooth and noisy parts."""
     rng = np.random.default_rng(SEED)
     smooth = np.linspace(0, 200, 48 * 40).reshape(40, 48, 1) + np.arange(channels) * 15
-    busy = smooth + rng.integers(0, 40, smooth.shape)
+    noisy = smooth + rng.integers(0, 40, smooth.shape)
     top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
-    values = (busy / 255 * top).astype(dtype)
+    values = (noisy / 255 * top).astype(dtype)
     image: Any = pyvips.Image.new_from_array(values)
     deep = dtype == np.uint16
     kinds = {1: "grey16", 2: "grey16"} if deep else {1: "b-w", 2: "b-w"}
     return image.copy(interpretation=kinds.get(channels, "rgb16" if deep else "srgb"), xres=10)
 
 
-def documented(image: Any) -> Any:
+def with_metadata(image: Any) -> Any:
     """Return an image with a profile, EXIF and XMP."""
     image = image.copy()
     profile = pyvips.Operation.call("profile_load", "srgb")
@@ -90,46 +90,46 @@ def cmyk() -> Any:
 
 
 def pages() -> Any:
-    """Return two frames as libvips has them, one above the other."""
+    """Return a libvips image of two pages, one above the other."""
     image = pixels(3).copy()
     image.set_type(pyvips.GValue.gint_type, "page-height", 20)
     return image
 
 
-def encoded(image: Any, suffix: str, **options: Any) -> bytes:
-    """Return the bytes of a file."""
+def encode(image: Any, suffix: str, **options: Any) -> bytes:
+    """Return the image encoded as a file."""
     return bytes(image.write_to_buffer(suffix, **options))
 
 
 SEEDS: Mapping[str, Callable[[], bytes]] = {
-    "png": lambda: encoded(pixels(3), ".png"),
-    "png with everything": lambda: encoded(documented(pixels(3)), ".png"),
-    "png gray": lambda: encoded(pixels(1), ".png"),
-    "png 16 bit, alpha": lambda: encoded(pixels(4, dtype=np.uint16), ".png"),
-    "png gray, alpha": lambda: encoded(pixels(2), ".png"),
-    "png palette": lambda: encoded(pixels(3), ".png", palette=True),
-    "png interlaced": lambda: encoded(pixels(3), ".png", interlace=True),
-    "jpeg": lambda: encoded(documented(pixels(3)), ".jpg"),
-    "jpeg progressive": lambda: encoded(pixels(3), ".jpg", interlace=True),
-    "jpeg gray": lambda: encoded(pixels(1), ".jpg"),
-    "jpeg cmyk": lambda: encoded(cmyk(), ".jpg"),
-    "webp": lambda: encoded(documented(pixels(3)), ".webp"),
-    "webp lossless, alpha": lambda: encoded(pixels(4), ".webp", lossless=True),
-    "webp animated": lambda: encoded(pages(), ".webp"),
-    "tiff": lambda: encoded(documented(pixels(3)), ".tif"),
-    "tiff deflate": lambda: encoded(pixels(3), ".tif", compression="deflate"),
-    "tiff lzw, 16 bit": lambda: encoded(pixels(1, dtype=np.uint16), ".tif", compression="lzw"),
-    "tiff jpeg": lambda: encoded(pixels(3), ".tif", compression="jpeg"),
-    "tiff tiled, big": lambda: encoded(pixels(4), ".tif", tile=True, bigtiff=True),
-    "tiff 1 bit": lambda: encoded(pixels(1), ".tif", bitdepth=1, compression="ccittfax4"),
-    "tiff float": lambda: encoded(pixels(3, dtype=np.float32), ".tif"),
-    "tiff pages": lambda: encoded(pages(), ".tif"),
-    "tiff cmyk": lambda: encoded(cmyk(), ".tif"),
-    "gif": lambda: encoded(pixels(3), ".gif"),
-    "gif animated": lambda: encoded(pages(), ".gif"),
-    "avif": lambda: encoded(documented(pixels(3)), ".avif", effort=0),
-    "avif alpha": lambda: encoded(pixels(4), ".avif", effort=0),
-    "avif 10 bit": lambda: encoded(pixels(3, dtype=np.uint16), ".avif", bitdepth=10, effort=0),
+    "png": lambda: encode(pixels(3), ".png"),
+    "png with everything": lambda: encode(with_metadata(pixels(3)), ".png"),
+    "png gray": lambda: encode(pixels(1), ".png"),
+    "png 16 bit, alpha": lambda: encode(pixels(4, dtype=np.uint16), ".png"),
+    "png gray, alpha": lambda: encode(pixels(2), ".png"),
+    "png palette": lambda: encode(pixels(3), ".png", palette=True),
+    "png interlaced": lambda: encode(pixels(3), ".png", interlace=True),
+    "jpeg": lambda: encode(with_metadata(pixels(3)), ".jpg"),
+    "jpeg progressive": lambda: encode(pixels(3), ".jpg", interlace=True),
+    "jpeg gray": lambda: encode(pixels(1), ".jpg"),
+    "jpeg cmyk": lambda: encode(cmyk(), ".jpg"),
+    "webp": lambda: encode(with_metadata(pixels(3)), ".webp"),
+    "webp lossless, alpha": lambda: encode(pixels(4), ".webp", lossless=True),
+    "webp animated": lambda: encode(pages(), ".webp"),
+    "tiff": lambda: encode(with_metadata(pixels(3)), ".tif"),
+    "tiff deflate": lambda: encode(pixels(3), ".tif", compression="deflate"),
+    "tiff lzw, 16 bit": lambda: encode(pixels(1, dtype=np.uint16), ".tif", compression="lzw"),
+    "tiff jpeg": lambda: encode(pixels(3), ".tif", compression="jpeg"),
+    "tiff tiled, big": lambda: encode(pixels(4), ".tif", tile=True, bigtiff=True),
+    "tiff 1 bit": lambda: encode(pixels(1), ".tif", bitdepth=1, compression="ccittfax4"),
+    "tiff float": lambda: encode(pixels(3, dtype=np.float32), ".tif"),
+    "tiff pages": lambda: encode(pages(), ".tif"),
+    "tiff cmyk": lambda: encode(cmyk(), ".tif"),
+    "gif": lambda: encode(pixels(3), ".gif"),
+    "gif animated": lambda: encode(pages(), ".gif"),
+    "avif": lambda: encode(with_metadata(pixels(3)), ".avif", effort=0),
+    "avif alpha": lambda: encode(pixels(4), ".avif", effort=0),
+    "avif 10 bit": lambda: encode(pixels(3, dtype=np.uint16), ".avif", bitdepth=10, effort=0),
     "heic": lambda: HEIC,
 }
 
@@ -138,7 +138,7 @@ SEEDS: Mapping[str, Callable[[], bytes]] = {
 
 
 def flip_bits(data: bytes, rng: random.Random) -> bytes:
-    """Turn over some bits anywhere."""
+    """Flip some bits anywhere."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 2, 8, 64))):
         out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
@@ -146,7 +146,7 @@ def flip_bits(data: bytes, rng: random.Random) -> bytes:
 
 
 def edit_header(data: bytes, rng: random.Random) -> bytes:
-    """Put numbers that programs stumble over into the first bytes."""
+    """Write numbers that often break parsers into the first bytes."""
     out = bytearray(data)
     for _ in range(rng.choice((1, 2, 4))):
         number = rng.choice((0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 30000))
@@ -158,43 +158,43 @@ def edit_header(data: bytes, rng: random.Random) -> bytes:
 
 
 def truncate(data: bytes, rng: random.Random) -> bytes:
-    """Cut the end off."""
+    """Remove the end of the file."""
     return data[: rng.randrange(len(data))]
 
 
 def swap_blocks(data: bytes, rng: random.Random) -> bytes:
-    """Let two blocks change places."""
+    """Swap two adjacent blocks."""
     a, b, c = sorted(rng.randrange(len(data)) for _ in range(3))
     return data[:a] + data[b:c] + data[a:b] + data[c:]
 
 
 def cut_out(data: bytes, rng: random.Random) -> bytes:
-    """Leave a block out of the middle."""
+    """Remove a block from the middle."""
     a, b = sorted(rng.randrange(len(data)) for _ in range(2))
     return data[:a] + data[b:]
 
 
 def repeat_block(data: bytes, rng: random.Random) -> bytes:
-    """Say a block several times."""
+    """Repeat a block several times."""
     a, b = sorted(rng.randrange(len(data)) for _ in range(2))
     return data[:b] + data[a:b] * rng.choice((1, 2, 8)) + data[b:]
 
 
 def overwrite(data: bytes, rng: random.Random) -> bytes:
-    """Put noise, or nothing, over a block."""
+    """Overwrite a block with noise or zeros."""
     a, b = sorted(rng.randrange(len(data)) for _ in range(2))
     return data[:a] + (rng.randbytes(b - a) if rng.random() < 0.5 else bytes(b - a)) + data[b:]
 
 
 def concatenate(data: bytes, rng: random.Random) -> bytes:
-    """Put a file of another kind behind, or in the middle."""
+    """Insert a file of another kind at the end or in the middle."""
     other = SEEDS[rng.choice(sorted(SEEDS))]()
     at = rng.choice((len(data), rng.randrange(len(data))))
     return data[:at] + other + data[at:]
 
 
 def edit_png_chunk(data: bytes, rng: random.Random) -> bytes:
-    """Change one chunk of a PNG and mend its checksum, so that readers go on to its content."""
+    """Change one chunk of a PNG and correct its checksum, so that readers parse its content."""
     if not data.startswith(b"\x89PNG"):
         return flip_bits(data, rng)
     at, chunks = 8, []
@@ -202,9 +202,9 @@ def edit_png_chunk(data: bytes, rng: random.Random) -> bytes:
         length = int.from_bytes(data[at : at + 4], "big")
         chunks.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
         at += 12 + length
-    chosen = rng.randrange(len(chunks))
-    name, body = chunks[chosen]
-    chunks[chosen] = (name, rng.choice((flip_bits, edit_header))(body, rng) if body else b"\0")
+    index = rng.randrange(len(chunks))
+    name, body = chunks[index]
+    chunks[index] = (name, rng.choice((flip_bits, edit_header))(body, rng) if body else b"\0")
     if rng.random() < 0.2:
         rng.shuffle(chunks)
     pieces = (
@@ -220,8 +220,8 @@ DAMAGES = (
 )
 
 
-def mutated(kind: str, number: int) -> bytes:
-    """Return the damaged file of this kind and number, always the same; never an empty one."""
+def damaged_file(kind: str, number: int) -> bytes:
+    """Return the damaged file of this kind and number, always the same and never empty."""
     rng = random.Random(f"{SEED} {kind} {number}")
     data = SEEDS[kind]()
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -233,32 +233,34 @@ def mutated(kind: str, number: int) -> bytes:
 
 
 def worker(out: Path) -> None:
-    """Read the files named on the standard input, one line of JSON for each."""
+    """Read the files named on standard input and print a line of JSON for each."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     for count, line in enumerate(sys.stdin):
-        answer = outcome(Path(line.rstrip("\n")), out / f"out{WRITTEN[count % len(WRITTEN)]}")
-        print(json.dumps(answer), flush=True)
+        result = read_and_write(
+            Path(line.rstrip("\n")), out / f"out{WRITTEN[count % len(WRITTEN)]}"
+        )
+        print(json.dumps(result), flush=True)
 
 
-def outcome(path: Path, target: Path) -> dict[str, Any]:
-    """Return what came of one file; a bug of ours raises."""
+def read_and_write(path: Path, target: Path) -> dict[str, Any]:
+    """Return the result for one file; a bug raises any other error than `D2csrError`."""
     try:
         image = read_image(path, limit_mp=LIMIT_MP)
     except D2csrError as error:
         if "\n" in str(error) or not error.remedy:
-            raise ValueError(f"no plain words: {error}") from error
+            raise ValueError(f"not a message of one line: {error}") from error
         return {"read": False, "problem": error.problem[:60]}
-    layout, height = image.pixel_format, image.size.height
+    pixel_format, height = image.pixel_format, image.size.height
     try:
-        format_limitations(layout, target, size=image.size)
-    except D2csrError:  # too large for the format, and said before any work
+        format_limitations(pixel_format, target, size=image.size)
+    except D2csrError:  # too large for the format, which is checked before writing
         target = target.with_suffix(".png")
     rows = image.pixels
     if image.alpha is not None:
         rows = np.dstack([rows, image.alpha])
     try:
         with ImageWriter(
-            target, size=image.size, pixel_format=layout, metadata=image.metadata, scale=2.0
+            target, size=image.size, pixel_format=pixel_format, metadata=image.metadata, scale=2.0
         ) as strips:
             for top in range(0, height, 7):
                 strips.write(rows[top : top + 7])
@@ -275,7 +277,7 @@ def outcome(path: Path, target: Path) -> dict[str, Any]:
 
 @dataclass
 class Findings:
-    """What came of all files."""
+    """Results of all files."""
 
     read: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -287,16 +289,16 @@ class Findings:
     most_memory_mb: float = 0.0
 
     @property
-    def sound(self) -> bool:
-        """Return whether nothing went wrong."""
+    def passed(self) -> bool:
+        """Return whether there were no failures."""
         return not (self.crashes or self.hangs or self.leftovers or self.unwritten)
 
 
 class Reader:
-    """A process that reads files, started anew after a crash or a hang."""
+    """A process that reads files, restarted after a crash or a hang."""
 
     def __init__(self, out: Path) -> None:
-        """Start it."""
+        """Start the process."""
         self.out = out
         self.errors = (out / "errors").open("w+")
         self.process = self._start()
@@ -308,7 +310,7 @@ class Reader:
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True)
 
     def read(self, path: Path, *, name: str, findings: Findings) -> None:
-        """Have one file read and note what came of it."""
+        """Read one file in the process and add the result to the findings."""
         started = time.monotonic()
         stdin, stdout = self.process.stdin, self.process.stdout
         if stdin is None or stdout is None:
@@ -316,17 +318,19 @@ class Reader:
         stdin.write(f"{path}\n")
         stdin.flush()
         ready, _, _ = select.select([stdout], [], [], TIMEOUT_S)
-        answer = stdout.readline() if ready else ""
-        if not answer:
-            (findings.crashes if ready else findings.hangs).append(f"{name}: {self._last_words()}")
+        line = stdout.readline() if ready else ""
+        if not line:
+            (findings.crashes if ready else findings.hangs).append(
+                f"{name}: {self._describe_failure()}"
+            )
             self.process.kill()
             self.process.wait()
             self.process = self._start()
         else:
-            kind, told = name.rsplit(" #", 1)[0], json.loads(answer)
-            (findings.read if told["read"] else findings.refused)[kind] += 1
-            if told.get("written") is False:
-                findings.unwritten.append(f"{name}: {told['problem']}")
+            kind, result = name.rsplit(" #", 1)[0], json.loads(line)
+            (findings.read if result["read"] else findings.refused)[kind] += 1
+            if result.get("written") is False:
+                findings.unwritten.append(f"{name}: {result['problem']}")
             findings.slowest_s = max(findings.slowest_s, time.monotonic() - started)
             findings.most_memory_mb = max(findings.most_memory_mb, self._peak_mb())
         for left in (self.out / "written").iterdir():
@@ -334,7 +338,7 @@ class Reader:
             left.unlink()
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         self.process.wait(timeout=TIMEOUT_S)
@@ -342,7 +346,7 @@ class Reader:
             self.process.stdout.close()
         self.errors.close()
 
-    def _last_words(self) -> str:
+    def _describe_failure(self) -> str:
         self.process.poll()
         self.errors.seek(0)
         lines = self.errors.read().strip().splitlines() or [""]
@@ -355,33 +359,33 @@ class Reader:
         return 0.0
 
 
-def fuzz(files_of_each_kind: int, folder: Path) -> Findings:
-    """Return what came of damaged files of every kind, each written into the folder and removed."""
+def fuzz(files_per_kind: int, folder: Path) -> Findings:
+    """Return the findings for damaged files of every kind."""
     findings = Findings()
     reader = Reader(folder)
-    for number in range(files_of_each_kind):
+    for number in range(files_per_kind):
         for kind in SEEDS:
             path = folder / "damaged.bin"
-            path.write_bytes(mutated(kind, number))
+            path.write_bytes(damaged_file(kind, number))
             reader.read(path, name=f"{kind} #{number}", findings=findings)
     reader.close()
     return findings
 
 
 def main() -> None:
-    """Run the question and keep the answer."""
+    """Run the test and store the results."""
     if "--worker" in sys.argv:
         worker(Path(sys.argv[2]))
         return
-    each = int(sys.argv[1]) if len(sys.argv) > 1 else 80
+    files_per_kind = int(sys.argv[1]) if len(sys.argv) > 1 else 80
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        findings = fuzz(each, Path(folder))
+        findings = fuzz(files_per_kind, Path(folder))
     versions = [str(pyvips.version(part)) for part in range(3)]
-    answer = {
-        "files": each * len(SEEDS),
+    results = {
+        "files": files_per_kind * len(SEEDS),
         "seed": SEED,
-        "sound": findings.sound,
+        "sound": findings.passed,
         "crashes": findings.crashes,
         "hangs": findings.hangs,
         "half_written": findings.leftovers,
@@ -394,12 +398,12 @@ def main() -> None:
         "seconds": round(time.monotonic() - started, 1),
         "libvips": ".".join(versions),
         "python": platform.python_version(),
-        "command": f"python benchmarks/fuzz_files.py {each}",
+        "command": f"python benchmarks/fuzz_files.py {files_per_kind}",
     }
-    text = json.dumps(answer, indent=1)
+    text = json.dumps(results, indent=1)
     write_atomically(RESULTS, f"{text}\n".encode())
     print(text)
-    sys.exit(0 if findings.sound else 1)
+    sys.exit(0 if findings.passed else 1)
 
 
 if __name__ == "__main__":

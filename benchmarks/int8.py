@@ -1,9 +1,9 @@
-"""What int8 costs a shipped model, where the loss comes from, and what it gains over bfloat16.
+"""Accuracy and speed of int8 against bfloat16 for the shipped models, variant by variant.
 
-Every row is the model in int8 with one thing chosen otherwise: NNCF's settings, or which parts are
-quantised. PSNR is protocol `y` on the validation pairs; calibration sees training pairs alone. Time
-is the processor's, of all threads together, so that other programs in between don't count; runs
-alternate. A network of the paper's width is timed beside, on random weights.
+Each row is a model in int8 with one changed setting: of NNCF, or of the parts that are quantized.
+PSNR is that of protocol `y` on the validation pairs; calibration uses only training pairs. Time is
+processor time of all threads, which excludes other programs; runs alternate. A network of the
+paper's width with random weights is timed as well.
 
     D2CSR_DATA=DATA python benchmarks/int8.py --threads 1
 """
@@ -50,7 +50,7 @@ from d2csr.models.d2csr import D2CSR
 
 RESULTS = Path(__file__).parent / "results"
 DATA = {"city100-nikon-x3": "nikon_d5500_x3", "city100-iphone-x2": "iphone_x_x2"}
-THOROUGH = "city100-nikon-x3"  # all variants; the others in the way that an export chooses
+THOROUGH = "city100-nikon-x3"  # measured in all variants; the others only as exported
 ROUNDS = 9
 ROLES = ("trunk", "tail")
 WIDE_PX = 128
@@ -58,14 +58,14 @@ WIDE_PX = 128
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to quantise.
+    """Settings of a quantization.
 
     Attributes:
-        name: in the table.
-        roles: quantised; the others stay in bfloat16.
-        only: convolutions that are quantised; None: all but those an export leaves out.
-        images: crops to calibrate on.
-        options: for NNCF.
+        name: of the row in the table.
+        roles: graphs to quantize; the others stay in bfloat16.
+        only: convolutions to quantize; None: all except those that an export ignores.
+        images: number of crops to calibrate on.
+        options: of NNCF.
     """
 
     name: str
@@ -78,34 +78,40 @@ class Variant:
 def main() -> None:
     """Measure every variant and write a dated JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("D2CSR_DATA"), help="holds city100/")
+    parser.add_argument(
+        "--data", default=os.environ.get("D2CSR_DATA"), help="folder that contains city100/"
+    )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--no-variants", action="store_true", help="what an export makes, alone")
-    told = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: told.threads])
-    found: dict[str, Any] = {
+    parser.add_argument(
+        "--no-variants", action="store_true", help="measure only what an export makes"
+    )
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    results: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "threads": told.threads,
+        "threads": arguments.threads,
         "versions": {name: version(name) for name in ("openvino", "nncf", "numpy")},
     }
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["D2CSR_CACHE"] = scratch
-        found["models"] = [
-            measured(
+        results["models"] = [
+            measure_model(
                 bundle,
-                open_pairs(Path(told.data) / "city100" / DATA[bundle.card.name]),
+                open_pairs(Path(arguments.data) / "city100" / DATA[bundle.card.name]),
                 folder=Path(scratch) / bundle.card.name,
-                thorough=bundle.card.name == THOROUGH and not told.no_variants,
+                thorough=bundle.card.name == THOROUGH and not arguments.no_variants,
             )
             for bundle in shipped_bundles()
         ]
-        found["paper_width"] = wide(Path(scratch))
-    path = RESULTS / f"int8-{found['date']}.json"
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+        results["paper_width"] = measure_paper_width(Path(scratch))
+    path = RESULTS / f"int8-{results['date']}.json"
+    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
-def measured(bundle: Bundle, pairs: Manifest, *, folder: Path, thorough: bool) -> dict[str, Any]:
-    """Return what a model scores and how fast it is in every precision and variant."""
+def measure_model(
+    bundle: Bundle, pairs: Manifest, *, folder: Path, thorough: bool
+) -> dict[str, Any]:
+    """Return the PSNR and speed of a model in every precision and variant."""
     scale = bundle.card.scale
     train = [load_pair(pair, scale=scale)[0] for pair in pairs.of_split("train").pairs]
     val = pairs.of_split("val")
@@ -117,32 +123,32 @@ def measured(bundle: Bundle, pairs: Manifest, *, folder: Path, thorough: bool) -
     chosen = Variant("as exported")
     for variant in (chosen, *(variants(bundle) if thorough else ())):
         try:
-            made = with_variant(bundle, variant, train=train, folder=folder / variant.name)
+            quantized = with_variant(bundle, variant, train=train, folder=folder / variant.name)
         except (IndexError, RuntimeError) as error:  # NNCF's own
             rows.append({"variant": variant.name, "fails": f"{type(error).__name__}: {error}"})
             print(rows[-1], flush=True)
             continue
         row: dict[str, Any] = {
             "variant": variant.name,
-            "psnr_db": round(psnr_db(made, "int8", pairs=val), 4),
+            "psnr_db": round(psnr_db(quantized, "int8", pairs=val), 4),
         }
         row["cost_db"] = round(plain["fp32"] - row["psnr_db"], 4)
         if variant.only is None and set(variant.options) <= {"ignored_scope"}:
             lr8 = load_pair(val.pairs[0], scale=scale)[0]
-            row |= raced(made, lr01=lr8.astype(np.float32) / np.float32(255))
+            row |= compare_speed(quantized, lr01=lr8.astype(np.float32) / np.float32(255))
         print(row, flush=True)
         rows.append(row)
     return {
         "model": bundle.card.name,
-        "pictures": len(val.pairs),
+        "images": len(val.pairs),
         "psnr_db": plain,
         "variants": rows,
-        "profile_ms": profiled(bundle, crops=list(calibration_crops(train))),
+        "profile_ms": profile(bundle, crops=list(calibration_crops(train))),
     }
 
 
 def variants(bundle: Bundle) -> Iterator[Variant]:
-    """Yield what is tried beside the way that an export chooses."""
+    """Yield the variants to compare with that of an export."""
     nncf = import_nncf()
     from nncf.quantization.advanced_parameters import QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -174,7 +180,7 @@ def variants(bundle: Bundle) -> Iterator[Variant]:
 
 
 def trunk_parts(bundle: Bundle) -> dict[str, tuple[str, ...]]:
-    """Return the trunk's parts -> their convolutions, in the order that the graph is written in."""
+    """Return the convolutions of each part of the trunk, in writing order."""
     config, names = bundle.card.config, convolutions(bundle, "trunk")
     of_branch = config.groups * (4 * config.blocks + 1) + 1
     parts = {"head": names[:1]}
@@ -187,7 +193,7 @@ def trunk_parts(bundle: Bundle) -> dict[str, tuple[str, ...]]:
 
 
 def tail_parts(bundle: Bundle) -> dict[str, tuple[str, ...]]:
-    """Return the parts behind the trunk -> their convolutions."""
+    """Return the convolutions of each part after the trunk."""
     leaves, names = bundle.card.config.leaves, convolutions(bundle, "tail")
     return {"tails": names[:leaves], "convergence": names[leaves:]}
 
@@ -202,7 +208,7 @@ def convolutions(bundle: Bundle, role: str) -> tuple[str, ...]:
 def with_variant(
     bundle: Bundle, variant: Variant, *, train: Sequence[np.ndarray[Any, Any]], folder: Path
 ) -> Bundle:
-    """Return the bundle with int8 graphs of one variant, in a folder of its own."""
+    """Return the bundle with int8 graphs of one variant, in its own folder."""
     folder.mkdir(parents=True)
     crops = list(calibration_crops(train, count=variant.images))
     graphs = dict(bundle.card.graphs)
@@ -218,7 +224,7 @@ def with_variant(
 def quantize_variant(
     bundle: Bundle, role: str, *, crops: Sequence[np.ndarray[Any, Any]], variant: Variant
 ) -> openvino.Model:
-    """Return a role's graph in int8, as `quantize_graph` does but for what the variant changes."""
+    """Return a role's graph in int8 with the settings of a variant, else as `quantize_graph`."""
     nncf = import_nncf()
     model = float_graph(bundle, role)
     inputs = [dict(each) for each in calibration_inputs(bundle, role, model=model, crops=crops)]
@@ -228,8 +234,8 @@ def quantize_variant(
     return nncf.quantize(model, nncf.Dataset(inputs), **settings)
 
 
-def raced(bundle: Bundle, *, lr01: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return the seconds of an image in bfloat16 and int8, and the ratio of each pair of runs."""
+def compare_speed(bundle: Bundle, *, lr01: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return the seconds per image in bfloat16 and int8, and the ratio over pairs of runs."""
     engines = {
         name: open_engine(bundle, backend="openvino", precision=name) for name in ("bf16", "int8")
     }
@@ -248,33 +254,33 @@ def raced(bundle: Bundle, *, lr01: np.ndarray[Any, Any]) -> dict[str, Any]:
     }
 
 
-def profiled(bundle: Bundle, *, crops: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Return the time of each kind of operation on one image: role -> precision -> kind -> ms."""
+def profile(bundle: Bundle, *, crops: Sequence[np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Return the milliseconds of each kind of operation on one image, by role and precision."""
     lr = np.concatenate([np.concatenate(list(crops[i : i + 3]), 1) for i in (0, 3)])
-    found: dict[str, Any] = {}
-    fed: dict[str, Any] = {"lr": np.ascontiguousarray(lr.transpose(2, 0, 1)[None])}
-    fed["features"] = _run(float_graph(bundle, "trunk"), fed)[0]
+    results: dict[str, Any] = {}
+    inputs: dict[str, Any] = {"lr": np.ascontiguousarray(lr.transpose(2, 0, 1)[None])}
+    inputs["features"] = _run(float_graph(bundle, "trunk"), inputs)[0]
     for role in ROLES:
         graphs = {
             "bf16": float_graph(bundle, role),
             "int8": quantize_graph(bundle, role, crops=crops),
         }
         if role == "tail":
-            fed["lr"] = split_bf16(fed["lr"])
-        found[role] = {name: _kinds(graph, fed) for name, graph in graphs.items()}
-    return found
+            inputs["lr"] = split_bf16(inputs["lr"])
+        results[role] = {name: _kinds(graph, inputs) for name, graph in graphs.items()}
+    return results
 
 
-def wide(scratch: Path) -> dict[str, Any]:
+def measure_paper_width(scratch: Path) -> dict[str, Any]:
     """Return the speed of a network of the paper's width, with random weights."""
     torch.manual_seed(0)
     card = ModelMetadata(name="paper-width", licence="none", data="random weights")
     bundle = export_bundle(D2CSR(preset("paper", 4)).eval(), scratch / "paper", metadata=card)
     noise = np.random.default_rng(0).integers(0, 256, (4, WIDE_PX, WIDE_PX, 3), dtype=np.uint8)
-    made = with_variant(
+    quantized = with_variant(
         bundle, Variant("wide", images=2), train=list(noise), folder=scratch / "wide"
     )
-    return raced(made, lr01=noise[0].astype(np.float32) / np.float32(255))
+    return compare_speed(quantized, lr01=noise[0].astype(np.float32) / np.float32(255))
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
@@ -285,16 +291,16 @@ def processor_seconds(work: Callable[[], object]) -> float:
 
 
 def _left_out(bundle: Bundle, role: str, *, only: Sequence[str] | None) -> list[str]:
-    """Return the convolutions that are not to be quantised."""
+    """Return the convolutions that stay in floating point."""
     return [] if only is None else [n for n in convolutions(bundle, role) if n not in only]
 
 
-def _kinds(model: openvino.Model, fed: Mapping[str, Any]) -> dict[str, float]:
+def _kinds(model: openvino.Model, inputs: Mapping[str, Any]) -> dict[str, float]:
     """Return the milliseconds of each kind of operation, the slowest first."""
     request = _request(model, PERF_COUNT=True)
-    given = [fed[port.get_any_name()] for port in model.inputs]
+    values = [inputs[port.get_any_name()] for port in model.inputs]
     for _ in range(3):
-        request.infer(given)
+        request.infer(values)
     times: defaultdict[str, float] = defaultdict(float)
     for each in request.get_profiling_info():
         times[each.node_type] += each.real_time.total_seconds() * 1000
@@ -302,8 +308,8 @@ def _kinds(model: openvino.Model, fed: Mapping[str, Any]) -> dict[str, float]:
     return {kind: round(ms, 1) for kind, ms in slowest_first if ms >= 0.5}
 
 
-def _run(model: openvino.Model, fed: Mapping[str, Any]) -> list[np.ndarray[Any, Any]]:
-    results = _request(model).infer([fed[port.get_any_name()] for port in model.inputs])
+def _run(model: openvino.Model, inputs: Mapping[str, Any]) -> list[np.ndarray[Any, Any]]:
+    results = _request(model).infer([inputs[port.get_any_name()] for port in model.inputs])
     return list(results.values())
 
 

@@ -1,10 +1,9 @@
-"""Kills (-9) at random moments of a folder run: after `--resume`, is every file right?
+"""Check that `--resume` gives the right files after a run was killed (-9) at random moments.
 
-A folder of small images is enlarged by the command line in a process of its own, which is killed
-after a random time; the next process goes on with `--resume`, and is killed, until one gets to the
-end. Then the results are compared, byte by byte, with those of a run that nobody killed, and it
-begins again, until there were enough kills. After each kill, every result that is there must be
-whole already.
+`d2csr upscale` runs on a folder of small images in a new process, which is killed after a random
+time; the next process continues with `--resume` and is killed, until one finishes. Then the results
+are compared byte by byte with those of an uninterrupted run. This is repeated until the number of
+kills is reached. After each kill, every result that exists must already be complete.
 
     python benchmarks/kill_runs.py --kills 200
 """
@@ -32,7 +31,7 @@ ENDINGS = ("png", "tif", "webp", "jpg")
 
 @dataclass
 class Counts:
-    """What was seen."""
+    """Counts of kills and of results."""
 
     kills: int = 0
     kills_with_some_done: int = 0
@@ -44,31 +43,31 @@ class Counts:
 
 
 def main() -> None:
-    """Kill, go on, compare; write a dated JSON file."""
+    """Kill, resume and compare; write a dated JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--model", default="city100-iphone-x2")
-    parser.add_argument("--pictures", type=int, default=12)
-    wanted = parser.parse_args()
+    parser.add_argument("--images", type=int, default=12)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         counts = kill_runs(
-            Path(folder), model=wanted.model, kills=wanted.kills, images=wanted.images
+            Path(folder), model=arguments.model, kills=arguments.kills, images=arguments.images
         )
-    found = {"date": date.today().isoformat(), "pictures": wanted.images, **vars(counts)}
-    print(json.dumps(found))
-    path = RESULTS / f"kill_runs-{found['date']}.json"
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    results = {"date": date.today().isoformat(), "images": arguments.images, **vars(counts)}
+    print(json.dumps(results))
+    path = RESULTS / f"kill_runs-{results['date']}.json"
+    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
     if counts.half_written or counts.wrong_after_resume:
-        sys.exit("files are not right")
+        sys.exit("some files are wrong")
 
 
 def kill_runs(folder: Path, *, model: str, kills: int, images: int) -> Counts:
-    """Return what was seen in so many kills."""
+    """Return the counts after a number of kills."""
     make_images(folder / "in", images)
     started = time.monotonic()
     run(folder, "whole", model=model).wait()
     seconds = time.monotonic() - started
-    right = contents(folder / "whole")
+    expected = contents(folder / "whole")
     counts, draw = Counts(), random.Random(0)
     while counts.kills < kills:
         shutil.rmtree(folder / "out", ignore_errors=True)
@@ -84,17 +83,19 @@ def kill_runs(folder: Path, *, model: str, kills: int, images: int) -> Counts:
             seen = contents(folder / "out")
             counts.results_seen_after_kills += len(seen)
             counts.kills_with_some_done += bool(seen)
-            counts.half_written += sum(right.get(name) != bytes_ for name, bytes_ in seen.items())
+            counts.half_written += sum(
+                expected.get(name) != bytes_ for name, bytes_ in seen.items()
+            )
         counts.runs_to_the_end += 1
         counts.wrong_after_resume += sum(
-            contents(folder / "out").get(name) != bytes_ for name, bytes_ in right.items()
+            contents(folder / "out").get(name) != bytes_ for name, bytes_ in expected.items()
         )
-        counts.left_behind += len(list((folder / "out").rglob(".*"))) - 1  # the list of the done
+        counts.left_behind += len(list((folder / "out").rglob(".*"))) - 1  # the journal
     return counts
 
 
 def make_images(folder: Path, count: int) -> None:
-    """Write small images of noise, no two alike, in every format that is written."""
+    """Write small images of noise, all different, in every output format."""
     random_ = np.random.default_rng(0)
     for at in range(count):
         pixels = random_.integers(0, 256, (60 + at, 90, 3), dtype=np.uint8)
@@ -102,14 +103,14 @@ def make_images(folder: Path, count: int) -> None:
 
 
 def run(folder: Path, out: str, *, model: str) -> "subprocess.Popen[bytes]":
-    """Start the command on the images."""
-    words = ["upscale", "-i", folder / "in", "-o", folder / out, "-n", model, "--ext", "same"]
-    command = [sys.executable, "-m", "d2csr", *map(str, words), "--resume"]
+    """Start `d2csr upscale` on the images."""
+    options = ["upscale", "-i", folder / "in", "-o", folder / out, "-n", model, "--ext", "same"]
+    command = [sys.executable, "-m", "d2csr", *map(str, options), "--resume"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the results that are there; hidden files are none."""
+    """Return the contents of the results; hidden files aren't results."""
     files = (path for path in folder.rglob("*.*") if not path.name.startswith("."))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

@@ -1,9 +1,9 @@
-"""What `d2csr align` makes of pairs that a phone's two lenses took, near and indoors.
+"""Pairs that `d2csr align` makes from a phone's two lenses, at short range and indoors.
 
-The hardest case there is: the lenses stand side by side, so that every depth is displaced by
-another amount. Writes a dated JSON file into `results`; about 2 minutes. Look at the report too.
+This is the hardest case: the lenses are side by side, so the displacement depends on the depth.
+Writes a dated JSON file into `results`; takes about 2 minutes. Look at the HTML report, too.
 
-    D2CSR_DATA=DATA python benchmarks/phone_pairs.py [--out DIR]
+    D2CSR_DATA=DATA python benchmarks/phone_pairs.py [--output DIR]
 """
 
 import argparse
@@ -22,17 +22,17 @@ from d2csr.core.files import write_atomically
 RESULTS = Path(__file__).parent / "results"
 PHOTOS = "tele_wide_unaligned"
 SCALE = 2
-UNSET = f"D2CSR_DATA is not set: name the folder that holds {PHOTOS}/ in it"
+UNSET = f"D2CSR_DATA is not set: set it to the folder that contains {PHOTOS}/"
 
 
 def main() -> None:
-    """Align all pairs, keep verdicts and scores."""
+    """Align all pairs and store verdicts and scores."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="keep the set and its report here")
-    asked = parser.parse_args()
+    parser.add_argument("--output", "-o", type=Path, help="folder for the dataset and its report")
+    arguments = parser.parse_args()
     photos = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / PHOTOS
     with tempfile.TemporaryDirectory() as folder:
-        out = asked.out or Path(folder) / "set"
+        out = arguments.output or Path(folder) / "set"
         settings, shape = Settings(SCALE), DatasetLayout(SCALE)
         summary = align_folder(photos, out, settings=settings, shape=shape, jobs=None)
     values = {

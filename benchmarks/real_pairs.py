@@ -1,7 +1,7 @@
-"""What the shipped models score on the real test pairs they were made for, beside two baselines.
+"""Scores of the shipped models and two baselines on the real test pairs of their cameras.
 
-Under every protocol, with intervals, paired differences and calibration; written to
-`results/real_pairs-MODEL_FILE.json`, from which README and the models' cards take their figures.
+All protocols, with intervals, paired differences and calibration; written to
+`results/real_pairs-MODEL.json`, from which README and the cards of the models take their scores.
 
     D2CSR_DATA=DATA python benchmarks/real_pairs.py
 """
@@ -25,29 +25,29 @@ SETS = {
 }
 ON_CARDS = "y"
 
-UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+UNSET = "D2CSR_DATA is not set: set it to the folder that contains city100/"
 
 
 def main() -> None:
-    """Score every shipped model, keep the results, put the figures on the cards."""
+    """Score every shipped model, store the results and update the cards."""
     data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
-    for name, (folder, words) in SETS.items():
-        results = portable(measured(name, data / folder), folder)
+    for name, (folder, description) in SETS.items():
+        results = portable(measure(name, data / folder), folder)
         print_results(results)
         write_results(results, RESULTS / f"real_pairs-{name}.json")
-        figures = model_scores(results, model=name, data=words)
-        chosen = [figure for figure in figures if figure.protocol == ON_CARDS]
-        update_scores(find_bundle(name), chosen)
+        scores = model_scores(results, model=name, data=description)
+        on_card = [score for score in scores if score.protocol == ON_CARDS]
+        update_scores(find_bundle(name), on_card)
 
 
-def measured(name: str, folder: Path) -> Results:
+def measure(name: str, folder: Path) -> Results:
     """Return the scores of a model and the baselines on a set's test pairs."""
     options = EvaluationOptions(fit=folder / "train", calibration=True)
     return evaluate(("linear", name), folder / "test", protocols=tuple(PROTOCOLS), options=options)
 
 
 def portable(results: Results, folder: str) -> Results:
-    """Return the results with the places that every machine has, instead of this one's."""
+    """Return the results with paths relative to $D2CSR_DATA."""
     systems = [
         row.model_copy(update={"fitted_on": row.fitted_on and f"$D2CSR_DATA/{folder}/train"})
         for row in results.results

@@ -1,10 +1,10 @@
-"""How simulated zoom pairs compare with real ones: blur between HR and LR, sharpness, noise.
+"""Simulated zoom pairs compared with real ones: blur between HR and LR, sharpness and noise.
 
-Real: City100's train scenes (Nikon D5500, x3). Simulated, of the photos of data/photos at the same
-scale: one camera, set to resemble City100's; the same behind a mosaic; the default one of
-`d2csr simulate`, drawn anew for each scene. And bicubic reductions. `linear_on_real_val_db` is the
-`linear` baseline fitted on each and scored on City100's val scenes. Writes a dated JSON file into
-`results`.
+Real: City100's train scenes (Nikon D5500, x3). Simulated, from the photos of data/photos at the
+same scale: one camera, set to resemble City100's; the same camera with a mosaic; the default
+camera of `d2csr simulate`, sampled again for each scene. Also bicubic reductions.
+`linear_on_real_val_db` is the PSNR of the `linear` baseline, fitted on each kind, on City100's val
+scenes. Writes a dated JSON file into `results`.
 
     D2CSR_DATA=DATA python benchmarks/realism.py
 """
@@ -48,15 +48,15 @@ PHOTOS = "photos/clic2025"
 KERNEL_PX = 15  # side, on the HR grid
 SPECTRUM_PX = 128
 CROSS_PX = 64  # side of LR's tiles
-STRIPS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)  # cycles per pixel
+BANDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45)  # cycles per pixel
 FREQUENCIES = tuple(round(0.02 * step, 2) for step in range(1, 13))  # cycles per HR pixel
-UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+UNSET = "D2CSR_DATA is not set: set it to the folder that contains city100/"
 
 Luma = np.ndarray
 
 
 def main() -> None:
-    """Measure all, print them side by side, keep the figures."""
+    """Measure all kinds of pairs, print them side by side and store the values."""
     data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
     with tempfile.TemporaryDirectory() as folder:
         manifests = {"real": open_pairs(data / REAL)}
@@ -72,7 +72,7 @@ def main() -> None:
         manifests["bicubic reductions"] = make_bicubic_pairs(data / PHOTOS, reduced, scale=SCALE)
         val = open_pairs(data / VAL)
         rows = {
-            kind: {**measured(manifest), "linear_on_real_val_db": linear_db(manifest, val)}
+            kind: {**measure_pairs(manifest), "linear_on_real_val_db": linear_db(manifest, val)}
             for kind, manifest in manifests.items()
         }
     for kind, row in rows.items():
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def linear_db(manifest: Manifest, val: Manifest) -> float:
-    """Return the PSNR (protocol `y`) that the linear filter of some pairs has on others."""
+    """Return the PSNR (protocol `y`) on `val` of the linear filter fitted on `manifest`."""
     filters = fit_filters(manifest)
     scores = []
     for pair in val:
@@ -95,8 +95,8 @@ def linear_db(manifest: Manifest, val: Manifest) -> float:
     return round(float(np.mean(scores)), 2)
 
 
-def measured(manifest: Manifest) -> dict[str, object]:
-    """Return what is compared, of all pairs of a manifest."""
+def measure_pairs(manifest: Manifest) -> dict[str, object]:
+    """Return all properties to compare, over all pairs of a manifest."""
     images = [(luma(pair.hr), luma(pair.lr)) for pair in manifest]
     kernel = least_squares_kernel(images, manifest.scale)
     transfer = mtf(kernel)
@@ -116,15 +116,15 @@ def measured(manifest: Manifest) -> dict[str, object]:
 
 
 def cross_spectrum(images: Sequence[tuple[Luma, Luma]], scale: int) -> dict[str, dict[str, float]]:
-    """Return what LR says of HR at frequencies that both hold.
+    """Return gain and coherence between LR and HR at the frequencies that both contain.
 
-    `gain_to_hr` is what a linear filter multiplies LR by to come nearest to HR; `coherence` is the
+    `gain_to_hr` is the gain of the linear filter that brings LR nearest to HR; `coherence` is the
     share of LR's power that HR explains: the rest is noise, aliasing and misregistration.
     """
     side, step = CROSS_PX, np.fft.fftfreq(CROSS_PX) / scale
     radius, wide = np.hypot(step[:, None], step), side * scale
     shift = np.exp(-2j * np.pi * step * (scale - 1) / 2)  # the first LR pixel's centre, in HR's
-    kept = np.r_[0 : side // 2, wide - side // 2 : wide]
+    low = np.r_[0 : side // 2, wide - side // 2 : wide]
     lines = [
         np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2 for n in (wide, side)
     ]  # the same window, sampled at both grids' centres
@@ -136,25 +136,25 @@ def cross_spectrum(images: Sequence[tuple[Luma, Luma]], scale: int) -> dict[str,
                 small = lr[top : top + side, left : left + side]
                 large = hr[top * scale :, left * scale :][:wide, :wide]
                 a = np.fft.fft2((small - small.mean()) * of_lr) / np.outer(shift, shift).conj()
-                b = np.fft.fft2((large - large.mean()) * of_hr)[np.ix_(kept, kept)] / scale**2
+                b = np.fft.fft2((large - large.mean()) * of_hr)[np.ix_(low, low)] / scale**2
                 cross += (a * b.conj()).real
                 hr_power, lr_power = hr_power + np.abs(b) ** 2, lr_power + np.abs(a) ** 2
-    found: dict[str, dict[str, float]] = {"gain_to_hr": {}, "coherence": {}}
+    values: dict[str, dict[str, float]] = {"gain_to_hr": {}, "coherence": {}}
     for at in FREQUENCIES[:8]:
-        strip = np.abs(radius - at) < 0.01
-        both, high, low = (power[strip].sum() for power in (cross, hr_power, lr_power))
-        found["gain_to_hr"][str(at)] = round(float(both / low), 3)
-        found["coherence"][str(at)] = round(float(both**2 / (high * low)), 3)
-    return found
+        band = np.abs(radius - at) < 0.01
+        both, high, low_power = (power[band].sum() for power in (cross, hr_power, lr_power))
+        values["gain_to_hr"][str(at)] = round(float(both / low_power), 3)
+        values["coherence"][str(at)] = round(float(both**2 / (high * low_power)), 3)
+    return values
 
 
 def luma(path: Path) -> Luma:
-    """Return an image's luma, 0..255 full range."""
+    """Return the luma of an image, full range 0..255."""
     return to_channels(read_rgb8(path).astype(np.float64), LUMA, offset=0.0)[0] * 255 / 219
 
 
 def least_squares_kernel(images: Iterable[tuple[Luma, Luma]], scale: int) -> np.ndarray:
-    """Return the filter on the HR grid that, sampled, comes nearest to the LR images."""
+    """Return the filter on the HR grid whose sampled output is nearest to the LR images."""
     half, first = KERNEL_PX // 2, (scale - 1) // 2
     unknowns = (2 * half + 1) ** 2 + 1
     normal, target = np.zeros((unknowns, unknowns)), np.zeros(unknowns)
@@ -196,14 +196,14 @@ def mtf50(kernel: np.ndarray) -> float:
 
 
 def width(kernel: np.ndarray) -> float:
-    """Return the kernel's full width at half of its maximum, along the axes, HR pixels."""
+    """Return the full width at half maximum of the kernel along the axes, in HR pixels."""
     line = (kernel.sum(0) + kernel.sum(1)) / 2
     fine = np.interp(np.linspace(0, KERNEL_PX - 1, 2000), np.arange(KERNEL_PX), line)
     return float((fine > fine.max() / 2).mean() * (KERNEL_PX - 1))
 
 
 def spectrum_db(images: Sequence[Luma]) -> list[float]:
-    """Return the power in bands of frequency, dB above the lowest band's."""
+    """Return the power in bands of frequency, in dB relative to the lowest band."""
     window = np.outer(np.hanning(SPECTRUM_PX), np.hanning(SPECTRUM_PX))
     step = np.fft.fftfreq(SPECTRUM_PX)
     radius = np.hypot(step[:, None], step)
@@ -211,12 +211,12 @@ def spectrum_db(images: Sequence[Luma]) -> list[float]:
     for image in images:
         spectra = [np.abs(np.fft.fft2((part - part.mean()) * window)) ** 2 for part in tiles(image)]
         power += np.sum(spectra, axis=0) / np.sum(spectra)
-    strips = [power[np.abs(radius - strip) < 0.02].mean() for strip in STRIPS]
-    return [round(10 * float(np.log10(strip / strips[0])), 1) for strip in strips]
+    powers = [power[np.abs(radius - band) < 0.02].mean() for band in BANDS]
+    return [round(10 * float(np.log10(each / powers[0])), 1) for each in powers]
 
 
 def tiles(image: Luma) -> Iterable[Luma]:
-    """Yield the squares of an image that a spectrum is taken of."""
+    """Yield the square tiles of an image."""
     side = SPECTRUM_PX
     for top in range(0, image.shape[0] - side + 1, side):
         for left in range(0, image.shape[1] - side + 1, side):
@@ -224,10 +224,10 @@ def tiles(image: Luma) -> Iterable[Luma]:
 
 
 def noise(images: Sequence[Luma]) -> float:
-    """Return the noise of images' flattest blocks of 16x16, levels of 255; their median.
+    """Return the median over images of the noise in their flattest 16x16 blocks, in levels of 255.
 
-    Standard deviation by the mask of Immerkaer (1996), which lets neither slopes nor edges along
-    the axes through.
+    The noise is the standard deviation after the mask of Immerkaer (1996), which removes slopes and
+    edges along the axes.
     """
     return round(float(np.median([flat_noise(image) for image in images])), 2)
 
@@ -243,7 +243,7 @@ def flat_noise(image: Luma) -> float:
 
 
 def squares(image: np.ndarray, side: int = 16) -> np.ndarray:
-    """Return the image's square blocks, one a row."""
+    """Return the square blocks of an image, one per row."""
     height, width = (length // side * side for length in image.shape)
     cut = image[:height, :width].reshape(height // side, side, width // side, side)
     return cut.transpose(0, 2, 1, 3).reshape(-1, side * side)

@@ -1,11 +1,11 @@
-"""What registering City100's published pairs again is worth: models of one recipe trained on both.
+"""Benefit of registering City100's published pairs again: models of one recipe trained on both.
 
-    d2csr align PAIRS/ -o SET/ --scale 3 --val 0 --test 0       # PAIRS holds NAME_lr and NAME_hr
+    d2csr align PAIRS/ -o SET/ --scale 3 --val 0 --test 0       # PAIRS has NAME_lr and NAME_hr
     D2CSR_DATA=DATA python benchmarks/registered_training.py SET
 
-The published arm has the same scenes, cut to the same part of LR, with the same masks: positions
-and colours of HR differ, nothing else. Both are tested on City100's test scenes as published.
-Written to `results/registered_training-2026-11-23.json`.
+The published pairs are of the same scenes, cropped to the same part of LR, with the same masks:
+only positions and colors of HR differ. Both models are tested on City100's test scenes as
+published. Written to `results/registered_training-2026-11-23.json`.
 """
 
 import os
@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from realism_training import compared, store, trained
+from realism_training import compare, store, train_once
 
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from d2csr.images.reader import read_rgb8
@@ -23,26 +23,26 @@ RESULTS = Path(__file__).parent / "results" / "registered_training-2026-11-23.js
 BUILD = Path("build/registered")
 PUBLISHED = "city100/nikon_d5500_x3/train"
 TESTS = ("city100/nikon_d5500_x3/test", "city100/nikon_d5500_x3/val")
-UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+UNSET = "D2CSR_DATA is not set: set it to the folder that contains city100/"
 
 
 def main() -> None:
-    """Lay out both sets, train, test, keep the figures."""
+    """Lay out both datasets, train, test and store the scores."""
     data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
     again = read_manifest(Path(sys.argv[1]) / MANIFEST_NAME)
     (BUILD / "again").mkdir(parents=True, exist_ok=True)
     write_manifest(again, BUILD / "again" / MANIFEST_NAME)
     lay_out_published(again, source=data / PUBLISHED, out=BUILD / "published")
     models = {
-        "pairs registered again": trained("registered_x3_again", BUILD / "again"),
-        "pairs as published": trained("registered_x3_published", BUILD / "published"),
+        "pairs registered again": train_once("registered_x3_again", BUILD / "again"),
+        "pairs as published": train_once("registered_x3_published", BUILD / "published"),
     }
-    tests = {folder: compared(models, data / folder, name=folder) for folder in TESTS}
+    tests = {folder: compare(models, data / folder, name=folder) for folder in TESTS}
     store(tests, RESULTS)
 
 
 def lay_out_published(again: Manifest, *, source: Path, out: Path) -> None:
-    """Write the published images of the same scenes, cut to the same part of LR."""
+    """Write the published images of the same scenes, cropped to the same part of LR."""
     pairs = []
     for pair in again:
         if pair.transform is None:

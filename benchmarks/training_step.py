@@ -1,8 +1,8 @@
-"""How much faster a training step is than the plain one of the same network on this machine.
+"""Speedup of a training step over a plain step of the same network on this machine.
 
-Plain is what the literature runs: fp32, NCHW, eager, Adam as PyTorch sets it up. Ours is
-`d2csr.training.loop.train_step` as recipes run it, and the same compiled. All alternate in one
-process; each ratio is of medians, its interval the middle 95% of bootstrapped medians.
+The plain step is that of the literature: fp32, NCHW, eager, Adam with PyTorch's defaults. Ours is
+`d2csr.training.loop.train_step` as recipes run it, eager and compiled. All variants alternate in
+one process; each ratio is of medians, with the middle 95% of bootstrapped medians as its interval.
 
     python benchmarks/training_step.py --rounds 7 --threads 2
 """
@@ -44,32 +44,34 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each variant, at least 5")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    wanted = parser.parse_args()
-    torch.set_num_threads(wanted.threads)
-    rows = {name: measure(CASES[name], rounds=wanted.rounds) for name in wanted.cases}
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows = {name: measure(CASES[name], rounds=arguments.rounds) for name in arguments.cases}
     machine = {
         "processor": platform.machine(),
-        "threads": wanted.threads,
+        "threads": arguments.threads,
         "torch": torch.__version__,
     }
-    found = {"date": date.today().isoformat(), "machine": machine, "cases": rows}
-    path = RESULTS / f"training_step-{found['date']}.json"
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    results = {"date": date.today().isoformat(), "machine": machine, "cases": rows}
+    path = RESULTS / f"training_step-{results['date']}.json"
+    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
     draw(rows, path.with_suffix(".png"))
     for name, row in rows.items():
         print(name, json.dumps(row["speedup_over_plain"], indent=1))
 
 
 def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Draw the ratios with their intervals, a group of bars a case."""
+    """Draw the ratios with their intervals, a group of bars per case."""
     figure, axes = pyplot.subplots(figsize=(6, 3), layout="constrained")
-    for place, row in enumerate(rows.values()):
-        for shift, (variant, found) in enumerate(row["speedup_over_plain"].items()):
-            low, high = found["interval95"]
-            middle = found["median"]
-            at = place + (shift - 1) * 0.27
-            axes.bar(at, middle, 0.25, color=f"C{shift}", label=variant if place == 0 else None)
-            axes.errorbar(at, middle, [[middle - low], [high - middle]], color="black", capsize=3)
+    for index, row in enumerate(rows.values()):
+        for shift, (variant, speedup) in enumerate(row["speedup_over_plain"].items()):
+            low, high = speedup["interval95"]
+            median = speedup["median"]
+            position = index + (shift - 1) * 0.27
+            label = variant if index == 0 else None
+            axes.bar(position, median, 0.25, color=f"C{shift}", label=label)
+            interval = [[median - low], [high - median]]
+            axes.errorbar(position, median, interval, color="black", capsize=3)
     axes.axhline(1, color="gray", linewidth=0.8)
     axes.set_xticks(range(len(rows)), list(rows))
     axes.set_ylabel("times the plain fp32 NCHW step")
@@ -78,7 +80,7 @@ def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
 
 
 def measure(recipe_name: str, *, rounds: int) -> dict[str, Any]:
-    """Return seconds a step and ratios to plain for the first stage of a recipe."""
+    """Return the seconds per step and the ratios to plain for the first stage of a recipe."""
     recipe = read_recipe(EXPERIMENTS / recipe_name)
     batch = random_batch(recipe)
     steps: dict[str, Step] = {
@@ -89,13 +91,13 @@ def measure(recipe_name: str, *, rounds: int) -> dict[str, Any]:
     }
     for step in steps.values():
         step()
-        step()  # compiled code and allocations are there now
+        step()  # code is compiled and memory allocated by now
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            begun = time.perf_counter()
+            started = time.perf_counter()
             step()
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(time.perf_counter() - started)
     plain = np.array(seconds["plain"])
     ratios = {name: ratio(plain, np.array(seconds[name])) for name in steps if name != "plain"}
     crop = [recipe.data.batch_size, recipe.data.patch_px, recipe.data.patch_px]
@@ -106,13 +108,13 @@ def ratio(plain: np.ndarray, ours: np.ndarray) -> dict[str, object]:
     """Return the ratio of medians and its bootstrap interval."""
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(plain), (2, 2000, len(plain)))
-    drawn = np.median(plain[draws[0]], axis=1) / np.median(ours[draws[1]], axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    medians = np.median(plain[draws[0]], axis=1) / np.median(ours[draws[1]], axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
     return {"median": float(np.median(plain) / np.median(ours)), "interval95": [low, high]}
 
 
 def random_batch(recipe: Recipe) -> CropBatch:
-    """Return noise of the recipe's size: time does not depend on the image."""
+    """Return noise of the recipe's size; time doesn't depend on the image."""
     generator = np.random.default_rng(0)
     count, side, scale = recipe.data.batch_size, recipe.data.patch_px, recipe.model.scale
     lr = generator.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
@@ -123,7 +125,7 @@ def random_batch(recipe: Recipe) -> CropBatch:
 def our_step(
     recipe: Recipe, batch: CropBatch, *, precision: Precision, compiled: bool = False
 ) -> Step:
-    """Return a step as `d2csr train` does it, without the triplet term that `plain` lacks."""
+    """Return the step of `d2csr train`, without the triplet term, which `plain` lacks."""
     loss = recipe.loss.model_copy(update={"alpha": type(recipe.loss.alpha)()})
     recipe = recipe.model_copy(update={"loss": loss})
     network = network_of(recipe.model)
@@ -135,7 +137,7 @@ def our_step(
 
 
 def plain_step(recipe: Recipe, batch: CropBatch) -> Step:
-    """Return the step of the same network and loss as the literature runs it."""
+    """Return a step of the same network and loss as in the literature."""
     network = network_of(recipe.model).divergence
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     lr, hr = (
@@ -153,7 +155,7 @@ def plain_step(recipe: Recipe, batch: CropBatch) -> Step:
 
 
 def network_of(config: ModelConfig) -> D2CSR:
-    """Return the network, the same random one every time."""
+    """Return the network with random weights, always the same ones."""
     torch.manual_seed(0)
     return D2CSR(config)
 

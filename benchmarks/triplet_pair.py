@@ -1,4 +1,4 @@
-"""What the triplet term changes: disagreement and PSNR of the recipes that differ in alpha alone.
+"""Effect of the triplet term: disagreement and PSNR of recipes that differ only in alpha.
 
 Takes the finished runs of `experiments/triplet_*.yaml` and scores them on their validation pairs.
 
@@ -21,32 +21,32 @@ from d2csr.metrics.protocols import score
 RESULTS = Path(__file__).parent / "results" / "triplet_pair.json"
 PAIRS = "city100/nikon_d5500_x3/val"
 
-UNSET = "D2CSR_DATA is not set: name the folder that holds city100/ in it"
+UNSET = "D2CSR_DATA is not set: set it to the folder that contains city100/"
 
 
 def main() -> None:
-    """Score every run named on the command line and keep the figures."""
+    """Score every run named on the command line and store the scores."""
     runs = [Path(word) for word in sys.argv[1:]]
     if not runs:
-        print(f"nothing to score: name the runs, as in\n{__doc__}")
+        print(f"no runs were given: name them as in\n{__doc__}")
         return
-    found = {run.name: figures(run) for run in runs}
-    text = json.dumps({"pairs": f"$D2CSR_DATA/{PAIRS}", "protocol": "y", "runs": found}, indent=1)
+    scores = {run.name: score_run(run) for run in runs}
+    text = json.dumps({"pairs": f"$D2CSR_DATA/{PAIRS}", "protocol": "y", "runs": scores}, indent=1)
     write_atomically(RESULTS, f"{text}\n".encode())
     print(text)
 
 
-def figures(run: Path) -> dict[str, object]:
-    """Return a run's PSNR fused, of each leaf and of their plain mean, and its disagreement."""
+def score_run(run: Path) -> dict[str, object]:
+    """Return a run's disagreement, and the PSNR of its SR, of each leaf and of their mean."""
     model = d2csr.load(run)
     rows, disagreement = [], []
     for pair in open_pairs(Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / PAIRS):
         lr, hr = load_pair(pair, scale=model.scale)
-        said = model.predict(lr)
-        mean = np.rint(said.predictions.mean(axis=0)).astype(np.uint8)
-        images = (said.sr, mean, *said.predictions)
+        prediction = model.predict(lr)
+        mean = np.rint(prediction.predictions.mean(axis=0)).astype(np.uint8)
+        images = (prediction.sr, mean, *prediction.predictions)
         rows.append([score(p, hr, protocol="y", scale=model.scale).psnr_db for p in images])
-        disagreement.append(float(said.disagreement.mean()))
+        disagreement.append(float(prediction.disagreement.mean()))
     sr, plain_mean, *leaves = np.mean(rows, axis=0).tolist()
     return {
         "psnr_db": sr,

@@ -1,4 +1,4 @@
-"""A command run to its end by other scripts: how long it took and how much memory it had."""
+"""Time and peak memory of a command, for other scripts."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ _EVERY_S = 0.05
 
 
 class Watched(NamedTuple):
-    """Wall time, and the largest of the peaks of the process and those it started."""
+    """Wall time, and the largest peak memory of the process and its children."""
 
     seconds: float
     peak_bytes: int
@@ -20,24 +20,24 @@ class Watched(NamedTuple):
 def run_watched(command: Sequence[str]) -> Watched:
     """Run a command, its output on standard error.
 
-    The peak is VmHWM, read while it runs: `ru_maxrss` would tell that of the process it was forked
-    from.
+    The peak is VmHWM, read while the command runs; `ru_maxrss` would include that of the process
+    that it was forked from.
 
     Raises:
-        SystemExit: it fails.
+        SystemExit: the command fails.
     """
-    begun = time.perf_counter()
+    started = time.perf_counter()
     process, peak = subprocess.Popen(command, stdout=sys.stderr), 0
     while process.poll() is None:
         peak = max(peak, *map(_peak_bytes, _family(process.pid)))
         time.sleep(_EVERY_S)
     if process.returncode:
         raise SystemExit(f"`{' '.join(command)}` failed with {process.returncode}")
-    return Watched(time.perf_counter() - begun, peak)
+    return Watched(time.perf_counter() - started, peak)
 
 
 def _family(process_id: int) -> list[int]:
-    """Return a process and those below it."""
+    """Return a process and its descendants."""
     task = Path(f"/proc/{process_id}/task/{process_id}/children")
     try:
         children = task.read_text(encoding="ascii").split()

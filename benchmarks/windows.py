@@ -1,8 +1,8 @@
-"""How far an image computed in parts, with channel means of their own, is from the whole one.
+"""Error of an image that is computed in parts with separate channel means.
 
-That is what the engine does where neither memory nor the disk takes an image's maps. Shipped
-models with means over the whole image, on photos of data/photos; parts of several heights.
-Written to `results/windows.json`; `WINDOWS_LEVELS` of the engine is its largest figure, rounded up.
+The engine does this if neither memory nor disk can hold the feature maps of an image. Measured for
+the shipped models with means over the whole image, on photos of data/photos, for parts of several
+heights. Writes `results/windows.json`; `WINDOWS_LEVELS` of the engine is its maximum, rounded up.
 
     D2CSR_DATA=DATA python benchmarks/windows.py
 """
@@ -27,28 +27,28 @@ RESULTS = Path(__file__).parent / "results"
 PHOTOS = "photos/clic2025"
 PHOTOS_USED = 5
 ROWS = (32, 128, 512)
-UNSET = "D2CSR_DATA is not set: name the folder that holds photos/ in it"
+UNSET = "D2CSR_DATA is not set: set it to the folder that contains photos/"
 
 
 def main() -> None:
-    """Measure, print, keep the figures."""
+    """Measure, print and store the errors."""
     data = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET))
     photos = sorted((data / PHOTOS).glob("*.webp"))[:PHOTOS_USED]
-    rows = [row for photo in photos for row in measured(photo)]
-    found = {"largest_levels": max(row["largest_levels"] for row in rows), "photos": rows}
-    write_atomically(RESULTS / "windows.json", f"{json.dumps(found, indent=1)}\n".encode())
+    rows = [row for photo in photos for row in measure(photo)]
+    results = {"largest_levels": max(row["largest_levels"] for row in rows), "photos": rows}
+    write_atomically(RESULTS / "windows.json", f"{json.dumps(results, indent=1)}\n".encode())
 
 
-def measured(photo: Path) -> Iterator[dict[str, Any]]:
+def measure(photo: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each model and height of parts."""
     lr = read_rgb8(photo)[:768, :768].astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255)
     for bundle in shipped_bundles():
         if bundle.card.receptive_field.trunk_lr_px is not None:
-            continue  # of these, parts are exact
+            continue  # parts are exact for these
         engine = open_engine(bundle, precision="fp32")
-        wanted = enlarged(engine, lr, rows=lr.shape[2])
+        whole = upscale(engine, lr, rows=lr.shape[2])
         for rows in ROWS:
-            levels = 255 * np.abs(enlarged(engine, lr, rows=rows) - wanted)
+            levels = 255 * np.abs(upscale(engine, lr, rows=rows) - whole)
             row = {
                 "photo": photo.stem,
                 "model": bundle.card.name,
@@ -61,8 +61,8 @@ def measured(photo: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def enlarged(engine: Engine, lr: NchwArray, *, rows: int) -> np.ndarray:
-    """Return SR (1, 3, S h, S w), clipped, its features from parts of so many rows."""
+def upscale(engine: Engine, lr: NchwArray, *, rows: int) -> np.ndarray:
+    """Return SR (1, 3, S h, S w), clipped, with features computed in parts of `rows` rows."""
     runner = engine.runner
     reach_rows = runner.bundle.card.config.trunk_receptive_field_px
     trunk = TiledTrunk(runner.compile("trunk"), lr, rows=rows, reach_rows=reach_rows)
