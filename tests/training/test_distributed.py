@@ -120,8 +120,6 @@ def test_under_torchrun_the_first_process_of_a_machine_prepares_for_the_others(m
     monkeypatch.setenv("LOCAL_RANK", "1")
     second = _SecondOfTwo(torch.device("cpu"), 1, 2)
     assert distributed._prepare_once(second, lambda: pytest.fail("prepared twice")) == "job"
-    monkeypatch.setattr(
-        _SecondOfTwo, "sent", (True, DataError("pairs", "are missing", "Add them."))
-    )
+    monkeypatch.setattr(_SecondOfTwo, "sent", (True, DataError("a", "is missing", "Add it.")))
     with pytest.raises(DataError, match="is missing"):
         distributed._prepare_once(second, lambda: "job")
