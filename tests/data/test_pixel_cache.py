@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from d2csr.core.errors import D2csrError, DataError, ImageError, PairError
+from d2csr.core.files import _mark
 from d2csr.data.pixel_cache import PIXELS_NAME, cache_path, hash_files, is_cached, open_cache
 from d2csr.data.sources import open_pairs
 from d2csr.images.reader import read_rgb8
@@ -93,10 +95,12 @@ def test_a_build_that_fails_leaves_nothing_and_can_be_repeated(realsr, tmp_path,
     assert len(opened(open_pairs(realsr), tmp_path)) == 3
 
 
-def test_what_a_killed_build_left_is_cleared_by_the_next(realsr, tmp_path):
+def test_the_remains_of_a_killed_build_are_removed_by_the_next(realsr, tmp_path):
     manifest = open_pairs(realsr)
     name = opened(manifest, tmp_path).folder.name
-    (tmp_path / "cache" / name).rename(tmp_path / "cache" / f".{name}.4711")
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    (tmp_path / "cache" / name).rename(tmp_path / "cache" / f"{_mark()}{killed.pid}-0")
     opened(manifest, tmp_path)
     assert built(tmp_path / "cache") == [name]
 

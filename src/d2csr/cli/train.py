@@ -1,6 +1,6 @@
 """Command `train`: a recipe and pairs to a trained, exported model.
 
-Of its own length: torch takes seconds to import, which `d2csr --help` must not wait for.
+Short because torch, which takes seconds to import, must be imported by the call alone.
 """
 
 from pathlib import Path

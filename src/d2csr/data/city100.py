@@ -118,7 +118,7 @@ def read_scenes(path: Path) -> frozenset[int]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, "can't be read", remedy="Give a text file of numbers.") from error
     if wrong := [word for word in words if not (word.isascii() and word.isdigit())]:
-        problem = f"holds {', '.join(map(repr, wrong))}, which are no scene numbers"
+        problem = f"holds {', '.join(map(repr, wrong))}, instead of scene numbers"
         raise DataError(path, problem, remedy="List numbers such as 1, 16, 48.")
     if not words:
         raise DataError(path, "holds no scene numbers", remedy="List some, such as 1, 16, 48.")

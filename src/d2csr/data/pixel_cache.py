@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.core.errors import DataError
-from d2csr.core.files import flush_to_disk, sha256_file
+from d2csr.core.files import atomic_folder, sha256_file
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_mask, load_pair
 
@@ -66,8 +65,8 @@ class PairCache:
         rows, columns, _ = self._entries[index]["lr"]["shape"]
         return rows, columns
 
-    def _view(self, place: dict[str, Any]) -> Bytes:
-        shape, start = tuple(place["shape"]), place["start"]
+    def _view(self, extent: dict[str, Any]) -> Bytes:
+        shape, start = tuple(extent["shape"]), extent["start"]
         return self._pixels[start : start + math.prod(shape)].reshape(shape)
 
 
@@ -137,7 +136,8 @@ def open_cache(manifest: Manifest, path: Path) -> PairCache:
     if not is_cached(path):
         with _lock(path.with_name(f"{path.name}.lock")):
             if not is_cached(path):
-                _build(manifest, path)
+                with atomic_folder(path) as folder:
+                    _decode(manifest, folder)
     return PairCache(path)
 
 
@@ -148,20 +148,6 @@ def _lock(path: Path) -> Iterator[None]:
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _build(manifest: Manifest, folder: Path) -> None:
-    """Decode every pair into a folder beside `folder`, then rename it."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for orphan in folder.parent.glob(f".{folder.name}.*"):
-        shutil.rmtree(orphan, ignore_errors=True)  # of a build that was killed: we hold the lock
-    beside.mkdir()
-    try:
-        _decode(manifest, beside)
-        beside.rename(folder)
-        flush_to_disk(folder.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _decode(manifest: Manifest, folder: Path) -> None:
@@ -182,12 +168,10 @@ def _decode(manifest: Manifest, folder: Path) -> None:
         size = file.tell()
     index = {"version": VERSION, "scale": manifest.scale, "bytes": size, "pairs": entries}
     (folder / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
-    for path in (folder / PIXELS_NAME, folder / INDEX_NAME, folder):
-        flush_to_disk(path)
 
 
 def _append(file: BinaryIO, pixels: Bytes) -> dict[str, Any]:
-    """Write pixels at the end of a file; return their place in it."""
+    """Write pixels at the end of a file; return their start and shape."""
     start = file.tell()
     file.write(np.ascontiguousarray(pixels).data)
     return {"start": start, "shape": list(pixels.shape)}

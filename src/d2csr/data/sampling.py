@@ -30,7 +30,7 @@ class CropBatch:
 
 
 class Crop(NamedTuple):
-    """The place of one crop: pair, top left corner on the LR grid, and flip or rotation."""
+    """One crop: its pair, top left corner on the LR grid, and flip or rotation."""
 
     pair: int
     row: int
@@ -77,9 +77,9 @@ class CropSampler:
         ]
 
     def crop(self, step: int, index: int) -> Crop:
-        """Return the place of crop `index` of a step; it depends on seed, step and index alone."""
-        # Philox counts through 2^256 blocks: each (step, index) owns 2^64 of them. Raw words, for
-        # numpy may change how its Generator turns them into numbers.
+        """Return crop `index` of a step; it depends on seed, step and index alone."""
+        # Philox counts through 2^256 blocks: each (step, index) owns 2^64 of them. Raw words,
+        # because numpy may change the numbers that its Generator makes of them.
         key = np.array([self.seed % 2**64, 0], np.uint64)  # a list of it would pass through floats
         counter = np.array([0, index, step, 0], np.uint64)
         words = np.random.Philox(key=key, counter=counter).random_raw(3).tolist()

@@ -49,7 +49,7 @@ def crop_to_multiple(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.
 
 
 def _find_photos(photos: Path, output: Path, *, scale: int) -> list[Path]:
-    """Return the photos, or raise a DataError that names what keeps them from being reduced."""
+    """Return the photos; raise a DataError if they, scale or output make no pairs."""
     if scale < 2:
         raise DataError("scale", f"{scale} reduces nothing", remedy="Choose 2 or more.")
     if not photos.is_dir():

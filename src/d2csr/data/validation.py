@@ -1,4 +1,4 @@
-"""The check of a set of pairs: every error found before any work is done on them."""
+"""The check of a set of pairs, which finds every error before any work is done."""
 
 import os
 from collections.abc import Iterator, Mapping

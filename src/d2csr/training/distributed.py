@@ -1,4 +1,4 @@
-"""The processes of a training run: device, precision, what they exchange, start and end."""
+"""The processes of a training run: devices, precision, communication, start and end."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ _MESSAGE_TIMEOUT = timedelta(days=1)
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process's device and its place among the processes of the run."""
+    """This process's device and its rank among the processes of the run."""
 
     device: torch.device
     rank: int = 0
@@ -274,7 +274,7 @@ def _process_group() -> Iterator[DistributedContext]:
 
 
 def _exit_by_signal(number: int) -> NoReturn:
-    """End as a process does that gets the signal before training has begun."""
+    """End this process as the signal would have before training."""
     if number != signal.SIGINT:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -98,7 +98,7 @@ class TrainingMonitor:
         self._board.close()
 
     def after_step(self, metrics: Mapping[str, float]) -> None:
-        """Log a step that is done, and validate after it where the intervals want it."""
+        """Log a finished step, and validate, at their intervals."""
         step, intervals = self.trainer.step, self.trainer.recipe.intervals
         self._progress.update(self._task, completed=step, description=self.trainer.stage.kind)
         if step % intervals.log == 0:

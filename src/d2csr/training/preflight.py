@@ -154,7 +154,7 @@ def check_devices(recipe: Recipe, devices: int) -> None:
     if world_size == 1:
         return
     if recipe.loss.triplet.statistics == "batch":
-        problem = "statistics: batch needs the whole batch, which no device of several has"
+        problem = "statistics: batch needs the whole batch on one device"
         raise RecipeError("loss.triplet", problem, remedy="Use statistics: image, or one device.")
     if recipe.data.batch_size % world_size:
         problem = f"batch_size {recipe.data.batch_size} can't be shared by {world_size} devices"

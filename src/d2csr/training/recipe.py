@@ -1,7 +1,7 @@
 """The recipe: a typed tree of every choice of a training run; a YAML file overrides its defaults.
 
 The sections `model`, `loss.triplet` and `loss.alpha` are the dataclasses that the network and the
-loss are built from, so that a setting is declared in one place.
+loss are built from, so each setting is declared once.
 """
 
 import os
@@ -51,7 +51,7 @@ _RENAMED_KEYS = {
 def _section(
     settings: type[Any], *, find_errors: Callable[[dict[str, Any]], dict[str, str]] | None = None
 ) -> WrapValidator:
-    """Return the validation of a section that is a dataclass, with each error at its place.
+    """Return the validation of a section that is a dataclass; errors carry the key they are at.
 
     Pydantic builds the dataclass, but ignores unknown keys, and would let a D2csrError through.
 
@@ -124,7 +124,7 @@ class ConfigBase(BaseModel):
 
 
 class DataConfig(ConfigBase):
-    """The pairs, and how crops are cut from them.
+    """The pairs, and the crops cut from them.
 
     Attributes:
         train: a manifest or any layout `d2csr data check` knows; `$NAME` and `~` are expanded.
@@ -162,8 +162,8 @@ class StageConfig(ConfigBase):
 
     Attributes:
         kind: `divergence`; `convergence` with the divergence network frozen; `joint`, both on the
-            fused image; `together`, both on every batch, the fusion's loss kept from the
-            divergence network (the authors' code).
+            fused image; `together`, both on every batch, without the fusion's gradient in
+            the divergence network (the authors' code).
         steps: batches of the stage.
         learning_rate: at the stage's start, after the warm-up.
         schedule: `cosine` to `final_share` of the rate, `halving`, or `constant`.

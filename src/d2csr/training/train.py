@@ -127,7 +127,7 @@ def describe_model(trainer: Trainer) -> ModelMetadata:
 
 
 def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
-    """Print the step at which a run resumes, or that there is nothing to resume."""
+    """Print the step at which a run resumes, or that it has none to resume at."""
     if trainer.step:
         console.print(f"resuming at step {trainer.step} of {job.recipe.steps}")
     elif job.resume:
