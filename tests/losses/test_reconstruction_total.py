@@ -30,5 +30,5 @@ def test_a_detached_term_of_weight_0_is_left_out():
 
 
 def test_a_sum_without_any_weight_is_refused():
-    with pytest.raises(ValueError, match="no loss term"):
+    with pytest.raises(ValueError, match="all loss terms have the weight 0"):
         weighted_sum([LossTerm("own", 0.0, torch.tensor(2.0, requires_grad=True))])

@@ -1,4 +1,4 @@
-"""Weights on disk: saved, loaded and converted, always as safetensors."""
+"""Weights on disk: saved, loaded, and converted from the authors' checkpoints."""
 
 from d2csr.checkpoint.io import load_network
 

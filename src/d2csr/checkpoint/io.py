@@ -1,14 +1,12 @@
-"""Checkpoints and weights written so that a kill at any moment loses nothing already there.
+"""Weights and checkpoints on disk, always as safetensors.
 
-A checkpoint is a folder: `model`, `ema` and `optimizer.safetensors`, each flat, and `state.json`.
-It is written beside its place, flushed to the disk and then renamed.
+A checkpoint is a folder of `model`, `ema` and `optimizer.safetensors`, each flat, and `state.json`.
+It is written to a temporary folder, flushed to the disk and then renamed, so that a kill at any
+moment loses nothing that was there.
 
-A network's configuration read back from its weights: sizes from names and shapes.
-
-What no shape tells (base, pooling, whether the last ReLU is there, which border) is one JSON object
-in the file's metadata, `d2csr`; without it the paper's choices hold.
-
-Networks and checkpoints read back from safetensors; no pickle is ever loaded.
+The configuration of a network is read from its weights: sizes from names and shapes, and the
+choices that shapes don't show (base, pooling, last ReLU, border) from a JSON object in the file's
+metadata, `d2csr`. Without it, they are the paper's.
 """
 
 import json
@@ -44,25 +42,25 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def options_json(config: ModelConfig) -> str:
-    """Return the choices that no shape tells, as the metadata holds them."""
+    """Return the choices that shapes don't show, as the JSON of the metadata."""
     values = config.to_dict()
     return json.dumps({name: values[name] for name in _OPTIONS}, sort_keys=True)
 
 
 def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) -> ModelConfig:
-    """Return the configuration that a weights file was saved with.
+    """Return the configuration of the network in a weights file.
 
     Args:
         shapes: name -> shape of every tensor of the file.
-        options: the metadata's JSON object, if there is one.
-        where: what errors name.
+        options: the JSON object of the metadata, if there is one.
+        where: the file, for error messages.
 
     Raises:
         CheckpointError: the names or shapes are not those of a D2C-SR network.
     """
     try:
         config = ModelConfig.from_dict({**_sizes(shapes), **_chosen(options)})
-        expected = expected_shapes(config)  # torch has a RuntimeError for sizes beyond counting
+        expected = expected_shapes(config)  # torch raises RuntimeError for sizes that overflow
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as error:
         problem = f"its tensors are not those of a D2C-SR network ({error!r})"
         raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from error
@@ -74,20 +72,20 @@ def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) ->
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of every tensor of a network, none of them allocated."""
+    """Return the name and shape of every tensor of a network, without allocating any."""
     with torch.device("meta"):
         network = D2CSR(config)
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
 def _chosen(options: str | None) -> dict[str, Any]:
-    """Return the choices that the metadata holds, none where a file has no metadata."""
+    """Return the choices in the metadata; none where a file has no metadata."""
     chosen = json.loads(options) if options else {}
     if not isinstance(chosen, dict) or not set(chosen) <= set(_OPTIONS):
-        raise ValueError(f"its metadata holds {chosen!r}, not choices out of {_OPTIONS}")
+        raise ValueError(f"its metadata is {chosen!r}, not choices of {sorted(_OPTIONS)}")
     for name, kind in _OPTIONS.items():
         if name in chosen and not isinstance(chosen[name], kind):
-            raise ValueError(f"its metadata says {name} {chosen[name]!r}")
+            raise ValueError(f"its metadata has {name} {chosen[name]!r}")
     return chosen
 
 
@@ -98,7 +96,7 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     depth, children = max(map(len, paths)), 1 + max(path[-1] for path in paths)
     width = Counter(map(len, paths)) | Counter({0: 1})
     if not all(width[level] == children * width[level - 1] for level in range(1, depth + 1)):
-        raise ValueError(f"{len(paths)} branches are no tree")  # seen before any is built
+        raise ValueError(f"{len(paths)} branches are no tree")  # checked before any is built
     channels = shapes["divergence.head.weight"][0]
     collapsed = "divergence.tails.0.conv.weight" in shapes or "divergence.tails.0.weight" in shapes
     return {
@@ -115,7 +113,7 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """Return how many numbered modules stand under a name."""
+    """Return the number of numbered modules under a prefix."""
     return len({name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)})
 
 
@@ -146,8 +144,8 @@ MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, STATE_FILE = (
 
 def save_weights(network: D2CSR, path: Path) -> None:
     """Write a network's weights as one flat safetensors file, atomically."""
-    with atomic_path(path) as beside:
-        _write_tensors(beside, network.state_dict(), config=network.config)
+    with atomic_path(path) as temporary:
+        _write_tensors(temporary, network.state_dict(), config=network.config)
 
 
 def save_checkpoint(
@@ -157,64 +155,64 @@ def save_checkpoint(
     tensors: Mapping[str, Mapping[str, Tensor]],
     state: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint folder; what stood under the name stays until the new one is whole.
+    """Write a checkpoint folder; one already there stays until the new one is complete.
 
     Args:
-        folder: where it will stand.
-        config: the network's configuration, kept with every tensor file.
+        folder: of the checkpoint.
+        config: the network's configuration, written into every tensor file.
         tensors: file name -> name -> tensor.
         state: plain JSON values.
     """
-    beside = folder.with_name(f".{folder.name}.new")  # what a kill left there is in nobody's way
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     for name, values in tensors.items():
-        _write_tensors(beside / name, values, config=config)
-    (beside / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    for file in beside.iterdir():
+        _write_tensors(temporary / name, values, config=config)
+    (temporary / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    for file in temporary.iterdir():
         flush_to_disk(file)
-    flush_to_disk(beside)
+    flush_to_disk(temporary)
     old = backup_path(folder)
     if folder.exists():
-        # no system renames over a full folder: between the two renames `old` counts
+        # no system renames onto a full folder: a kill between the two renames leaves `old`
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
-    beside.rename(folder)
+    temporary.rename(folder)
     flush_to_disk(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def backup_path(folder: Path) -> Path:
-    """Return where the former checkpoint stands while a new one takes its name."""
+    """Return the path of the former checkpoint while a new one takes its name."""
     return folder.with_name(f".{folder.name}.old")
 
 
 def _write_tensors(path: Path, values: Mapping[str, Tensor], *, config: ModelConfig) -> None:
     flat = {name: value.detach().cpu().contiguous() for name, value in values.items()}
-    # not save_file, whose files only their owner may read
+    # not save_file, whose files only their owner can read
     path.write_bytes(save(flat, metadata={METADATA_KEY: options_json(config)}))
 
 
-CHECKPOINTS = "checkpoints"  # of a run: one folder a checkpoint, `step-00001234`
-BEST = "best"  # of a run: the checkpoint with the highest validation figure
-BUNDLE = "bundle"  # of a run: what its end exported
+CHECKPOINTS = "checkpoints"  # of a run: one folder per checkpoint, `step-00001234`
+BEST = "best"  # of a run: the checkpoint with the best validation score
+BUNDLE = "bundle"  # of a run: exported at its end
 
 
 def load_network(folder: Path | str) -> D2CSR:
     """Return the network in a bundle, a checkpoint or a run, ready to predict.
 
     Args:
-        folder: of a run its bundle counts, or else its best checkpoint, or else its last one; of a
-            checkpoint the averaged weights, where it has them.
+        folder: a bundle; a checkpoint, of which the averaged weights are taken if it has them; or
+            a run, of which the bundle is taken, else the best checkpoint, else the newest one.
 
     Raises:
-        CheckpointError: no weights there, or not those of a D2C-SR network.
+        CheckpointError: it has no weights, or not those of a D2C-SR network.
     """
     return load_weights(find_weights(Path(folder)))
 
 
 def load_weights(path: Path) -> D2CSR:
-    """Return the network that a weights file holds, its sizes read from names and shapes.
+    """Return the network in a weights file; its sizes are read from names and shapes.
 
     Raises:
         CheckpointError: missing, damaged, or not a D2C-SR network's.
@@ -226,7 +224,7 @@ def load_weights(path: Path) -> D2CSR:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
-    """Return a weights file's tensors and the configuration they tell."""
+    """Return the tensors of a weights file and the configuration of their network."""
     tensors, options = read_file(path)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     return tensors, config_from_shapes(shapes, options, where=path)
@@ -253,18 +251,18 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def trained_steps(folder: Path) -> int:
-    """Return the steps behind the weights that `load_network` reads there; 0 where nobody says.
+    """Return the training steps of the weights that `load_network` reads; 0 where unknown.
 
     Raises:
-        CheckpointError: there are none.
-        BundleError: the bundle they lie in is damaged.
+        CheckpointError: the folder has no weights.
+        BundleError: the bundle with the weights is damaged.
     """
-    place = find_weights(folder).parent
-    if (place / CARD_NAME).is_file():
-        return read_bundle(place).card.metadata.steps or 0
-    if not (place / STATE_FILE).is_file():
+    parent = find_weights(folder).parent
+    if (parent / CARD_NAME).is_file():
+        return read_bundle(parent).card.metadata.steps or 0
+    if not (parent / STATE_FILE).is_file():
         return 0
-    state = read_state(place)
+    state = read_state(parent)
     return state.get("earlier_steps", 0) + state["step"]
 
 
@@ -275,15 +273,15 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def find_weights(folder: Path) -> Path:
-    """Return the weights file that a bundle, checkpoint or run stands for."""
+    """Return the weights file of a bundle, checkpoint or run; a file is returned as it is."""
     if folder.is_file():
         return folder
-    best = folder / BEST  # a kill may have struck while a better one took its name
-    places = [folder, folder / BUNDLE, best, backup_path(best), last_checkpoint(folder)]
-    for place in places:
+    best = folder / BEST  # its backup is left by a kill while a better one took its name
+    folders = [folder, folder / BUNDLE, best, backup_path(best), last_checkpoint(folder)]
+    for parent in folders:
         for name in (EMA_FILE, MODEL_FILE):
-            if place is not None and (place / name).is_file():
-                return place / name
+            if parent is not None and (parent / name).is_file():
+                return parent / name
     problem = f"no {MODEL_FILE} in it, nor in its {BUNDLE}, {BEST} or {CHECKPOINTS}"
     remedy = "Give a bundle, a checkpoint or a run folder."
     raise CheckpointError(folder, problem, remedy=remedy)

@@ -1,1 +1,1 @@
-"""Export: a trained network to a bundle that the engine runs without torch."""
+"""Export of a trained network as a bundle that the engine runs without torch."""

@@ -1,1 +1,1 @@
-"""The paper's losses, Eq. 1 to 7 and 9, as pure functions."""
+"""The losses of the paper, Eq. 1 to 7 and 9, as pure functions."""

@@ -1,7 +1,4 @@
-"""Reconstruction losses: how far images are from the HR one (Eq. 1 and 9).
-
-Sums of weighted loss terms that refuse a term no gradient can reach (Eq. 7).
-"""
+"""Reconstruction losses (Eq. 1 and 9), and the weighted sum of all loss terms (Eq. 7)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ DISTANCES: dict[str, Callable[[Difference], Difference]] = {
     "charbonnier": lambda difference: (difference.square() + _CHARBONNIER_RANGE**2).sqrt(),
 }
 if tuple(DISTANCES) != get_args(ReconstructionName):
-    raise TypeError("ReconstructionName and DISTANCES name different losses")
+    raise TypeError("ReconstructionName and DISTANCES have different names")
 
 
 def predictions_loss(
@@ -55,16 +52,15 @@ def weighted_sum(terms: list[LossTerm]) -> Float[Tensor, ""]:
     """Return the weighted sum of the terms; terms of weight 0 are left out.
 
     Raises:
-        RuntimeError: a term of non-zero weight carries no gradient: it would train nothing, as the
-            triplet term of the authors' code does (turned into a number before it is added).
-        ValueError: no term has a weight.
+        RuntimeError: a term of non-zero weight has no gradient, so it would train nothing, like
+            the triplet term of the authors' code (converted to a number before it is added).
+        ValueError: all weights are 0.
     """
-    counted = [term for term in terms if term.weight != 0]
-    if not counted:
-        raise ValueError("no loss term has a weight")
-    for term in counted:
-        if not term.value.requires_grad:
-            raise RuntimeError(f"loss term {term.name} is detached: it would train nothing")
-    return sum(
-        (term.weight * term.value for term in counted[1:]), counted[0].weight * counted[0].value
-    )
+    weighted = [(term.name, term.weight, term.value) for term in terms if term.weight != 0]
+    if not weighted:
+        raise ValueError("all loss terms have the weight 0")
+    for name, _, value in weighted:
+        if not value.requires_grad:
+            raise RuntimeError(f"loss term {name} is detached: it would train nothing")
+    first, *others = [weight * value for _, weight, value in weighted]
+    return sum(others, first)

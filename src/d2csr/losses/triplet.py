@@ -1,9 +1,8 @@
-"""The triplet term: every two predictions must err in different places (Eq. 2 to 6).
+"""The triplet loss, which makes predictions err in different places (Eq. 2 to 6), and its weight.
 
-All ordered pairs at once: with e_i the standardized error map of prediction i, the distances
-d(e_i, e_j) = mean((e_i - e_j)^2) come from one pass over the pairs i < j, both orders sharing them.
-
-When the triplet term counts, and how much: alpha of Eq. 7 as a function of the step.
+All ordered pairs are computed at once: with e_i the standardized error map of prediction i, the
+distances d(e_i, e_j) = mean((e_i - e_j)^2) are computed for i < j and used for both orders. The
+weight is alpha of Eq. 7, a function of the step.
 """
 
 from dataclasses import dataclass
@@ -25,15 +24,15 @@ _LUMA = {"y": (0.299, 0.587, 0.114), "mean": (1 / 3, 1 / 3, 1 / 3)}
 
 @dataclass(frozen=True)
 class TripletConfig:
-    """Choices of the triplet term; docs/method.md has the paper's and the authors' code's.
+    """Settings of the triplet loss; docs/method.md lists those of the paper and the authors' code.
 
     Attributes:
-        margins: one for all pairs, or one per depth of the common parent, root first.
+        margins: one for all pairs, or one per level of the common parent, root first.
         theta: attenuation of Eq. 6, in 0..1.
         luma: Y of YCbCr, or the mean of the channels (the authors' code).
-        statistics: mean, deviation and distance per image with the hinge per image, or all
-            three over the whole batch (the authors' code).
-        absolute: take absolute errors (Eq. 3); off reproduces the checkerboard of Fig. 8.
+        statistics: over which mean, deviation and distance are taken: each image, or the whole
+            batch (the authors' code).
+        absolute: take absolute errors (Eq. 3); without it, the checkerboard of Fig. 8 appears.
     """
 
     margins: tuple[float, ...] = (5e-5, 2e-5)
@@ -43,15 +42,15 @@ class TripletConfig:
     absolute: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse an attenuation out of range and negative margins."""
+        """Check that the attenuation is in range and no margin is negative."""
         if not 0 < self.theta <= 1 or not self.margins or min(self.margins) < 0:
-            problem = f"theta {self.theta} must lie in (0, 1], margins {self.margins} be >= 0"
-            raise D2csrError("triplet", problem, remedy="Mend the loss settings.")
+            problem = f"theta {self.theta} must be in (0, 1], and margins {self.margins} at least 0"
+            raise D2csrError("triplet", problem, remedy="Correct the settings of the loss.")
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The shape of the tree: its leaves are numbered left to right."""
+    """The shape of the tree, whose leaves are numbered left to right."""
 
     depth: int
     children: int
@@ -74,8 +73,8 @@ def standardize(
 ) -> Float[Tensor, "b p h w"]:
     """Return luma with mean 0 and deviation 1 (Eq. 2), per image or over the batch.
 
-    The deviation divides by N. A flat image has none: its divisor is kept from zero by the
-    smallest float, so that it stays flat and has a finite gradient.
+    The deviation divides by N. That of a flat image is 0: the divisor is at least the smallest
+    float, so that the image stays flat and the gradient finite.
     """
     weights = image.new_tensor(_LUMA[luma]).view(3, 1, 1)
     y = (image * weights).sum(dim=2)  # no matrix product: autocast would round it to bf16
@@ -91,7 +90,7 @@ def error_maps(
     *,
     settings: TripletConfig,
 ) -> Float[Tensor, "b p h w"]:
-    """Return where each prediction errs in texture, colour and exposure set aside (Eq. 3)."""
+    """Return the error map of each prediction, without regard to colour and exposure (Eq. 3)."""
     ours, theirs = (
         standardize(images, luma=settings.luma, statistics=settings.statistics)
         for images in (predictions, hr.unsqueeze(1))
@@ -107,10 +106,10 @@ def triplet_term(
     tree: Tree,
     settings: TripletConfig,
 ) -> Float[Tensor, ""]:
-    """Return T_D of Eq. 5: how far the predictions fall short of erring apart, unitless, >= 0.
+    """Return T_D of Eq. 5, the mean hinge over all ordered pairs of predictions, unitless, >= 0.
 
-    The positive is the zero map, so d(a, p) of Eq. 4 is the mean square of the anchor's errors. A
-    single leaf has no rival: 0.
+    The positive is the zero map, so d(a, p) of Eq. 4 is the mean square of the anchor's errors.
+    With a single leaf there are no pairs, and the loss is 0.
     """
     if tree.leaves < 2:
         return predictions.sum() * 0.0
@@ -137,20 +136,20 @@ def triplet_term(
 
 
 def _margin(settings: TripletConfig, level: int) -> float:
-    """Return the margin of pairs whose common parent lies at `level`, 1 being the root."""
+    """Return the margin of pairs with the common parent at `level`, 1 being the root."""
     return settings.margins[min(level, len(settings.margins)) - 1]
 
 
 @dataclass(frozen=True)
 class AlphaSchedule:
-    """Alpha at its height, the steps it is on for, and how it fades.
+    """The weight of the triplet loss over the steps of a run.
 
     Attributes:
-        alpha: weight of the triplet term, >= 0.
-        start: first step it is on.
-        active: steps it stays on in every period; None keeps it on.
-        period: steps from one start to the next; None has a single period.
-        halve_every: steps after which alpha halves; None keeps it.
+        alpha: the weight while it is on, >= 0.
+        start: first step at which it is on.
+        active: steps for which it is on in every period; None: always.
+        period: steps from one start to the next; None: a single period.
+        halve_every: steps after which alpha halves; None: never.
     """
 
     alpha: float = 0.0
@@ -160,23 +159,25 @@ class AlphaSchedule:
     halve_every: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse negative weights, periods that hold no step, and periods without effect."""
+        """Check that no value is negative, no length below 1, and no period without effect."""
         lengths = [self.active, self.period, self.halve_every]
         if self.alpha < 0 or self.start < 0 or any(n is not None and n < 1 for n in lengths):
             problem = f"{self} has a negative weight or start, or a length below 1"
-            raise D2csrError("alpha schedule", problem, remedy="Mend the recipe.")
+            raise D2csrError("alpha schedule", problem, remedy="Correct the recipe.")
         if self.period is not None and self.active is None:
             problem = f"period {self.period} without active changes nothing"
-            raise D2csrError("alpha schedule", problem, remedy="Give active too, or leave it out.")
+            raise D2csrError(
+                "alpha schedule", problem, remedy="Give `active` too, or leave out `period`."
+            )
 
     def at(self, step: int) -> float:
         """Return alpha at a step counted from 0."""
         if step < self.start:
             return 0.0
-        place = step - self.start
+        elapsed = step - self.start
         if self.period is not None:
-            place %= self.period
-        if self.active is not None and place >= self.active:
+            elapsed %= self.period
+        if self.active is not None and elapsed >= self.active:
             return 0.0
         halvings = 0 if self.halve_every is None else step // self.halve_every
         return self.alpha * 0.5**halvings

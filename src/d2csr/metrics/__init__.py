@@ -1,1 +1,1 @@
-"""Measures of an SR image against its HR: numpy in float64, no torch."""
+"""Metrics of an SR image against its HR image, in float64 with numpy; no torch."""

@@ -1,9 +1,7 @@
-"""The five protocols a PSNR or an SSIM can follow, in one table; no figure goes without one.
+"""The protocols of PSNR and SSIM in one table, and the scores of an image under each.
 
-Sources: `y`, `rgb`, `rgb-full` are the field's habits, equal to scikit-image on the same pixels;
-`official` and `cdc` are what the authors' released evaluation and CDC's compute.
-
-Peak signal-to-noise ratio of arrays that are already cut and converted.
+Sources: `y`, `rgb`, `rgb-full` are common practice, equal to scikit-image on the same pixels;
+`official` and `cdc` are those of the authors' released evaluation and of CDC's.
 """
 
 import math
@@ -26,7 +24,7 @@ def psnr_db(
 
 
 def mse_to_psnr(mean_squared_error: float, *, peak: float) -> float:
-    """Return a mean squared error as PSNR in dB; inf for no error at all."""
+    """Return the PSNR in dB of a mean squared error; inf where it is 0."""
     if mean_squared_error == 0:
         return math.inf
     return 10 * math.log10(peak * peak / mean_squared_error)
@@ -35,31 +33,31 @@ def mse_to_psnr(mean_squared_error: float, *, peak: float) -> float:
 Image = UInt8[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 3"]
 Weights = tuple[tuple[float, float, float], ...]
 
-# Rows are what is measured, columns the shares of R, G and B in it.
+# Each row is a channel that is measured, as shares of R, G and B.
 RGB: Weights = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 # Rec. ITU-R BT.601-7 luma of 8-bit RGB, as MATLAB's rgb2ycbcr.
 LUMA: Weights = ((65.481 / 255, 128.553 / 255, 24.966 / 255),)
-# The same in 1/256, as much SR code has it, without the offset of 16.
+# The same in 1/256 and without the offset of 16, as in much SR code.
 LUMA_256: Weights = ((65.738 / 256, 129.057 / 256, 25.064 / 256),)
-# The authors read images as B, G, R and weigh them in this order: blue gets red's share.
+# The authors apply the weights to images in B, G, R order: blue gets the weight of red.
 LUMA_256_BGR: Weights = ((25.064 / 256, 129.057 / 256, 65.738 / 256),)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How two images become a PSNR and an SSIM.
+    """The rules by which PSNR and SSIM of two images are computed.
 
     Attributes:
-        summary: the protocol in a line, for tables and files.
-        psnr_colour: what the PSNR measures, as shares of R, G and B.
-        ssim_colour: what the SSIM measures; the mean over its rows.
-        offset: added to each; of no effect on the PSNR, but on the SSIM.
-        peak: 255 with 8-bit levels, 1 with 0..1.
+        summary: the protocol in one line, for tables and files.
+        psnr_colour: the channels that PSNR is measured on, as shares of R, G and B.
+        ssim_colour: the channels that SSIM is measured on; the mean over them is taken.
+        offset: added to each channel; it changes SSIM, but not PSNR.
+        peak: 255 for 8-bit levels, 1 for 0..1.
         rounded: SR is clipped and rounded to 8 bit first.
-        psnr_clipped: SR is clipped to 0..1 for the PSNR (implied by `rounded`).
-        psnr_cut: the PSNR cuts scale px from each side.
-        ssim_cut: the SSIM cuts scale px from each side.
-        ssim_border: whether the SSIM's window stays inside or reaches into zeros.
+        psnr_clipped: SR is clipped to 0..1 for PSNR (implied by `rounded`).
+        psnr_cut: PSNR is measured without `scale` pixels on each side.
+        ssim_cut: SSIM is measured without `scale` pixels on each side.
+        ssim_border: whether SSIM's window stays inside the image or the image is padded with zeros.
     """
 
     summary: str
@@ -105,17 +103,17 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 class Score(NamedTuple):
-    """The two figures of one image under one protocol."""
+    """PSNR and SSIM of one image under one protocol."""
 
     psnr_db: float
     ssim: float
 
 
 def check_protocols(names: tuple[str, ...]) -> None:
-    """Refuse names that are no protocol, telling those that are.
+    """Check that all names are protocols, and that there is one.
 
     Raises:
-        UsageError: a name is unknown, or there is none.
+        UsageError: a name is unknown, or none is given.
     """
     unknown = [name for name in names if name not in PROTOCOLS]
     if unknown or not names:
@@ -124,13 +122,13 @@ def check_protocols(names: tuple[str, ...]) -> None:
 
 
 def score(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str, scale: int) -> Score:
-    """Return PSNR in dB (inf where nothing differs) and SSIM of an SR image.
+    """Return PSNR in dB (inf for equal images) and SSIM of an SR image.
 
     Args:
         sr: RGB in 0..255, or float in 0..1, unclipped.
         hr: the HR image, RGB, of the same size.
         protocol: a name of `PROTOCOLS`.
-        scale: SR pixels per LR pixel, which is also the border some protocols cut.
+        scale: SR pixels per LR pixel, which is also the border that some protocols cut.
 
     Raises:
         UsageError: no such protocol.
@@ -146,12 +144,12 @@ def score(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: str, scale: in
 
 
 def smallest_side_px(scale: int) -> int:
-    """Return the fewest SR pixels a side must have to be scored under every protocol."""
+    """Return the smallest side in SR pixels that every protocol can score."""
     return 2 * scale + WINDOW_PX
 
 
 def to_levels(image: Image, *, rules: Protocol) -> Float[np.ndarray, "h w 3"]:
-    """Return an image in float64 from 0 to the protocol's peak, rounded if it says so."""
+    """Return an image in float64 from 0 to the protocol's peak, rounded if the rules say so."""
     if image.dtype == np.uint8:
         return image.astype(np.float64) * (rules.peak / 255)
     if rules.rounded:
@@ -169,12 +167,12 @@ def round_to_8_bit(image: Image) -> UInt8[np.ndarray, "h w 3"]:
 def to_channels(
     image: Float[np.ndarray, "h w 3"], colour: Weights, *, offset: float
 ) -> Float[np.ndarray, "c h w"]:
-    """Return what a protocol measures of an image: its luma, or its three channels."""
+    """Return the channels that a protocol measures: luma, or R, G and B."""
     return np.stack([image @ np.array(shares) + offset for shares in colour])
 
 
 def _psnr_db(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
-    """Return the PSNR in dB of the protocol's colour, all its channels together."""
+    """Return the PSNR in dB over all channels that the protocol measures."""
     first, second = to_levels(sr, rules=rules), to_levels(hr, rules=rules)
     if rules.psnr_clipped:
         first = np.clip(first, 0, rules.peak)
@@ -186,7 +184,7 @@ def _psnr_db(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
 
 
 def _ssim(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
-    """Return the SSIM, the mean over the channels of the protocol's colour."""
+    """Return the mean SSIM over the channels that the protocol measures."""
     cut_px = scale if rules.ssim_cut else 0
     images = (_cut(to_levels(image, rules=rules), cut_px) for image in (sr, hr))
     first, second = (to_channels(each, rules.ssim_colour, offset=rules.offset) for each in images)

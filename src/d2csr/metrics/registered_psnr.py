@@ -1,8 +1,8 @@
-"""PSNR after the best global shift, gain and offset: what is left when registration is forgiven.
+"""PSNR after the best global shift, gain and offset, which doesn't depend on the registration.
 
-PSNR against a slightly misregistered HR rewards blur. This figure stands beside a protocol's,
-labelled apart: SR is shifted by one (dx, dy) within 2 px, then each of R, G, B gets the gain and
-the offset of least squares, 8 px are cut from each side, and the protocol's PSNR is taken.
+PSNR against a slightly misregistered HR rewards blur. This metric is reported beside a protocol's
+PSNR: SR is shifted by one (dx, dy) within 2 px, each of R, G, B gets the gain and offset of least
+squares, 8 px are cut from each side, and PSNR is measured on the protocol's channels.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,17 @@ LIMIT_PX = 2.0
 STEP_PX = 0.05
 CUT_PX = 8
 SMALLEST_SIDE_PX = 2 * CUT_PX + 11
-# The 81 shifts of one axis; products keep 0 and 0.05 exact to the last digit that is printed.
+# The 81 shifts of one axis.
 SHIFTS_PX = np.round(np.arange(-40, 41) * STEP_PX, 2)
-# Mean squared error, peak 1, that Fourier transforms leave of identical images (180 dB).
+# Mean squared error, peak 1, of identical images after Fourier transforms (180 dB).
 NOISE_FLOOR = 1e-18
-# Summed square about the mean, peak 1, that transforms leave of a flat channel, and more: a
-# single pixel that is one level off has 1.5e-5.
+# Above the summed square about the mean, peak 1, of a flat channel after transforms, and below
+# that of a single pixel that is one level off, 1.5e-5.
 FLAT_POWER = 1e-9
 
 
 class Shift(NamedTuple):
-    """How far SR was moved: to the right, and down."""
+    """A shift of SR, to the right and down."""
 
     dx_px: float
     dy_px: float
@@ -38,12 +38,12 @@ class Shift(NamedTuple):
 
 @dataclass(frozen=True)
 class Registered:
-    """SR moved onto HR and fitted to its levels, both in 0..1 and cut.
+    """SR shifted onto HR and fitted to its levels, both in 0..1 and cut.
 
     Attributes:
         sr: the fitted SR, unclipped.
-        hr: the HR under it.
-        shift: how far SR was moved.
+        hr: HR, cut alike.
+        shift: the shift of SR.
     """
 
     sr: Float[np.ndarray, "h w 3"]
@@ -57,7 +57,7 @@ def psnr_registered_db(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: s
     Args:
         sr: RGB in 0..255, or float in 0..1; clipped and rounded to 8 bit first, always.
         hr: the HR image, RGB, of the same size.
-        protocol: the colour that is compared; its own border and rounding don't apply.
+        protocol: its channels are measured; its border and rounding don't apply.
 
     Raises:
         ValueError: the sizes differ, or a side is under `SMALLEST_SIDE_PX`.
@@ -66,7 +66,7 @@ def psnr_registered_db(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: s
 
 
 def registered_psnr_db(registered: Registered, *, protocol: str) -> float:
-    """Return the PSNR in dB of a registered SR in a protocol's colour; inf below 1e-18."""
+    """Return the PSNR in dB of a registered SR on a protocol's channels; inf from 180 dB."""
     colour = PROTOCOLS[protocol].psnr_colour
     difference = to_channels(registered.sr - registered.hr, colour, offset=0.0)
     error = float(np.mean(np.square(difference)))
@@ -74,11 +74,11 @@ def registered_psnr_db(registered: Registered, *, protocol: str) -> float:
 
 
 def register(sr: Image, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
-    """Return SR after the shift, of all 81x81, with the least squared error over R, G and B.
+    """Return SR after the one of 81x81 shifts with the least squared error over R, G and B.
 
-    The correlation with HR is computed for every shift at once; the energy of the shifted SR
-    inside the cut changes so little with the shift that it is left out there, and the best
-    shift is then climbed to with the exact error.
+    The correlation with HR is computed for all shifts at once, without the energy of the shifted
+    SR inside the cut, which hardly changes with the shift. From its maximum, the exact error is
+    followed downhill.
 
     Raises:
         ValueError: the sizes differ, or a side is under `SMALLEST_SIDE_PX`.
@@ -90,28 +90,22 @@ def register(sr: Image, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
     )
     spectrum, under = np.fft.rfft2(moving), _inside(fixed)
 
-    @cache  # neighbours of one row share the vertical half of the transform
-    def moved_down(dy_px: float) -> Complex[np.ndarray, "3 h k"]:
-        return _moved_down(spectrum, dy_px)
+    @cache  # neighbours of one row have the vertical half of the transform in common
+    def shift_down(dy_px: float) -> Complex[np.ndarray, "3 h k"]:
+        return _shift_down(spectrum, dy_px)
 
-    def moved_to(row: int, column: int) -> Float[np.ndarray, "3 h w"]:
+    def shift_to(row: int, column: int) -> Float[np.ndarray, "3 h w"]:
         shift = _shift_at(row, column)
-        if shift == (0, 0):  # the image as it is, without the transform's rounding
+        if shift == (0, 0):  # exactly the image, without the rounding of the transform
             return _inside(moving)
-        return _inside(_moved_right(moved_down(shift.dy_px), shift.dx_px, width=moving.shape[2]))
+        return _inside(_shift_right(shift_down(shift.dy_px), shift.dx_px, width=moving.shape[2]))
 
     def error_at(row: int, column: int) -> float:
-        return _squared_error(moved_to(row, column), under)
+        return _squared_error(shift_to(row, column), under)
 
-    best = _climb(error_at, start=_best_correlation(spectrum, fixed))
-    fitted = _fitted(moved_to(*best), under)
+    best = _descend(error_at, start=_find_best_correlation(spectrum, fixed))
+    fitted = _fit_levels(shift_to(*best), under)
     return Registered(np.moveaxis(fitted, 0, 2), np.moveaxis(under, 0, 2), _shift_at(*best))
-
-
-def shift_image(image: Float[np.ndarray, "3 h w"], shift: Shift) -> Float[np.ndarray, "3 h w"]:
-    """Return an image moved by a fraction of a pixel (Fourier, so what leaves comes in again)."""
-    down = _moved_down(np.fft.rfft2(image), shift.dy_px)
-    return _moved_right(down, shift.dx_px, width=image.shape[2])
 
 
 def _shift_at(row: int, column: int) -> Shift:
@@ -119,18 +113,18 @@ def _shift_at(row: int, column: int) -> Shift:
     return Shift(dx_px=float(SHIFTS_PX[column]), dy_px=float(SHIFTS_PX[row]))
 
 
-def _moved_down(
+def _shift_down(
     spectrum: Complex[np.ndarray, "3 h k"], dy_px: float
 ) -> Complex[np.ndarray, "3 h k"]:
-    """Return the spectra of the rows of the image that was moved down."""
+    """Return the spectra of the rows of an image shifted down."""
     phases = _phases(np.fft.fftfreq(spectrum.shape[1]), [dy_px])[0]
     return np.fft.ifft(spectrum * phases[:, None], axis=1)
 
 
-def _moved_right(
+def _shift_right(
     rows: Complex[np.ndarray, "3 h k"], dx_px: float, *, width: int
 ) -> Float[np.ndarray, "3 h w"]:
-    """Return the image of the spectra of its rows, moved to the right."""
+    """Return the image with these spectra of rows, shifted to the right."""
     return np.fft.irfft(rows * _phases(np.fft.rfftfreq(width), [dx_px])[0], n=width, axis=2)
 
 
@@ -139,8 +133,8 @@ def _phases(
 ) -> Complex[np.ndarray, "n k"]:
     """Return the factor of each frequency (cycles per px) for each shift.
 
-    The Nyquist frequency has no partner of opposite sign, so it takes the cosine alone: the
-    shifted image stays real and favours no direction.
+    The Nyquist frequency has no counterpart of opposite sign, so its factor is the cosine alone,
+    which keeps the shifted image real.
     """
     angle = 2 * np.pi * np.outer(shifts_px, frequencies)
     return np.where(np.abs(frequencies) == 0.5, np.cos(angle), np.exp(-1j * angle))
@@ -151,7 +145,7 @@ def _inside(image: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "3 _ _"]:
     return image[:, CUT_PX:-CUT_PX, CUT_PX:-CUT_PX]
 
 
-def _fitted(
+def _fit_levels(
     moved: Float[np.ndarray, "3 h w"], fixed: Float[np.ndarray, "3 h w"]
 ) -> Float[np.ndarray, "3 h w"]:
     """Return each channel of `moved` with the gain and offset of least squares to `fixed`."""
@@ -167,7 +161,7 @@ def _fitted(
 
 
 def _squared_error(moved: Float[np.ndarray, "3 h w"], fixed: Float[np.ndarray, "3 h w"]) -> float:
-    """Return the squared error that `_fitted` leaves, from sums alone."""
+    """Return the squared error after `_fit_levels`, from sums alone."""
     count = fixed[0].size
     sum_moved, sum_fixed = moved.sum(axis=(1, 2)), fixed.sum(axis=(1, 2))
     power_moved = np.einsum("chw,chw->c", moved, moved) - sum_moved * sum_moved / count
@@ -179,20 +173,20 @@ def _squared_error(moved: Float[np.ndarray, "3 h w"], fixed: Float[np.ndarray, "
     return float(np.sum(power_fixed - explained))
 
 
-def _best_correlation(
+def _find_best_correlation(
     spectrum: Complex[np.ndarray, "3 h k"], fixed: Float[np.ndarray, "3 h w"]
 ) -> tuple[int, int]:
-    """Return row and column, in `SHIFTS_PX`, of the shift that explains most of HR inside the cut.
+    """Return row and column, in `SHIFTS_PX`, of the shift with the largest correlation with HR.
 
     The sum of shifted SR times HR inside the cut is a trigonometric polynomial of the shift:
-    two matrix products give it for all shifts.
+    two matrix products compute it for all shifts.
     """
     height, width = fixed.shape[1:]
     centred = np.zeros_like(fixed)
     inside = _inside(fixed)
     _inside(centred)[...] = inside - inside.mean(axis=(1, 2), keepdims=True)
     down = _phases(np.fft.fftfreq(height), SHIFTS_PX)
-    # rfft2 keeps one of each pair of opposite columns, so all but the two unpaired count twice.
+    # rfft2 returns one of each pair of opposite columns: all but the two unpaired count twice.
     twice = np.full(width // 2 + 1, 2.0)
     twice[0] = 1
     if width % 2 == 0:
@@ -208,8 +202,8 @@ def _best_correlation(
     return int(row), int(column)
 
 
-def _climb(error_at: Callable[[int, int], float], *, start: tuple[int, int]) -> tuple[int, int]:
-    """Return the grid point none of whose eight neighbours has a smaller error, from `start` on."""
+def _descend(error_at: Callable[[int, int], float], *, start: tuple[int, int]) -> tuple[int, int]:
+    """Return the first grid point downhill from `start` with no better neighbour of eight."""
     errors: dict[tuple[int, int], float] = {}
     best = start
     while True:

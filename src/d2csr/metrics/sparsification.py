@@ -1,4 +1,4 @@
-"""How well a map of expected error foretells the true one: ranks and sparsification, per block.
+"""Quality of a map of expected errors: rank correlation with the true ones, and sparsification.
 
 Source of the curve and its area (AUSE): Ilg et al., 2018 (arXiv:1802.07095), section 5.
 """
@@ -14,10 +14,10 @@ REMOVED = np.arange(20) / 20
 def block_means(
     field: Float[np.ndarray, "h w"], *, side_px: int = BLOCK_PX
 ) -> Float[np.ndarray, " n"]:
-    """Return the mean of each whole block, row by row; what remains at right and below is left.
+    """Return the mean of each whole block, row by row; incomplete ones are left out.
 
     Raises:
-        ValueError: not one block fits.
+        ValueError: the map is smaller than a block.
     """
     rows, columns = field.shape[0] // side_px, field.shape[1] // side_px
     if rows * columns == 0:
@@ -27,7 +27,7 @@ def block_means(
 
 
 def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
-    """Return Spearman's correlation, ties sharing their mean rank; nan where one is constant."""
+    """Return Spearman's correlation, with mean ranks for ties; nan where an input is constant."""
     ranks = [average_ranks(values) for values in (first, second)]
     one, other = (rank - rank.mean() for rank in ranks)
     spread = float(np.sqrt(np.sum(one * one) * np.sum(other * other)))
@@ -35,21 +35,21 @@ def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, "
 
 
 def average_ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return each value's rank from 1 on; equal values get the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    """Return the rank of each value, starting at 1; equal values get their mean rank."""
+    _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
-    return (last - (count - 1) / 2)[place]
+    return (last - (count - 1) / 2)[inverse]
 
 
 def sparsification(
     squared_error: Float[np.ndarray, " n"], expected: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " 20"]:
-    """Return the root mean squared error left after removing the shares `REMOVED` of the blocks.
+    """Return the root mean squared error after removing each share in `REMOVED` of the blocks.
 
     Args:
         squared_error: true squared error of each block.
-        expected: the order of removal: largest first. With the true error itself, this is the
-            best curve there is.
+        expected: expected error of each block; the largest are removed first. The true errors
+            give the best possible curve.
     """
     order = np.argsort(-expected, kind="stable")
     removed = np.floor(REMOVED * len(order)).astype(int)
@@ -58,9 +58,9 @@ def sparsification(
 
 
 def ause(curve: Float[np.ndarray, " 20"], best: Float[np.ndarray, " 20"]) -> float:
-    """Return the mean height of a curve over the best one, as a share of the error of all (AUSE).
+    """Return the area between a curve and the best one, over the error of all blocks (AUSE).
 
-    0 is a perfect order; without error there is nothing to order, and it is 0 too.
+    0 is a perfect order; it is also 0 where there are no errors.
     """
     if best[0] == 0:
         return 0.0
@@ -69,6 +69,6 @@ def ause(curve: Float[np.ndarray, " 20"], best: Float[np.ndarray, " 20"]) -> flo
 
 
 def gradient_magnitude(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Return the length of the gradient by central differences: the trivial foreteller of error."""
+    """Return the magnitude of the gradient, by central differences: a trivial error predictor."""
     down, right = np.gradient(image)
     return np.hypot(down, right)

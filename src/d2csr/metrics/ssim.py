@@ -1,7 +1,7 @@
 """Structural similarity with the 11x11 Gaussian window, separable, in float64.
 
 Source: Wang et al., 2004 (doi:10.1109/TIP.2003.819861): sigma 1.5, K1 .01, K2 .03, population
-covariance. The variances of the two images enter only as their sum, so four filtered maps do.
+covariance. Only the sum of the two variances is needed, so four filtered maps suffice.
 """
 
 from typing import Literal
@@ -12,8 +12,8 @@ from jaxtyping import Float
 WINDOW_PX = 11
 SIGMA_PX = 1.5
 K1, K2 = 0.01, 0.03
-# Rows filtered at once: their eleven taps stay in the processor's cache, 3x faster than whole maps.
-STRIP_PX = 32
+# Rows filtered at once: they stay in the processor's cache, 3x faster than whole maps.
+STRIP_ROWS = 32
 
 Border = Literal["valid", "zero"]
 
@@ -38,11 +38,11 @@ def ssim(
         first: an image in 0..peak.
         second: the image it is compared with.
         peak: largest value a pixel can have (L).
-        border: `valid` averages where the window lies inside; `zero` pads with zeros, so that
-            the map has the image's size.
+        border: `valid` averages over windows inside the image; `zero` pads the images with zeros,
+            so that there is a window for every pixel.
 
     Raises:
-        ValueError: no window fits.
+        ValueError: the images are smaller than a window.
     """
     if border == "zero":
         first, second = (np.pad(image, WINDOW_PX // 2) for image in (first, second))
@@ -51,8 +51,8 @@ def ssim(
     if rows < 1 or columns < 1:
         raise ValueError(f"an image of {first.shape} holds no {WINDOW_PX}x{WINDOW_PX} window")
     total = 0.0
-    for top in range(0, rows, STRIP_PX):
-        strip = slice(top, min(top + STRIP_PX, rows) + WINDOW_PX - 1)
+    for top in range(0, rows, STRIP_ROWS):
+        strip = slice(top, min(top + STRIP_ROWS, rows) + WINDOW_PX - 1)
         total += _similarity_sum(first[strip], second[strip], peak=peak)
     return total / (rows * columns)
 
@@ -60,7 +60,7 @@ def ssim(
 def _similarity_sum(
     first: Float[np.ndarray, "h w"], second: Float[np.ndarray, "h w"], *, peak: float
 ) -> float:
-    """Return the sum of the similarity map of one band."""
+    """Return the sum of the similarity map of one strip."""
     maps = np.stack([first, second, first * first + second * second, first * second])
     mean_first, mean_second, power, product = _filter(maps)
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
@@ -76,7 +76,7 @@ def _filter(maps: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h-10 w-10"
     rows, columns = maps.shape[1] - WINDOW_PX + 1, maps.shape[2] - WINDOW_PX + 1
     half, last = WINDOW_PX // 2, WINDOW_PX - 1
     down = weights[half] * maps[:, half : half + rows]
-    for tap in range(half):  # symmetric: one product serves the two taps of a distance
+    for tap in range(half):  # symmetric: one product for two taps
         down += weights[tap] * (maps[:, tap : tap + rows] + maps[:, last - tap : last - tap + rows])
     along = weights[half] * down[:, :, half : half + columns]
     for tap in range(half):
