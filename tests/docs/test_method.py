@@ -51,17 +51,17 @@ def test_the_page_names_functions_and_tests():
 
 @pytest.mark.parametrize("name", named_functions())
 def test_a_function_on_the_page_exists(name):
-    found, parts = None, f"d2csr.{name}".split(".")
+    value, parts = None, f"d2csr.{name}".split(".")
     for length in range(len(parts), 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:length]))
+            value = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
         for part in parts[length:]:
-            found = getattr(found, part)
+            value = getattr(value, part)
         break
-    assert callable(found), name
-    assert inspect.getdoc(found), name
+    assert callable(value), name
+    assert inspect.getdoc(value), name
 
 
 def test_every_test_on_the_page_exists():

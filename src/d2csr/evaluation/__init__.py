@@ -1,1 +1,1 @@
-"""Scores of systems on pairs: tables, intervals, paired differences, calibration; no torch."""
+"""Evaluation: scores of systems on pairs, with intervals, differences and calibration."""

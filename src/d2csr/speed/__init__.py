@@ -1,1 +1,1 @@
-"""Speed: what models take in time and memory on this machine, beside what it can do at best."""
+"""Speed: time and memory of models on this machine, and the limits of the machine."""

@@ -111,26 +111,11 @@ def measure(
         D2csrError: a backend, a precision or the data are unavailable; raised before measuring.
     """
     backends = select_backends(options.backends)
-    planned = [
-        (
-            candidate,
-            cases(candidate, backends, precisions=options.precisions),
-            images_for(candidate.bundle.card, options.data, trained=candidate.trained),
-        )
-        for candidate in candidates
-    ]
+    plans = [_plan(candidate, backends, options=options) for candidate in candidates]
     if ceilings is None:
         channels = {candidate.bundle.card.config.channels for candidate in candidates}
         ceilings = measure_ceilings(channels, options)
-    models = [
-        _model_result(
-            candidate,
-            _measure_cases(candidate, found, images=images, options=options),
-            options=options,
-            ceilings=ceilings,
-        )
-        for candidate, found, images in planned
-    ]
+    models = [_measure_model(plan, options, ceilings=ceilings) for plan in plans]
     return SpeedResults(
         version=__version__,
         date=date.today().isoformat(),
@@ -196,6 +181,14 @@ def run_alternately(
     return seconds
 
 
+class _Plan(NamedTuple):
+    """A candidate with the cases and images to measure it on."""
+
+    candidate: Candidate
+    cases: list[BenchmarkCase]
+    images: Images
+
+
 @final
 @dataclass(frozen=True)
 class _Measured:
@@ -207,69 +200,62 @@ class _Measured:
     cost: AccuracyCost | None
 
 
-def _measure_cases(
-    candidate: Candidate,
-    found: list[BenchmarkCase],
-    *,
-    images: Images,
-    options: BenchmarkOptions,
-) -> list[_Measured]:
+def _plan(candidate: Candidate, backends: tuple[str, ...], *, options: BenchmarkOptions) -> _Plan:
+    return _Plan(
+        candidate,
+        cases(candidate, backends, precisions=options.precisions),
+        images_for(candidate.bundle.card, options.data, trained=candidate.trained),
+    )
+
+
+def _measure_cases(plan: _Plan, options: BenchmarkOptions) -> list[_Measured]:
     """Return the measurements of all cases of a candidate, each in its own process."""
+    name = plan.candidate.name
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         workers = []
-        for case in found:
-            options.on_progress(f"{candidate.name}: {case.backend} {case.precision}")
+        for case in plan.cases:
+            options.on_progress(f"{name}: {case.backend} {case.precision}")
             job = {"job": "engine", "bundle": str(case.bundle.folder)}
             job |= {"backend": case.backend, "precision": case.precision}
             workers.append(stack.enter_context(Worker(job, threads=options.threads)))
-        for case, worker in zip(found, workers, strict=True):
+        for case, worker in zip(plan.cases, workers, strict=True):
             limit = _WARM_UP_PX if case.backend == REFERENCE else max(options.height, options.width)
             height, width = min(limit, options.height), min(limit, options.width)
             worker.request({"command": "run", "height": height, "width": width})
-        options.on_progress(f"{candidate.name}: {options.rounds} rounds")
+        options.on_progress(f"{name}: {options.rounds} rounds")
         seconds = run_alternately(
             workers,
             options=options,
             in_round=lambda index, round_index: (
-                found[index].backend != REFERENCE or options.is_reference_round(round_index)
+                plan.cases[index].backend != REFERENCE or options.is_reference_round(round_index)
             ),
         )
         peaks = [worker.request({"command": "memory"})["bytes"] for worker in workers]
-        options.on_progress(f"{candidate.name}: accuracy")
-        costs = _costs(candidate, found, workers=workers, images=images, folder=Path(folder))
-    return [_Measured(*row) for row in zip(found, seconds, peaks, costs, strict=True)]
+        options.on_progress(f"{name}: accuracy")
+        costs = _costs(plan, workers, folder=Path(folder))
+    return [_Measured(*row) for row in zip(plan.cases, seconds, peaks, costs, strict=True)]
 
 
-def _costs(
-    candidate: Candidate,
-    found: list[BenchmarkCase],
-    *,
-    workers: list[Worker],
-    images: Images,
-    folder: Path,
-) -> list[AccuracyCost | None]:
+def _costs(plan: _Plan, workers: list[Worker], *, folder: Path) -> list[AccuracyCost | None]:
     """Return the accuracy cost of each case against `reference` for the same model."""
-    is_own = [case.backend == REFERENCE and not case.twin for case in found]
+    is_own = [case.backend == REFERENCE and not case.twin for case in plan.cases]
     if not any(is_own):
-        return [None] * len(found)
+        return [None] * len(plan.cases)
+    card, images = plan.candidate.bundle.card, plan.images
     reference = upscale(workers[is_own.index(True)], images, folder=folder)
-    card = candidate.bundle.card
     return [
         None
         if case.backend == REFERENCE
         else cost(card, images, sr=upscale(worker, images, folder=folder), reference=reference)
-        for case, worker in zip(found, workers, strict=True)
+        for case, worker in zip(plan.cases, workers, strict=True)
     ]
 
 
-def _model_result(
-    candidate: Candidate,
-    measured: list[_Measured],
-    *,
-    options: BenchmarkOptions,
-    ceilings: list[CeilingResult],
+def _measure_model(
+    plan: _Plan, options: BenchmarkOptions, *, ceilings: list[CeilingResult]
 ) -> ModelResult:
     """Return the results of one candidate."""
+    candidate, measured = plan.candidate, _measure_cases(plan, options)
     card, config = candidate.bundle.card, candidate.bundle.card.config
     own, collapsed = (
         network_cost(config, collapsed=form) for form in (config.tail == "collapsed", True)
@@ -355,11 +341,11 @@ def _peak_memory(each: _Measured, measured: list[_Measured]) -> PeakMemory:
     return PeakMemory(peak_memory_bytes=each.peak_bytes, peak_memory_ratio=ratio)
 
 
-def _accuracy_change(found: AccuracyCost | None) -> AccuracyChange:
-    if found is None:
+def _accuracy_change(measured: AccuracyCost | None) -> AccuracyChange:
+    if measured is None:
         return AccuracyChange()
     return AccuracyChange(
-        psnr_change_db=found.change_db,
-        psnr_change_by=found.by,
-        psnr_between_db=found.between_db,
+        psnr_change_db=measured.change_db,
+        psnr_change_by=measured.by,
+        psnr_between_db=measured.between_db,
     )

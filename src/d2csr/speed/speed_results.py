@@ -1,4 +1,4 @@
-"""The results file of `benchmark`: peak throughput and speed of models, with all to repeat them."""
+"""The results file of `benchmark`: peak throughput of the machine, and speed of the models."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -116,7 +116,7 @@ class AccuracyChange(_Schema):
 class BackendResult(_Schema):
     """One model on one backend in one precision; null for values that couldn't be measured.
 
-    In the file, the keys of `times`, `throughput`, `memory` and `accuracy` stand beside the others.
+    In the file, the keys of `times`, `throughput`, `memory` and `accuracy` are on the top level.
 
     Attributes:
         backend: a name in the table of backends.
