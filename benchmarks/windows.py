@@ -1,8 +1,9 @@
-"""Error of an image that is computed in parts with separate channel means.
+"""Error of an image that is computed in tiles with separate channel means.
 
 The engine does this if neither memory nor disk can hold the feature maps of an image. Measured for
-the shipped models with means over the whole image, on photos of data/photos, for parts of several
-heights. Writes `results/windows.json`; `WINDOWS_LEVELS` of the engine is its maximum, rounded up.
+the shipped models with means over the whole image, on photos of data/photos, for tiles of several
+heights. Writes `results/windows.json`; `TILING_ERROR_LEVELS` of the engine is its maximum, rounded
+up.
 
     D2CSR_DATA=DATA python benchmarks/windows.py
 """
@@ -40,11 +41,11 @@ def main() -> None:
 
 
 def measure(photo: Path) -> Iterator[dict[str, Any]]:
-    """Yield a row for each model and height of parts."""
+    """Yield a row for each model and height of tiles."""
     lr = read_rgb8(photo)[:768, :768].astype(np.float32).transpose(2, 0, 1)[None] / np.float32(255)
     for bundle in shipped_bundles():
         if bundle.card.receptive_field.trunk_lr_px is not None:
-            continue  # parts are exact for these
+            continue  # tiles are exact for these
         engine = open_engine(bundle, precision="fp32")
         whole = upscale(engine, lr, rows=lr.shape[2])
         for rows in ROWS:
@@ -62,12 +63,12 @@ def measure(photo: Path) -> Iterator[dict[str, Any]]:
 
 
 def upscale(engine: Engine, lr: NchwArray, *, rows: int) -> np.ndarray:
-    """Return SR (1, 3, S h, S w), clipped, with features computed in parts of `rows` rows."""
-    runner = engine.runner
-    reach_rows = runner.bundle.card.config.trunk_receptive_field_px
-    trunk = TiledTrunk(runner.compile("trunk"), lr, rows=rows, reach_rows=reach_rows)
+    """Return SR (1, 3, S h, S w), clipped, with features computed in tiles of `rows` rows."""
+    backend = engine.backend
+    halo_rows = backend.bundle.card.config.trunk_receptive_field_px
+    trunk = TiledTrunk(backend.compile("trunk"), lr, rows=rows, halo_rows=halo_rows)
     parts = [trunk.read(at, min(at + rows, lr.shape[2])) for at in range(0, lr.shape[2], rows)]
-    _, _, sr = runner.compile("tail")([np.concatenate(parts, axis=2), lr])
+    _, _, sr = backend.compile("tail")([np.concatenate(parts, axis=2), lr])
     return sr.clip(0, 1)
 
 

@@ -16,7 +16,7 @@ TORCH_FREE = {
     "align", "core", "data", "engine", "evaluation", "figures", "images", "metrics", "simulate",
     "speed", "upscale",
 }  # fmt: skip
-NEEDS_TORCH = ("d2csr.engine.backends.pytorch", "d2csr.engine.backends.reference")
+NEEDS_TORCH = ("d2csr.engine.backends.pytorch",)
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,41 @@
 """Divergence-to-convergence super-resolution of real photographs."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from d2csr.engine.model import Model
+    from d2csr.core.errors import D2csrError
+    from d2csr.engine.model import Model, Prediction, load
+    from d2csr.evaluation.evaluate import evaluate
+    from d2csr.training.train import train
+    from d2csr.upscale.run import upscale_files
 
-__all__ = ["__version__", "load"]
 __version__ = "0.1.0"
+__all__ = [
+    "D2csrError",
+    "Model",
+    "Prediction",
+    "__version__",
+    "evaluate",
+    "load",
+    "train",
+    "upscale_files",
+]
+
+# Imported when first used, so that `import d2csr` loads neither OpenVINO nor torch.
+_MODULES = {
+    "D2csrError": "d2csr.core.errors",
+    "Model": "d2csr.engine.model",
+    "Prediction": "d2csr.engine.model",
+    "evaluate": "d2csr.evaluation.evaluate",
+    "load": "d2csr.engine.model",
+    "train": "d2csr.training.train",
+    "upscale_files": "d2csr.upscale.run",
+}
 
 
-def load(name_or_folder: str | Path) -> "Model":
-    """Return the model of that name, or of that bundle or run folder, ready to enlarge.
-
-    Raises:
-        ModelNameError: neither a shipped model nor a folder that holds one.
-    """
-    from d2csr.engine.model import load as load_model  # keeps `import d2csr` free of OpenVINO
-
-    return load_model(name_or_folder)
+def __getattr__(name: str) -> Any:
+    """Return a public name from its module (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

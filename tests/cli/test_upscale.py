@@ -67,7 +67,10 @@ def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("-n", "no-such-model"), "error: no-such-model: is no model. Shipped models: "),
+        (
+            ("-n", "no-such-model"),
+            "no-such-model: is no shipped model and no folder. Shipped models: ",
+        ),
         (("-n", "{bundle}", "-s", "3"), "enlarges 2 times, not 3"),
         (("-n", "{bundle}", "-g", "tpu"), "'tpu' is no device of this machine. Choose one of auto"),
         (("-n", "{bundle}", "--ext", "bmp"), "bmp"),
@@ -113,7 +116,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(d2csr, bundle, photo
     answer = d2csr("upscale", *words, "--dry-run")
     assert (answer.code, answer.err) == (0, "")
     out = tmp_path / "out" / "a.png"
-    assert answer.out.startswith(f"{photo} 9x7 -> {out} 18x14: in one piece, then in bands of ")
+    assert answer.out.startswith(f"{photo} 9x7 -> {out} 18x14: in one piece, then in strips of ")
     assert not (tmp_path / "out").exists()
     d2csr("upscale", *words)
     (record,) = map(json.loads, d2csr("upscale", *words, "--dry-run", "--json").out.splitlines())

@@ -1,4 +1,4 @@
-"""The engine within limits: the same rows whatever the plan, and none lost where memory ends."""
+"""The engine within limits: the same rows whatever the plan, and none lost when memory runs out."""
 
 import json
 import math
@@ -11,11 +11,12 @@ import pytest
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import OutOfMemoryError, UsageError
 from d2csr.engine import engine as engine_module
-from d2csr.engine import planning as plan_module
+from d2csr.engine import planning
 from d2csr.engine.backends.base import NchwArray
 from d2csr.engine.engine import Engine, Limits, open_engine
-from d2csr.engine.feature_store import MemoryScratch
+from d2csr.engine.feature_store import MemoryFeatureStore
 from d2csr.engine.planning import Plan
+from d2csr.engine.tail import StripOutput
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
@@ -28,35 +29,35 @@ def engine(bundle: Bundle) -> Engine:
 
 
 @pytest.fixture
-def streaming(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no trunk run in one piece."""
-    monkeypatch.setattr(plan_module, "_WHOLE_AT_MOST_BYTES", 0)
+def segments_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run no trunk in one piece."""
+    monkeypatch.setattr(planning, "_WHOLE_LIMIT_BYTES", 0)
 
 
 def _difference(engine: Engine, wanted: np.ndarray) -> float:
     return float(np.abs(engine.run(LR).sr - wanted).max())
 
 
-def test_pass_by_pass_is_the_same_image(engine, request):
+def test_segments_give_the_same_image(engine, request):
     wanted = engine.run(LR).sr
     assert engine.plan(40, 9).trunk == "whole"
-    request.getfixturevalue("streaming")
+    request.getfixturevalue("segments_only")
     assert engine.plan(40, 9).trunk == "memory"
     assert _difference(engine, wanted) < 1e-5
 
 
-@pytest.mark.usefixtures("streaming")
-def test_maps_that_memory_refuses_go_to_disk(engine, monkeypatch):
+@pytest.mark.usefixtures("segments_only")
+def test_feature_maps_that_memory_cannot_hold_go_to_disk(engine, monkeypatch):
     wanted = engine.run(LR).sr
 
-    def refused(self: MemoryScratch, channels: int) -> int:
+    def fail(self: MemoryFeatureStore, channels: int) -> int:
         raise MemoryError
 
-    monkeypatch.setattr(MemoryScratch, "add", refused)
+    monkeypatch.setattr(MemoryFeatureStore, "add", fail)
     assert _difference(engine, wanted) < 1e-5
 
 
-def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeypatch):
+def test_a_tail_that_runs_out_of_memory_continues_from_the_same_row(engine, monkeypatch):
     """Graphs fail above 12 rows, and once more in the middle of the image."""
     wanted = engine.run(LR).sr
     tail, calls = engine._tail, []
@@ -68,68 +69,68 @@ def test_a_tail_that_runs_out_of_memory_goes_on_where_it_stopped(engine, monkeyp
         return tail(features, lr)
 
     monkeypatch.setattr(engine, "_tail", failing)
-    monkeypatch.setattr(plan_module, "_FIXED_BYTES", 0)  # or half of it would be the least
+    monkeypatch.setattr(planning, "_FIXED_BYTES", 0)  # or half of it would be the least
     parts = list(engine.iter_strips(LR))
     assert [part.first_row for part in parts] == list(_starts(parts))
     assert np.abs(np.concatenate([part.output.sr for part in parts]) - wanted).max() < 1e-5
     assert calls[0] > 12
 
 
-def _starts(parts: Sequence[engine_module.StripOutput]) -> Iterator[int]:
+def _starts(parts: Sequence[StripOutput]) -> Iterator[int]:
     row = 0
     for part in parts:
         yield row
         row += part.output.sr.shape[0]
 
 
-def test_memory_that_never_suffices_is_said(engine, monkeypatch):
-    def refused(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
+def test_an_image_that_never_fits_raises_the_memory_error(engine, monkeypatch):
+    def fail(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
         raise MemoryError
 
-    monkeypatch.setattr(engine, "_tail", refused)
+    monkeypatch.setattr(engine, "_tail", fail)
     with pytest.raises(MemoryError):
         engine.run(LR)
 
 
-def test_a_limit_too_small_is_told_what_is_missing(engine):
+def test_a_limit_too_small_fails_with_the_amount_missing(engine):
     with pytest.raises(UsageError, match=r"memory: .*takes \d+ MiB\. Allow \d+ MiB more\."):
         engine.with_limits(Limits(memory=1 << 20)).run(LR)
 
 
-@pytest.mark.usefixtures("streaming")
-def test_without_disk_parts_of_the_image_run_alone_and_the_user_is_told(engine):
+@pytest.mark.usefixtures("segments_only")
+def test_without_disk_space_the_image_runs_in_tiles_with_a_warning(engine):
     limits = Limits(memory=engine_module.rss_bytes() + (250 << 20), disk=1 << 20)
     plan = engine.with_limits(limits).plan(3000, 3000)
-    assert plan.trunk == "windows"
+    assert plan.trunk == "tiles"
     assert not plan.exact
     measured = json.loads((BENCHMARKS / "results" / "windows.json").read_text())["largest_levels"]
-    assert f"by up to {math.ceil(measured)} of 255 grey levels" in plan.warnings[0]
+    assert f"by up to {math.ceil(measured)} of 255 gray levels" in plan.warnings[0]
     assert plan.peak_bytes <= 250 << 20
 
 
-@pytest.mark.usefixtures("streaming")
-def test_a_image_that_comes_to_run_in_parts_says_so(engine, monkeypatch):
+@pytest.mark.usefixtures("segments_only")
+def test_a_change_to_tiles_during_an_image_is_warned_of(engine, monkeypatch):
     """The disk fills up between planning and writing, and memory refuses the maps."""
 
-    def refused(self: MemoryScratch, channels: int) -> int:
+    def fail(self: MemoryFeatureStore, channels: int) -> int:
         raise MemoryError
 
-    monkeypatch.setattr(MemoryScratch, "add", refused)
-    told: list[str] = []
-    list(engine.iter_strips(LR, warned=told.append))
-    assert told == []
+    monkeypatch.setattr(MemoryFeatureStore, "add", fail)
+    warnings: list[str] = []
+    list(engine.iter_strips(LR, on_warning=warnings.append))
+    assert warnings == []
     monkeypatch.setattr(engine_module, "free_disk_bytes", lambda folder: 0)
-    list(engine.iter_strips(LR, warned=told.append))
-    assert [each for each in told if "channel means of their own" in each] == told != []
-    with pytest.warns(UserWarning, match="channel means of their own"):
+    list(engine.iter_strips(LR, on_warning=warnings.append))
+    assert [each for each in warnings if "its own channel means" in each] == warnings != []
+    with pytest.warns(UserWarning, match="its own channel means"):
         engine.run(LR)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 39])
-def test_parts_of_a_image_with_local_means_are_those_of_the_whole(local_bundle, rows):
+def test_tiles_of_a_network_with_local_means_are_exact(local_bundle, rows):
     engine = open_engine(local_bundle, precision="fp32")
     wanted = engine.run(LR)
-    plan = Plan("windows", max(rows, 2 * local_bundle.card.receptive_field.halo_lr_rows + 1), 1, 0)
+    plan = Plan("tiles", max(rows, 2 * local_bundle.card.receptive_field.halo_lr_rows + 1), 1, 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "_plan", lambda self, size, budget: plan)
         found = engine.run(LR)

@@ -1,4 +1,4 @@
-"""The trunk run pass by pass is the trunk, whatever the model, the size, and the store."""
+"""A trunk in segments is the trunk, whatever the model, the size, and the feature store."""
 
 import errno
 from pathlib import Path
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.errors import UsageError
 from d2csr.engine.backends.base import ResolvedBackend
-from d2csr.engine.feature_store import DiskScratch, FeatureStore, MemoryScratch
+from d2csr.engine.feature_store import DiskFeatureStore, FeatureStore, MemoryFeatureStore
 from d2csr.engine.streaming import StreamedTrunk, plan_windows
 from d2csr.export.graphs import write_trunk
 from d2csr.models.d2csr import D2CSR
@@ -55,22 +55,22 @@ def _image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((1, 3, height, width), np.float32)
 
 
-def _scratch(kind: str, lr: np.ndarray, folder: Path) -> FeatureStore:
+def _store(kind: str, lr: np.ndarray, folder: Path) -> FeatureStore:
     if kind == "memory":
-        return MemoryScratch(*lr.shape[2:], dtype=np.float32)
-    return DiskScratch(*lr.shape[2:], dtype=np.float32, folder=folder)
+        return MemoryFeatureStore(*lr.shape[2:], dtype=np.float32)
+    return DiskFeatureStore(*lr.shape[2:], dtype=np.float32, folder=folder)
 
 
 @pytest.mark.parametrize("choices", TREES, ids=lambda tree: "-".join(map(str, tree.values())))
-def test_passes_say_what_the_network_says(choices, tmp_path):
+def test_segments_compute_the_features_of_the_network(choices, tmp_path):
     network = random_network(**choices)
     trunk = _trunk(network, tmp_path)
     for size, kind in RUNS:
         lr = _image(*size)
-        scratch = _scratch(kind, lr, tmp_path)
-        features = trunk.run(lr, scratch=scratch, window_rows=1)  # the fewest that a pass can
+        store = _store(kind, lr, tmp_path)
+        features = trunk.run(lr, store=store, window_rows=1)  # raised to the fewest possible
         assert np.abs(features.read(0, size[0]) - _features(network, lr)).max() < 1e-5
-        scratch.close()
+        store.close()
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[D2CSR, StreamedTrun
 
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 45))
 @settings(max_examples=8)
-def test_passes_are_exact_at_any_size_in_any_windows(small, height, width, window_rows):
+def test_segments_are_exact_at_any_size_in_any_windows(small, height, width, window_rows):
     network, trunk = small
     lr = _image(height, width)
-    scratch = MemoryScratch(height, width, dtype=np.float32)
-    features = trunk.run(lr, scratch=scratch, window_rows=window_rows)
+    store = MemoryFeatureStore(height, width, dtype=np.float32)
+    features = trunk.run(lr, store=store, window_rows=window_rows)
     assert np.abs(features.read(0, height) - _features(network, lr)).max() < 1e-5
 
 
@@ -101,43 +101,43 @@ def test_windows_write_every_row_once_and_read_their_halo(height, halo_rows, mor
         assert window.bottom >= min(height, window.last + halo_rows)
 
 
-def test_a_passs_results_take_the_place_of_what_it_has_read(small):
-    """At most a leaf done and the residual of the other's block: the head is computed anew."""
+def test_a_segments_results_overwrite_the_maps_it_has_read(small):
+    """At most one leaf and the residual of the other's block: the head is computed again."""
     _, trunk = small
     assert trunk.requirements.channels == 4 + 4
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_scratch_gives_back_what_it_was_given(kind, tmp_path):
+def test_a_store_returns_the_rows_written(kind, tmp_path):
     random = np.random.default_rng(0)
-    scratch = _scratch(kind, _image(9, 5), tmp_path)
-    maps = {scratch.add(channels): channels for channels in (2, 1, 3)}
-    values = {planes: random.random((1, c, 9, 5), np.float32) for planes, c in maps.items()}
+    store = _store(kind, _image(9, 5), tmp_path)
+    maps = {store.add(channels): channels for channels in (2, 1, 3)}
+    values = {index: random.random((1, c, 9, 5), np.float32) for index, c in maps.items()}
     for first, last in ((4, 9), (0, 4)):
-        for planes, whole in values.items():
-            scratch.write(planes, first=first, rows=whole[:, :, first:last])
-    for planes, whole in values.items():
-        assert np.array_equal(scratch.read(planes, first=2, last=7), whole[:, :, 2:7])
-    scratch.close()
+        for index, whole in values.items():
+            store.write(index, first=first, rows=whole[:, :, first:last])
+    for index, whole in values.items():
+        assert np.array_equal(store.read(index, first=2, last=7), whole[:, :, 2:7])
+    store.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_that_were_read_are_copies(tmp_path):
-    """A pass writes where it has read; what it still needs must not change under it."""
-    scratch = _scratch("memory", _image(4, 5), tmp_path)
-    planes = scratch.add(1)
-    scratch.write(planes, first=0, rows=np.zeros((1, 1, 4, 5), np.float32))
-    rows = scratch.read(planes, first=0, last=4)
-    scratch.write(planes, first=0, rows=np.ones((1, 1, 4, 5), np.float32))
+    """A segment overwrites what it has read; the rows that it still needs must not change."""
+    store = _store("memory", _image(4, 5), tmp_path)
+    index = store.add(1)
+    store.write(index, first=0, rows=np.zeros((1, 1, 4, 5), np.float32))
+    rows = store.read(index, first=0, last=4)
+    store.write(index, first=0, rows=np.ones((1, 1, 4, 5), np.float32))
     assert not rows.any()
 
 
-def test_a_full_disk_is_said(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_with_the_size_needed(tmp_path, monkeypatch):
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    scratch = DiskScratch(1000, 1000, dtype=np.float32, folder=tmp_path)
-    with pytest.raises(UsageError, match=r"can't take 62 MiB more for scratch: No space.*TMPDIR"):
-        scratch.add(16)
-    scratch.close()
+    store = DiskFeatureStore(1000, 1000, dtype=np.float32, folder=tmp_path)
+    with pytest.raises(UsageError, match=r"no room for 62 MiB of feature maps: No space.*TMPDIR"):
+        store.add(16)
+    store.close()

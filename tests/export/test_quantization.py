@@ -16,6 +16,7 @@ from d2csr.core.manifest import Manifest
 from d2csr.data.sources import open_pairs
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import load_backend
+from d2csr.engine.backends.openvino import OpenVinoBackend
 from d2csr.export import quantization
 from d2csr.export.bundle_writer import export_bundle
 from d2csr.export.quantization import (
@@ -158,7 +159,9 @@ def test_a_model_that_int8_costs_too_much_is_refused(int8_bundle, pairs, monkeyp
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_pairs_without_a_split_are_refused_before_any_work(tmp_path, pairs, split, monkeypatch):
     monkeypatch.setattr(quantization, "find_spec", lambda package: package)
-    monkeypatch.setattr(quantization, "precisions", lambda device: ("int8", "bf16", "fp32"))
+    monkeypatch.setattr(
+        OpenVinoBackend, "precisions", lambda self, device: ("int8", "bf16", "fp32")
+    )
     (other,) = {"train", "val"} - {split}
     with pytest.raises(UsageError, match=f"no {split} split"):
         export_bundle(
@@ -175,7 +178,7 @@ def test_without_nncf_the_extra_is_named(tmp_path, pairs, monkeypatch):
 
 def test_a_processor_without_int8_is_told(tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(quantization, "find_spec", lambda package: package)
-    monkeypatch.setattr(quantization, "precisions", lambda device: ("fp32",))
+    monkeypatch.setattr(OpenVinoBackend, "precisions", lambda self, device: ("fp32",))
     with pytest.raises(UsageError, match="no int8 beside bf16"):
         export_bundle(random_network(), tmp_path / "b", metadata=METADATA, int8_by=pairs)
 

@@ -149,7 +149,7 @@ def _models() -> Iterator[Finding]:
         except D2csrError as error:  # the other models may work
             yield Finding("models", "broken", str(error))
         else:
-            runs = f"`auto` runs it on {auto.backend} ({auto.device}) in {auto.precision}"
+            runs = f"`auto` runs it on {auto.name} ({auto.device}) in {auto.precision}"
             yield Finding("models", "works", f"{name}: all files match their hashes; {runs}")
     if not shipped_names():
         yield Finding("models", "absent", "none ship with this installation")

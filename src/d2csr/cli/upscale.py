@@ -42,9 +42,9 @@ class Means:
 
     Attributes:
         backend: What to compute with: auto, openvino, onnxruntime, torch, or reference (the network
-            as it was trained, in one piece); auto is the fastest that is installed.
-        device: Where to compute: auto, cpu, gpu, or a GPU's index, -1 being the processor; auto is
-            the processor.
+            as it was trained, in one piece); auto is torch for an NVIDIA GPU, openvino otherwise.
+        device: Where to compute: auto, cpu, gpu, or an index: -1 for the processor, from 0 on for
+            GPUs; auto is an NVIDIA GPU if the backend can use one, and the processor otherwise.
         precision: How finely: auto, fp32, bf16, or int8; auto is the fastest that keeps the model's
             accuracy.
         memory: How much memory the engine may take: 4GiB, 500MB, or a number of bytes; a share of

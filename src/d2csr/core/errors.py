@@ -95,8 +95,8 @@ def first_line(error: BaseException) -> str:
 
 
 # Allocation failures as OpenVINO and oneDNN, ONNX Runtime, torch on the processor, cuDNN and the
-# C++ library report them: none of these raises a class of its own. "memory" alone would also match
-# "illegal memory access" and "memory format".
+# C++ library report them; none of these has an exception class for it. "memory" alone would also
+# match "illegal memory access" and "memory format".
 _ALLOCATION_FAILED = re.compile(
     r"bad.?alloc|alloc_?failed|out of memory|(not enough|insufficient) memory"
     r"|(failed to|can't|cannot|could not|unable to) alloc",
@@ -106,6 +106,7 @@ _ALLOCATION_FAILED = re.compile(
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error reports a failed allocation, by its class or else by its message."""
-    if isinstance(error, MemoryError | OutOfMemoryError):
+    classes = {each.__name__ for each in type(error).__mro__}
+    if classes & {"MemoryError", "OutOfMemoryError"}:  # torch's, by name: it isn't imported here
         return True
     return _ALLOCATION_FAILED.search(str(error)) is not None

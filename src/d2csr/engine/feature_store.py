@@ -1,4 +1,4 @@
-"""Scratch: where the maps of a trunk wait between passes, in memory or in one file on disk."""
+"""Feature maps stored between the segments of a trunk, in memory or in a temporary file."""
 
 import os
 import tempfile
@@ -17,116 +17,117 @@ Rows = np.ndarray[Any, np.dtype[Any]]
 
 @runtime_checkable
 class FeatureStore(Protocol):
-    """Planes (c, h, w) by number, written and read in rows; their values are undefined at first."""
+    """Maps (c, h, w) of one size, by index; a new map's values are undefined until written."""
 
     def add(self, channels: int) -> int:
-        """Return the number of new planes."""
+        """Return the index of a new map."""
         ...
 
-    def read(self, planes: int, *, first: int, last: int) -> Rows:
-        """Return a copy of rows (1, c, rows, w)."""
+    def read(self, index: int, *, first: int, last: int) -> Rows:
+        """Return a copy of a map's rows (1, c, rows, w) from `first` to before `last`."""
         ...
 
-    def write(self, planes: int, *, first: int, rows: Rows) -> None:
-        """Keep rows, from `first` on."""
+    def write(self, index: int, *, first: int, rows: Rows) -> None:
+        """Store rows of a map, from row `first` on."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Free the memory or disk space of all maps."""
         ...
 
 
 @final
-class MemoryScratch:
-    """Planes in memory."""
+class MemoryFeatureStore:
+    """Maps in memory, which is allocated map by map."""
 
     def __init__(self, height: int, width: int, *, dtype: DTypeLike) -> None:
-        """Hold planes of one size and type; memory is taken plane by plane."""
+        """Create an empty store of maps of one size and type."""
         self._shape, self._dtype = (height, width), np.dtype(dtype)
-        self._planes: list[Rows] = []
+        self._maps: list[Rows] = []
 
     def add(self, channels: int) -> int:
-        """Return the number of new planes; MemoryError where there is no room."""
-        self._planes.append(np.empty((1, channels, *self._shape), self._dtype))
-        return len(self._planes) - 1
+        """Return the index of a new map.
 
-    def read(self, planes: int, *, first: int, last: int) -> Rows:
-        """Return a copy of rows (1, c, rows, w)."""
-        return self._planes[planes][:, :, first:last].copy()
+        Raises:
+            MemoryError: it can't be allocated.
+        """
+        self._maps.append(np.empty((1, channels, *self._shape), self._dtype))
+        return len(self._maps) - 1
 
-    def write(self, planes: int, *, first: int, rows: Rows) -> None:
-        """Keep rows, from `first` on."""
-        self._planes[planes][:, :, first : first + rows.shape[2]] = rows
+    def read(self, index: int, *, first: int, last: int) -> Rows:
+        """Return a copy of a map's rows (1, c, rows, w) from `first` to before `last`."""
+        return self._maps[index][:, :, first:last].copy()
+
+    def write(self, index: int, *, first: int, rows: Rows) -> None:
+        """Store rows of a map, from row `first` on."""
+        self._maps[index][:, :, first : first + rows.shape[2]] = rows
 
     def close(self) -> None:
-        """Forget the planes."""
-        self._planes.clear()
+        """Free the maps."""
+        self._maps.clear()
 
 
 @final
-class DiskScratch:
-    """Planes in a nameless file, which is gone with the process, however that ends.
+class DiskFeatureStore:
+    """Maps in an anonymous temporary file, which disappears with the process.
 
-    Read and written by calls, not mapped: mapped pages count as the process's own memory until the
-    system takes them back, which a limit on that memory would not wait for.
+    The file is read and written by calls, not mapped: mapped pages count as memory of the process
+    until the system reclaims them, and a limit on that memory doesn't wait for it.
     """
 
     def __init__(self, height: int, width: int, *, dtype: DTypeLike, folder: Path) -> None:
-        """Open the file; room on disk is taken plane by plane.
+        """Create an empty file; disk space is allocated map by map.
 
         Raises:
-            OSError: nothing can be written there.
+            OSError: the folder isn't writable.
         """
         self._shape, self._dtype = (height, width), np.dtype(dtype)
         self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder, prefix="d2csr-", buffering=0)  # noqa: SIM115
-        self._planes: list[tuple[int, int]] = []  # channels, and where they begin
+        self._maps: list[tuple[int, int]] = []  # channels and offset
         self._end = 0
 
     def add(self, channels: int) -> int:
-        """Return the number of new planes.
+        """Return the index of a new map.
 
         Raises:
             UsageError: the disk is full.
         """
         size = channels * self._shape[0] * self._shape[1] * self._dtype.itemsize
-        try:
-            if hasattr(os, "posix_fallocate"):  # room that is promised can't run out half-way
-                os.posix_fallocate(self._file.fileno(), self._end, size)
-            else:
-                self._file.truncate(self._end + size)
+        try:  # allocated now, so that the disk can't be full later
+            os.posix_fallocate(self._file.fileno(), self._end, size)
         except OSError as error:
-            problem = f"can't take {format_bytes(size)} more for scratch: {error.strerror}"
-            remedy = "Free some disk, or point TMPDIR elsewhere."
-            raise UsageError(self._folder, problem, remedy=remedy) from error
-        self._planes.append((channels, self._end))
+            problem = f"has no room for {format_bytes(size)} of feature maps: {error.strerror}"
+            remedy = "Free some disk space, or point TMPDIR to another folder."
+            raise UsageError(self._folder, problem, remedy) from error
+        self._maps.append((channels, self._end))
         self._end += size
-        return len(self._planes) - 1
+        return len(self._maps) - 1
 
-    def read(self, planes: int, *, first: int, last: int) -> Rows:
-        """Return a copy of rows (1, c, rows, w)."""
-        channels, _ = self._planes[planes]
+    def read(self, index: int, *, first: int, last: int) -> Rows:
+        """Return a copy of a map's rows (1, c, rows, w) from `first` to before `last`."""
+        channels, _ = self._maps[index]
         rows = np.empty((1, channels, last - first, self._shape[1]), self._dtype)
         for channel in range(channels):
-            self._file.seek(self._offset(planes, channel=channel, row=first))
+            self._file.seek(self._offset(index, channel=channel, row=first))
             unread = rows[0, channel].data.cast("B")
             while len(unread):
                 unread = unread[self._file.readinto(unread) :]
         return rows
 
-    def write(self, planes: int, *, first: int, rows: Rows) -> None:
-        """Keep rows, from `first` on."""
+    def write(self, index: int, *, first: int, rows: Rows) -> None:
+        """Store rows of a map, from row `first` on."""
         for channel in range(rows.shape[1]):
-            self._file.seek(self._offset(planes, channel=channel, row=first))
+            self._file.seek(self._offset(index, channel=channel, row=first))
             unwritten = np.ascontiguousarray(rows[0, channel]).data.cast("B")
             while len(unwritten):
                 unwritten = unwritten[self._file.write(unwritten) :]
 
     def close(self) -> None:
-        """Close the file, which frees its room."""
+        """Close the file, which frees its disk space."""
         self._file.close()
 
-    def _offset(self, planes: int, *, channel: int, row: int) -> int:
+    def _offset(self, index: int, *, channel: int, row: int) -> int:
         height, width = self._shape
         pixels = (channel * height + row) * width
-        return self._planes[planes][1] + pixels * self._dtype.itemsize
+        return self._maps[index][1] + pixels * self._dtype.itemsize

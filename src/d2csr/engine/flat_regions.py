@@ -1,10 +1,10 @@
-"""Colour guard: where an image is flat there is nothing to add, and SR has its very colour.
+"""Flat regions of an image: SR keeps the exact color of LR there.
 
-A trained network needn't answer a flat field with its own colour: photographs hold hardly any, and
-pairs of them differ a little in colour. The shipped models are off by up to 11 levels in black and
-6 in white. Where LR is constant for four pixels around, SR is LR; where it differs by `_LEVELS` or
-more within two, SR is the network's; between, one goes over into the other. PSNR on City100's test
-images stays the same to 0.001 dB.
+A trained network needn't reproduce the color of a flat field: photographs contain hardly any, and
+the images of a pair differ a little in color. The shipped models are off by up to 11 levels in
+black and 6 in white. Where LR is constant for four pixels around, SR is LR; where it differs by
+`_LEVELS` or more within two pixels, SR is the network's; in between, the two are blended. PSNR on
+City100's test images stays the same to 0.001 dB.
 """
 
 from typing import final
@@ -12,48 +12,48 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-_RADIUS_PX = 2  # the reach of bicubic interpolation
-_REACH_PX = 2 * _RADIUS_PX  # of what decides on a pixel
+_RADIUS_PX = 2  # of bicubic interpolation
+_HALO_PX = 2 * _RADIUS_PX  # of the weight of a pixel
 _LEVELS = 2.0  # of 255
 
 
 @final
 class FlatRegionBlend:
-    """Flat places of one image, looked for where and when rows of SR come."""
+    """The flat regions of one image, found as rows of SR arrive."""
 
     def __init__(self, lr01: Float32[np.ndarray, "h w 3"], *, scale: int) -> None:
-        """Keep the image."""
+        """Hold the LR image, range 0 to 1."""
         self._lr01, self._scale = lr01, scale
 
     def blend(
         self, sr01: Float32[np.ndarray, "rows sw 3"], *, first_row: int
     ) -> Float32[np.ndarray, "rows sw 3"]:
-        """Return rows of SR with flat places in LR's colour.
+        """Return rows of SR with LR's color in flat regions.
 
         Args:
-            sr01: what the network says.
-            first_row: where these rows begin in SR.
+            sr01: rows of the network's SR.
+            first_row: the row of SR at which they begin.
         """
         rows = np.arange(first_row, first_row + len(sr01)) // self._scale
-        top = max(rows[0] - _REACH_PX, 0)
-        around = self._lr01[top : rows[-1] + 1 + _REACH_PX]
-        share = blend_weight(around)[rows - top]
-        if (share == 1).all():
+        top = max(rows[0] - _HALO_PX, 0)
+        around = self._lr01[top : rows[-1] + 1 + _HALO_PX]
+        weight = blend_weight(around)[rows - top]
+        if (weight == 1).all():
             return sr01
         columns = np.arange(sr01.shape[1]) // self._scale
         flat = self._lr01[rows][:, columns]
-        share = share[:, columns, None]
-        return np.where(share == 0, flat, flat + share * (sr01 - flat))
+        weight = weight[:, columns, None]
+        return np.where(weight == 0, flat, flat + weight * (sr01 - flat))
 
 
 def blend_weight(lr01: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
-    """Return how much of SR is the network's: 0 where LR is flat, 1 where it isn't."""
+    """Return the weight of the network's SR: 0 where LR is flat, 1 where it is textured."""
     spread = (_extreme(lr01, np.maximum) - _extreme(lr01, np.minimum)).max(axis=2)
-    share = np.minimum(spread * np.float32(255 / _LEVELS), np.float32(1))
-    return _mean_around(share)  # no step where a flat place ends
+    weight = np.minimum(spread * np.float32(255 / _LEVELS), np.float32(1))
+    return _box_mean(weight)  # no step at the edge of a flat region
 
 
-def _mean_around(values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+def _box_mean(values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     """Return the mean of the square around each pixel, edges repeated; exact for all 0 or 1."""
     side = 2 * _RADIUS_PX + 1
     for axis in (0, 1):

@@ -1,4 +1,8 @@
-"""The plan of an image: how its trunk runs, in which strips the rest, and what that takes."""
+"""The plan for an image: how its trunk runs, the strips of its tail, and the memory they take.
+
+All plans but `tiles` give the same image. The constants below are measured; `estimate_memory`
+applies them to a model and a size.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -8,26 +12,26 @@ from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.core.hardware import MIB, format_bytes
 
-Trunk = Literal["whole", "memory", "disk", "windows"]
+Trunk = Literal["whole", "memory", "disk", "tiles"]
 
 # Of SR: the convergence network's features then stay in the processor's cache (1.3-1.4x faster).
 _STRIP_SR_ROWS = 64
-_WINDOW_ROWS = 64  # of a pass: its maps, too, should stay in the cache
+_WINDOW_ROWS = 64  # of a segment: its maps, too, should stay in the cache
 
 # Measured as growth of VmHWM with OpenVINO 2026.4. In maps of the trunk's channels per LR pixel:
 _MAPS_OF_WHOLE = 17.0  # 16.3 to 16.6, the features that come out included
 _MAPS_OF_WINDOW = 16.0  # 13.7 to 15.5
-_LR_BYTES = 12  # three float32 of every pixel, copied for it
+_LR_BYTES = 12  # a copy of every pixel's three float32
 _FIXED_BYTES = 64 * MIB  # graphs compiled and dropped, and the allocator's own
-WINDOWS_LEVELS = 1.0  # of 255, the largest figure of benchmarks/windows.py, rounded up
-_WHOLE_AT_MOST_BYTES = 2048 * MIB  # beyond, passes cost little time and save most of the memory
+TILING_ERROR_LEVELS = 1.0  # of 255, the largest error in benchmarks/windows.py, rounded up
+_WHOLE_LIMIT_BYTES = 2048 * MIB  # above it, segments cost little time and save most of the memory
 
 
 class Strip(NamedTuple):
     """LR rows to write, `first` to `last`, and LR rows to read for them, `top` to `bottom`.
 
-    Both ends are exclusive at the lower side. At the image's own frame nothing is read beyond, so
-    that the graphs' padding happens where the whole image's does.
+    `last` and `bottom` are exclusive. Nothing is read beyond the image, so that the graphs pad
+    where they pad the whole image.
     """
 
     first: int
@@ -38,17 +42,17 @@ class Strip(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done with an image.
+    """A way to run an image.
 
     Attributes:
-        trunk: `whole`: in one piece; `memory`: pass by pass, maps kept in memory; `disk`: the same,
-            maps kept in a scratch file. All give the same image. `windows`: parts of the image
-            in one piece each.
-        window_rows: LR rows that a pass reads at once; of `windows`, without their halo.
+        trunk: `whole`: in one piece; `memory`: in segments, with feature maps in memory; `disk`:
+            the same with feature maps in a temporary file; `tiles`: on parts of the image, each
+            in one piece.
+        window_rows: LR rows that a segment reads at once; LR rows of a tile without its halo.
         strip_rows: LR rows that the tail writes at once.
-        peak_bytes: memory this takes, beside what the process holds already.
-        scratch_bytes: room on disk.
-        exact: whether it is the whole image's result, to rounding.
+        peak_bytes: memory that it takes, in addition to what the process holds before.
+        scratch_bytes: size of the temporary file.
+        exact: whether the result is the whole image's, except for rounding.
     """
 
     trunk: Trunk
@@ -59,24 +63,24 @@ class Plan:
     exact: bool = True
 
     def as_text(self) -> str:
-        """Return a few words for people."""
-        passes = f"pass by pass in windows of {self.window_rows} rows"
-        ways = {
+        """Return the plan in a few words."""
+        segments = f"in segments, {self.window_rows} rows at a time"
+        texts = {
             "whole": "in one piece",
-            "memory": passes,
-            "disk": f"{passes} with {format_bytes(self.scratch_bytes)} on disk",
-            "windows": f"in parts of {self.window_rows} rows",
+            "memory": segments,
+            "disk": f"{segments}, with {format_bytes(self.scratch_bytes)} on disk",
+            "tiles": f"in tiles of {self.window_rows} rows",
         }
-        return f"{ways[self.trunk]}, then in strips of {self.strip_rows} rows"
+        return f"{texts[self.trunk]}, then in strips of {self.strip_rows} rows"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what the user should know of the result."""
+        """Return warnings about the accuracy of the result."""
         if self.exact:
             return ()
-        how = f"computed in parts of {self.window_rows} rows with channel means of their own"
-        far = f"with the models that ship by up to {WINDOWS_LEVELS:g} of 255 grey levels"
-        return (f"too large for memory and disk: {how}; differs from the whole's result, {far}",)
+        tiles = f"computed in tiles of {self.window_rows} rows, each with its own channel means"
+        error = f"with the shipped models by up to {TILING_ERROR_LEVELS:g} of 255 gray levels"
+        return (f"too large for memory and disk: {tiles}; differs from the exact result, {error}",)
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,9 @@ class MemoryEstimate:
 
     Attributes:
         whole: the trunk in one piece, its features included.
-        channel: one channel of one map, on the LR grid.
-        leaves: the features.
-        window_row: one row of a pass's window.
+        channel: one channel of one feature map, at LR size.
+        leaves: the features of all leaves.
+        window_row: one row of a segment's window.
         strip_row: one row of the tail's strip, halo rows too.
         strip_halo_rows: rows that a strip reads beyond its own, both sides together.
     """
@@ -100,16 +104,22 @@ class MemoryEstimate:
     strip_halo_rows: int
 
     def window(self, rows: int) -> int:
-        """Return what a pass takes, its maps aside."""
+        """Return the bytes of a segment's window, without stored feature maps."""
         return rows * self.window_row + _FIXED_BYTES
 
     def strip(self, rows: int) -> int:
-        """Return what a strip of the tail takes, the features aside."""
+        """Return the bytes of a strip of the tail, without the features."""
         return (rows + self.strip_halo_rows) * self.strip_row + _FIXED_BYTES
 
 
 def estimate_memory(card: ModelCard, size: Size, *, value_bytes: int) -> MemoryEstimate:
-    """Return what a model needs for an LR image whose maps have values of so many bytes."""
+    """Return the memory that a model takes for an LR image.
+
+    Args:
+        card: the model's card.
+        size: of the image, in LR pixels.
+        value_bytes: size of a value of a stored feature map.
+    """
     config, pixels = card.config, size.width * size.height
     map_bytes, leaves = config.channels * value_bytes, config.leaves * config.channels * value_bytes
     # Of an SR pixel: predictions thrice (made, joined, copied), two layers of the convergence
@@ -126,37 +136,37 @@ def estimate_memory(card: ModelCard, size: Size, *, value_bytes: int) -> MemoryE
 
 
 def plan_whole(need: MemoryEstimate, *, height: int, scale: int, budget: int) -> Plan | None:
-    """Return the plan that runs the trunk in one piece, or None where it takes too much."""
+    """Return the plan that runs the trunk in one piece, or None if that takes too much memory."""
     rows = min(default_strip_rows(scale), height)
     peak = max(need.whole + _FIXED_BYTES, need.leaves + need.strip(rows))
-    if peak > min(budget, _WHOLE_AT_MOST_BYTES):
+    if peak > min(budget, _WHOLE_LIMIT_BYTES):
         return None
     return Plan("whole", height, rows, peak)
 
 
 @dataclass(frozen=True)
 class StreamingRequirements:
-    """What a trunk run pass by pass asks for, whatever the image.
+    """What a trunk that runs in segments takes, whatever the image.
 
     Attributes:
-        channels: of all maps kept at once.
-        halo_rows: the widest halo of a pass.
+        channels: of all feature maps that are stored at the same time.
+        halo_rows: the widest halo of a segment.
     """
 
     channels: int
     halo_rows: int
 
-    def least_rows(self, height: int) -> int:
-        """Return the rows of a window that leave every pass one row to write."""
+    def min_window_rows(self, height: int) -> int:
+        """Return the rows of a window from which every segment can write one row."""
         return min(2 * self.halo_rows + 1, height)
 
 
 def min_bytes(need: MemoryEstimate, streaming: StreamingRequirements, *, height: int) -> int:
-    """Return the memory that an image takes at least, its maps on disk."""
-    return max(need.window(streaming.least_rows(height)), need.strip(1))
+    """Return the least memory that an image can run in, with feature maps on disk."""
+    return max(need.window(streaming.min_window_rows(height)), need.strip(1))
 
 
-def plan_streamed(
+def plan_segments(
     need: MemoryEstimate,
     streaming: StreamingRequirements,
     *,
@@ -165,73 +175,75 @@ def plan_streamed(
     budget: int,
     disk: int,
 ) -> Plan | None:
-    """Return the fastest plan that runs the trunk pass by pass; None: its maps fit nowhere.
+    """Return the fastest plan that runs the trunk in segments; None if its maps fit nowhere.
 
     Args:
-        need: of the model, for the image.
-        streaming: of the model.
+        need: memory of the model for the image.
+        streaming: requirements of the model.
         height: LR rows of the image.
-        scale: of the model.
-        budget: bytes that may be taken, beside what is held.
-        disk: bytes that scratch may take there.
+        scale: SR pixels per LR pixel.
+        budget: bytes of memory that it may take, in addition to what is held.
+        disk: bytes that its temporary file may take.
 
     Raises:
-        UsageError: it takes more memory even with its maps on disk, and how much.
+        UsageError: it takes more memory even with its maps on disk; the error says how much.
     """
-    maps, least_rows = streaming.channels * need.channel, streaming.least_rows(height)
-    ways: tuple[tuple[Trunk, int, int], ...] = (("memory", maps, need.leaves), ("disk", 0, 0))
-    for trunk, kept, leaves in ways:
-        fits = max(kept + need.window(least_rows), leaves + need.strip(1)) <= budget
-        if not fits or (trunk == "disk" and maps > disk):
+    smallest = min_bytes(need, streaming, height=height)
+    if smallest > budget:
+        left, needed = format_bytes(max(budget, 0)), format_bytes(smallest)
+        problem = f"leaves {left} for an image that takes {needed}"
+        remedy = f"Allow {format_bytes(smallest - budget)} more."
+        raise UsageError("memory", problem, remedy)
+    stored, min_rows = streaming.channels * need.channel, streaming.min_window_rows(height)
+    places: tuple[tuple[Trunk, int, int], ...] = (("memory", stored, need.leaves), ("disk", 0, 0))
+    for trunk, maps, leaves in places:
+        fits = max(maps + need.window(min_rows), leaves + need.strip(1)) <= budget
+        if not fits or (trunk == "disk" and stored > disk):
             continue
-        window = (budget - kept - _FIXED_BYTES) // need.window_row
-        window = max(least_rows, min(window, _WINDOW_ROWS, height))
-        rows = (budget - leaves - _FIXED_BYTES) // need.strip_row - need.strip_halo_rows
-        rows = max(1, min(rows, default_strip_rows(scale), height))
-        peak = max(kept + need.window(window), leaves + need.strip(rows))
-        return Plan(trunk, window, rows, peak, maps if trunk == "disk" else 0)
-    least = min_bytes(need, streaming, height=height)
-    if least > budget:
-        problem = (
-            f"leaves {format_bytes(max(budget, 0))} for an image that takes {format_bytes(least)}"
-        )
-        remedy = f"Allow {format_bytes(least - budget)} more."
-        raise UsageError("memory", problem, remedy=remedy)
+        window = (budget - maps - _FIXED_BYTES) // need.window_row
+        window = max(min_rows, min(window, _WINDOW_ROWS, height))
+        rows = _strip_rows(need, budget - leaves, at_most=min(default_strip_rows(scale), height))
+        peak = max(maps + need.window(window), leaves + need.strip(rows))
+        return Plan(trunk, window, rows, peak, stored if trunk == "disk" else 0)
     return None
 
 
-def plan_windows(
-    need: MemoryEstimate, *, reach_rows: int, exact: bool, height: int, scale: int, budget: int
+def plan_tiles(
+    need: MemoryEstimate, *, trunk_halo_rows: int, exact: bool, height: int, scale: int, budget: int
 ) -> Plan:
-    """Return the plan that runs the trunk over parts of the image, as large as memory allows.
+    """Return the plan that runs the trunk on tiles of the image, as large as memory allows.
 
     Args:
-        need: of the model, for the image.
-        reach_rows: LR rows beyond a part that its features depend on, means of channels aside.
-        exact: whether there are no such means.
+        need: memory of the model for the image.
+        trunk_halo_rows: LR rows beyond a tile that its features depend on, channel means aside.
+        exact: whether the trunk has no channel means of the whole image.
         height: LR rows of the image.
-        scale: of the model.
-        budget: bytes that may be taken, beside what is held.
+        scale: SR pixels per LR pixel.
+        budget: bytes of memory that it may take, in addition to what is held.
 
     Raises:
-        UsageError: even the smallest part takes more.
+        UsageError: even the smallest tile takes more.
     """
     row_bytes = need.whole // height + 1
-    halo_rows, least_rows = 2 * reach_rows, min(need.strip_halo_rows + 1, height)
+    halo_rows, min_rows = 2 * trunk_halo_rows, min(need.strip_halo_rows + 1, height)
     rows = min((budget - _FIXED_BYTES) // row_bytes - halo_rows, height)
-    if rows < least_rows:
-        least = (least_rows + halo_rows) * row_bytes + _FIXED_BYTES
-        problem = f"neither {format_bytes(max(budget, 0))} nor the disk takes the maps of the image"
-        remedy = f"Allow {format_bytes(least - budget)} more, or point TMPDIR to a larger disk."
-        raise UsageError("memory", problem, remedy=remedy)
-    spare = budget - rows * need.leaves // height - _FIXED_BYTES
-    strip_rows = min(spare // need.strip_row, rows) - need.strip_halo_rows
-    strip_rows = max(1, min(strip_rows, default_strip_rows(scale)))
-    peak = max(
-        (rows + halo_rows) * row_bytes + _FIXED_BYTES,
-        rows * need.leaves // height + need.strip(strip_rows),
-    )
-    return Plan("windows", rows, strip_rows, peak, exact=exact)
+    if rows < min_rows:
+        smallest = (min_rows + halo_rows) * row_bytes + _FIXED_BYTES
+        left = format_bytes(max(budget, 0))
+        problem = f"neither {left} nor the disk holds the feature maps of the image"
+        remedy = f"Allow {format_bytes(smallest - budget)} more, or point TMPDIR to a larger disk."
+        raise UsageError("memory", problem, remedy)
+    leaves = rows * need.leaves // height
+    at_most = min(default_strip_rows(scale), rows - need.strip_halo_rows)
+    strip_rows = _strip_rows(need, budget - leaves, at_most=at_most)
+    peak = max((rows + halo_rows) * row_bytes + _FIXED_BYTES, leaves + need.strip(strip_rows))
+    return Plan("tiles", rows, strip_rows, peak, exact=exact)
+
+
+def _strip_rows(need: MemoryEstimate, budget: int, *, at_most: int) -> int:
+    """Return the rows of the largest strip that fits a budget, but at least one."""
+    rows = (budget - _FIXED_BYTES) // need.strip_row - need.strip_halo_rows
+    return max(1, min(rows, at_most))
 
 
 def plan_strips(height: int, *, strip_rows: int, halo_rows: int, start: int = 0) -> list[Strip]:
@@ -239,8 +251,8 @@ def plan_strips(height: int, *, strip_rows: int, halo_rows: int, start: int = 0)
 
     Args:
         height: LR rows of the image.
-        strip_rows: LR rows of a strip; the last one may be lower.
-        halo_rows: LR rows that a strip's SR depends on beyond it.
+        strip_rows: LR rows of a strip; the last one may have fewer.
+        halo_rows: LR rows beyond a strip, on each side, that its SR depends on.
         start: the first LR row to write.
     """
     firsts = range(start, height, strip_rows)
@@ -252,5 +264,5 @@ def plan_strips(height: int, *, strip_rows: int, halo_rows: int, start: int = 0)
 
 
 def default_strip_rows(scale: int) -> int:
-    """Return the LR rows of a strip where nothing else is asked for."""
+    """Return the LR rows of a strip where memory allows: 64 SR rows."""
     return _STRIP_SR_ROWS // scale

@@ -21,9 +21,10 @@ from d2csr.core.errors import (
 from d2csr.core.manifest import Manifest, Pair
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
-from d2csr.engine.engine import Engine, disagreement, open_engine
+from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.model import Model, find_bundle
+from d2csr.engine.tail import disagreement
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
 from d2csr.images.reader import read_rgb8, read_size

@@ -26,8 +26,8 @@ from d2csr.core.files import sha256_file
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.engine import open_engine
-from d2csr.engine.backends.base import NchwArray, Precision, graph_role
-from d2csr.engine.backends.openvino import READY, compile_graph, optimize_graph, precisions
+from d2csr.engine.backends.base import NchwArray, Precision, graph_role, load_backend
+from d2csr.engine.backends.openvino import READY, optimize_graph
 from d2csr.engine.backends.openvino_rewrites import split_bf16
 from d2csr.metrics.protocols import score
 
@@ -63,8 +63,9 @@ def calibration_inputs(
         crops: LR.
     """
     names = [port.get_any_name() for port in model.inputs]
+    backend = load_backend("openvino")
     graphs = {
-        each: compile_graph(bundle, each, device="CPU", precision="fp32")
+        each: backend.compile_graph(bundle, each, device="CPU", precision="fp32")
         for each in {"trunk": (), "tail": ("trunk",)}.get(role, ("trunk", "tail"))
     }
     for crop in crops:
@@ -103,7 +104,7 @@ def check_quantizable(pairs: Manifest) -> None:
     if find_spec("nncf") is None:
         remedy = "Run `pip install 'd2csr[quantize]'`."
         raise UsageError("int8", "needs nncf, which isn't installed", remedy=remedy)
-    if "int8" not in precisions("CPU"):
+    if "int8" not in load_backend("openvino").precisions("CPU"):
         remedy = "Export on a processor with AVX-512 BF16 or AMX."
         raise UsageError("int8", "this processor has no int8 beside bf16", remedy=remedy)
     for split in ("train", "val"):

@@ -11,7 +11,7 @@ from d2csr.core.bundle import Bundle, PrecisionError
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import has_graphs, load_backend
-from d2csr.engine.engine import EngineOutput
+from d2csr.engine.tail import EngineOutput
 from d2csr.metrics.protocols import mse_to_psnr
 from d2csr.models.d2csr import D2CSR
 

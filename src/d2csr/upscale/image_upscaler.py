@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from d2csr.core.geometry import TURNS, Size, dihedral_transform
-from d2csr.engine.engine import Engine, StripOutput, disagreement
+from d2csr.engine.engine import Engine
 from d2csr.engine.flat_regions import FlatRegionBlend
+from d2csr.engine.tail import StripOutput, disagreement
 from d2csr.images.reader import DecodedImage
 from d2csr.images.resize import resize_bicubic
 from d2csr.upscale.heatmap import heatmap
@@ -117,7 +118,7 @@ def self_ensemble(
             total, turn
         )  # a view: the turn's rows top to bottom, wherever they lie
         for first, part in engine.iter_strips(
-            np.ascontiguousarray(dihedral_transform(lr01, turn)), warned=warned
+            np.ascontiguousarray(dihedral_transform(lr01, turn)), on_warning=warned
         ):
             seen[first : first + part.sr.shape[0]] += part.sr
     total /= np.float32(TURNS)
@@ -206,7 +207,7 @@ class ImageUpscaler:
         """Yield SR rows of the wanted size; pieces of the files beside SR are added to a list."""
 
         def strips() -> Iterator[SrRows]:
-            for strip in self.engine.iter_strips(lr01, warned=self.warned.append):
+            for strip in self.engine.iter_strips(lr01, on_warning=self.warned.append):
                 if beside is not None:
                     beside.extend(self._beside(strip, alpha=alpha))
                 yield guard.blend(strip.output.sr, first_row=strip.first_row)

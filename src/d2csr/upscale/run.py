@@ -178,13 +178,13 @@ def _opened(bundle: Bundle, *, compute: ComputeOptions, watch: Stopwatch) -> Eng
 
 def _facts(opening: "Future[Engine]") -> dict[str, Any]:
     """Return what every image's record says of the model and what it ran on."""
-    runner = opening.result().runner
+    runner = opening.result().backend
     card = runner.bundle.card
     return {
         "model": card.name,
         "weights_sha256": runner.bundle.weights_sha256,
         "scale": card.scale,
-        "backend": runner.backend,
+        "backend": runner.name,
         "device": runner.device,
         "precision": runner.precision,
     }

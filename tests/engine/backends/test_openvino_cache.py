@@ -1,4 +1,4 @@
-"""Compiled graphs on disk: found again, rebuilt when damaged, bounded, safe between processes."""
+"""Compiled graphs on disk: reused, compiled again if damaged, bounded, safe between processes."""
 
 import multiprocessing
 import os
@@ -18,17 +18,17 @@ LR01 = np.random.default_rng(0).random((6, 5, 3), np.float32)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch) -> Path:
-    """Return an empty openvino."""
+    """Return the folder of an empty cache."""
     monkeypatch.setenv("D2CSR_CACHE", str(tmp_path))
     return tmp_path / "graphs"
 
 
-def test_a_key_tells_its_parts_apart():
+def test_a_key_depends_on_the_boundaries_of_its_parts():
     keys = {cache_key("ab", "c"), cache_key("a", "bc"), cache_key("abc"), cache_key(b"abc", "")}
     assert len(keys) == 4
 
 
-def test_what_was_kept_comes_back(folder):
+def test_an_entry_written_is_read(folder):
     assert read_entry("one") is None
     write_entry("one", b"graph")
     assert read_entry("one") == b"graph"
@@ -43,8 +43,8 @@ def test_a_damaged_entry_is_none(folder, damage):
     assert read_entry("one") is None
 
 
-def test_the_entries_not_used_for_longest_are_thrown_out(folder, monkeypatch):
-    monkeypatch.setattr(openvino, "_LIMIT_BYTES", 3 * (32 + 10))
+def test_the_least_recently_used_entries_are_evicted(folder, monkeypatch):
+    monkeypatch.setattr(openvino, "_CACHE_LIMIT_BYTES", 3 * (32 + 10))
     for age, key in enumerate(("old", "older", "oldest")):
         write_entry(key, b"0123456789")
         os.utime(folder / f"{key}.blob", (1000 - age, 1000 - age))
@@ -53,7 +53,7 @@ def test_the_entries_not_used_for_longest_are_thrown_out(folder, monkeypatch):
     assert {path.stem for path in folder.iterdir()} == {"old", "oldest", "new"}
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+def test_a_cache_that_is_not_writable_is_ignored(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("D2CSR_CACHE", str(tmp_path / "file" / "cache"))
     write_entry("one", b"graph")
@@ -64,17 +64,17 @@ def test_a_graph_is_compiled_once_and_then_imported(bundle, folder, monkeypatch)
     first = open_engine(bundle, device="cpu", precision="fp32").run(LR01)
     entries = {path: path.stat().st_ino for path in folder.iterdir()}
     assert len(entries) == 2  # trunk and tail
-    monkeypatch.setattr("d2csr.engine.backends.openvino._compiled", pytest.fail)
+    monkeypatch.setattr("d2csr.engine.backends.openvino._compile", pytest.fail)
     second = open_engine(bundle, device="cpu", precision="fp32").run(LR01)
     assert np.array_equal(first.sr, second.sr)
     assert {path: path.stat().st_ino for path in folder.iterdir()} == entries
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["no blob", "cut"])
-def test_a_damaged_graph_is_compiled_anew(bundle, folder, whole):
+def test_a_damaged_graph_is_compiled_again(bundle, folder, whole):
     first = open_engine(bundle, device="cpu", precision="fp32").run(LR01)
     for path in folder.iterdir():
-        if whole:  # sound by its hash, but nothing that OpenVINO wrote
+        if whole:  # its checksum is right, but OpenVINO did not write it
             write_entry(path.stem, b"no graph")
         else:
             path.write_bytes(path.read_bytes()[:100])
@@ -114,7 +114,7 @@ print(open_engine(read_bundle(Path(sys.argv[1])), device="cpu").run(lr01).sr.sum
 """
     command = [sys.executable, "-c", code, str(bundle.folder)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [each.communicate()[0] for each in running]
+    answers = [each.communicate()[0] for each in running]
     assert [each.returncode for each in running] == [0, 0]
-    assert said[0] == said[1]
+    assert answers[0] == answers[1]
     assert len(list(folder.iterdir())) == 2

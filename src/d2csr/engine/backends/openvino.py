@@ -1,6 +1,8 @@
-"""Graphs on OpenVINO, in float32, bfloat16 or int8, for any image; kept compiled on disk.
+"""Graphs on OpenVINO, in float32, bfloat16 or int8, for images of any size.
 
-Compiled graphs kept on disk: written whole, checked when read, the oldest thrown out.
+Compiled graphs are cached on disk, with a checksum, in a folder that several processes may use; the
+least recently used entries are removed. OpenVINO's own cache (CACHE_DIR) has neither a checksum nor
+a size limit: it loads damaged weights without an error.
 """
 
 import hashlib
@@ -18,19 +20,15 @@ from openvino import CompiledModel, ConstOutput, InferRequest, Model, Tensor, Ty
 from openvino.preprocess import PrePostProcessor
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import (
-    BundleError,
-    OutOfMemoryError,
-    UsageError,
-    first_line,
-    is_out_of_memory,
-)
+from d2csr.core.errors import BundleError, UsageError, first_line
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.engine.backends.base import (
     Graph,
     NchwArray,
     Precision,
     bf16_to_float32,
+    convert_out_of_memory,
+    device_choices,
     float32_to_bf16,
     graph_role,
 )
@@ -40,221 +38,167 @@ from d2csr.engine.backends.openvino_rewrites import (
     split_bicubic_base,
 )
 
-_LIMIT_BYTES = 512 << 20  # about 300 graphs of the small models, 25 of the paper's
+READY = ["d2csr", "fast_form"]  # marks graphs that `optimize_graph` changed at export
+
+_CACHE_LIMIT_BYTES = 512 << 20  # about 300 graphs of the small models, 25 of the paper's
 _DIGEST_BYTES = 32
-
-
-def cache_key(*parts: bytes | str) -> str:
-    """Return the name of an entry that depends on all parts, each told from its neighbours."""
-    digest = hashlib.sha256()
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        digest.update(len(raw).to_bytes(8, "little") + raw)
-    return digest.hexdigest()
-
-
-def read_entry(key: str) -> bytes | None:
-    """Return what was kept under a key; None where nothing was, or it is damaged."""
-    path = _path(key)
-    try:
-        contents = path.read_bytes()
-    except OSError:
-        return None
-    payload = contents[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != contents[:_DIGEST_BYTES]:
-        return None
-    with suppress(OSError):
-        os.utime(path)  # used now: others are thrown out first
-    return payload
-
-
-def write_entry(key: str, payload: bytes) -> None:
-    """Keep a payload, for any process; where nothing can be written, nothing is kept.
-
-    Two processes that write the same entry both write it whole; the last one stands.
-    """
-    with suppress(OSError, UsageError):
-        write_atomically(_path(key), hashlib.sha256(payload).digest() + payload)
-        _throw_out(_path(key).parent, keep=_LIMIT_BYTES)
-
-
-def _path(key: str) -> Path:
-    return cache_folder() / "graphs" / f"{key}.blob"
-
-
-def _throw_out(folder: Path, *, keep: int) -> None:
-    """Remove the entries not used for longest until the rest take no more than `keep` bytes."""
-    found: list[tuple[float, int, Path]] = []
-    for path in folder.glob("*.blob"):
-        with suppress(OSError):  # another process threw it out
-            status = path.stat()
-            found.append((status.st_mtime, status.st_size, path))
-    size = sum(bytes_ for _, bytes_, _ in found)
-    for _, bytes_, path in sorted(found):
-        if size <= keep:
-            return
-        path.unlink(missing_ok=True)
-        size -= bytes_
-
-
-# Said aloud because the plugins choose less by themselves: bf16 on processors that have it, fp16
-# on GPUs.
+_FORM = "5"  # version of `_prepare`'s result: a new number invalidates cached graphs
+# Set explicitly because the plugins default to less: bf16 on processors that have it, fp16 on GPUs.
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
-_FORM = "4"  # of what `_prepared` makes of a graph; another number forgets what was compiled
-_FEATURES = "features"  # kept in 16 bits between the graphs where they are computed in them
-READY = ["d2csr", "fast_form"]  # said by graphs that were brought into that form at export
+_FEATURES = "features"  # 16 bits between the graphs where they are computed in bfloat16
 
 
-def find_device(wanted: str) -> str:
-    """Return OpenVINO's name of a device of this machine."""
-    if wanted.lower() in ("auto", "cpu", "-1"):
-        return "CPU"  # always there; to list the others takes a tenth of a second
-    return device_among(wanted, _core().available_devices)
+@final
+class OpenVinoBackend:
+    """OpenVINO."""
+
+    def find_device(self, name: str) -> str:
+        """Return OpenVINO's name of a device; `auto` is the processor.
+
+        Raises:
+            UsageError: there is no such device.
+        """
+        if name.lower() in ("auto", "cpu", "-1"):
+            return "CPU"  # always there; listing the others takes 0.1 s
+        return select_device(name, _core().available_devices)
+
+    def precisions(self, device: str) -> tuple[Precision, ...]:
+        """Return the precisions that a device multiplies in, the fastest first."""
+        capabilities = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        return (*(("int8", "bf16") if "BF16" in capabilities else ()), "fp32")
+
+    def compile_graph(
+        self, bundle: Bundle, role: str, *, device: str, precision: Precision
+    ) -> Graph:
+        """Return the graph of a role, from the cache if an earlier run compiled it.
+
+        Raises:
+            BundleError: OpenVINO can't read or compile the graph.
+        """
+        path = bundle.graph(graph_role(role, precision))
+        try:
+            compiled = _load_compiled(path, device=device, precision=precision)
+        except (OSError, RuntimeError) as error:
+            problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
+            remedy = "Copy the bundle again, or use `-g cpu`."
+            raise BundleError(path, problem, remedy) from error
+        return _CompiledGraph(compiled, where=str(path), is_whole_image=role == "trunk")
 
 
-def device_among(wanted: str, available: Sequence[str]) -> str:
+def select_device(name: str, available: Sequence[str]) -> str:
     """Return OpenVINO's name of a device.
 
     Args:
-        wanted: `auto`, `cpu`, `gpu`, or an index: -1 the processor, from 0 on the GPUs.
-        available: OpenVINO's names: `CPU`, `GPU` or, where there are several, `GPU.0`, `GPU.1`.
+        name: `auto`, `cpu`, `gpu`, or an index: -1 for the processor, from 0 on for GPUs.
+        available: OpenVINO's names: `CPU`, and `GPU`, or `GPU.0` and `GPU.1` if there are several.
 
     Raises:
         UsageError: there is no such device.
     """
-    gpus = [name for name in available if name.split(".")[0] == "GPU"]
-    choices = {"auto": "CPU", "cpu": "CPU", "-1": "CPU"}
-    choices |= {str(index): name for index, name in enumerate(gpus)}
-    choices |= {"gpu": gpus[0]} if gpus else {}
-    name = choices.get(wanted.lower())
-    if name is None or name not in available:
+    gpus = [each for each in available if each.split(".")[0] == "GPU"]
+    choices = device_choices("CPU", gpus, prefers_gpu=False)
+    found = choices.get(name.lower())
+    if found is None or found not in available:
         remedy = f"Choose one of {', '.join(choices)} (OpenVINO finds {', '.join(available)})."
-        raise UsageError("device", f"{wanted!r} is no device of this machine", remedy=remedy)
-    return name
-
-
-def precisions(device: str) -> tuple[Precision, ...]:
-    """Return the precisions that a device multiplies in, the fastest first."""
-    able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-    return (*(("int8", "bf16") if "BF16" in able else ()), "fp32")
-
-
-def compile_graph(bundle: Bundle, role: str, *, device: str, precision: Precision) -> Graph:
-    """Return the graph of a role, from the cache where an earlier run compiled it.
-
-    Raises:
-        BundleError: OpenVINO can't read or compile the graph.
-    """
-    path = bundle.graph(graph_role(role, precision))
-    try:
-        contents, weights = path.read_bytes(), _weights(path)
-        versions = (_FORM, precision, openvino.__version__)
-        key = cache_key(contents, weights, *versions, *_machine(device))
-        compiled = _imported(read_entry(key), device=device, precision=precision)
-        if compiled is None:
-            model = _core().read_model(contents, weights)
-            compiled = _compiled(model, device=device, precision=precision)
-            write_entry(key, _exported(compiled))
-    except (OSError, RuntimeError) as error:
-        problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
-        raise BundleError(
-            path, problem, remedy="Copy the bundle again, or use `-g cpu`."
-        ) from error
-    return _Compiled(compiled, where=str(path), once=role == "trunk")
+        raise UsageError("device", f"{name!r} is no device of this machine", remedy=remedy)
+    return found
 
 
 def compile_model(model: Model, *, where: str, device: str, precision: Precision) -> Graph:
-    """Return a graph made in memory, compiled like those of a bundle; it is not kept on disk."""
-    return _Compiled(_compiled(model, device=device, precision=precision), where=where, once=False)
+    """Return a model made in memory, compiled as graphs of bundles are, without the cache."""
+    compiled = _compile(model, device=device, precision=precision)
+    return _CompiledGraph(compiled, where=where, is_whole_image=False)
+
+
+def optimize_graph(model: Model) -> Model:
+    """Return a graph in the form that is fastest in bfloat16 or int8, without loss of accuracy."""
+    pool_after_squeeze(model)
+    return split_bicubic_base(model)
 
 
 @final
-class _Compiled:
+class _CompiledGraph:
     """A graph on OpenVINO; several threads may call it at once."""
 
-    def __init__(self, compiled: CompiledModel, *, where: str, once: bool) -> None:
-        """Keep the graph.
+    def __init__(self, compiled: CompiledModel, *, where: str, is_whole_image: bool) -> None:
+        """Hold a compiled model.
 
         Args:
-            compiled: what runs.
-            where: what to call it in messages.
-            once: a call's working memory goes back to the system after it, and its outputs are
-                not copied; for graphs that run on whole images.
+            compiled: the model.
+            where: its name in messages.
+            is_whole_image: whether it runs on whole images. Then a call's working memory is freed
+                after it, and its outputs are not copied.
         """
-        self._compiled, self._where, self._once = compiled, where, once
+        self._compiled, self._where, self._is_whole_image = compiled, where, is_whole_image
         self._idle: deque[InferRequest] = deque()  # a request serves one call at a time
 
     def __call__(self, inputs: Sequence[NchwArray]) -> list[NchwArray]:
-        """Return the outputs, in the order of the file."""
+        """Return the outputs, in the order of the file.
+
+        Raises:
+            OutOfMemoryError: an allocation failed.
+        """
         try:
             request = self._idle.pop()  # atomic: no two threads get the same one
         except IndexError:
             request = self._compiled.create_infer_request()
         ports = self._compiled.inputs
         # OpenVINO drops an input that nothing reads, as `lr` without a base: it is the last one.
-        tensors = [_tensor(each, port) for each, port in zip(inputs, ports, strict=False)]
-        try:
+        tensors = [_to_tensor(each, port) for each, port in zip(inputs, ports, strict=False)]
+        with convert_out_of_memory("OpenVINO", where=self._where, inputs=inputs):
             request.infer(tensors, share_inputs=True, share_outputs=True)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            shapes = ", ".join(str(each.shape) for each in inputs)
-            problem = f"OpenVINO fails on inputs {shapes} ({first_line(error)})"
-            raise OutOfMemoryError(
-                self._where, problem, remedy="Give a smaller image, or free some memory."
-            ) from error
-        outputs = [_array(request.get_output_tensor(i)) for i in range(len(self._compiled.outputs))]
-        if self._once:
+        count = len(self._compiled.outputs)
+        outputs = [_to_array(request.get_output_tensor(index)) for index in range(count)]
+        if self._is_whole_image:
             return outputs
         copies = [each.copy() for each in outputs]
         self._idle.append(request)
         return copies
 
 
-def optimize_graph(model: Model) -> Model:
-    """Return a graph in the form that runs fastest in bfloat16 or int8, as exact as before."""
-    pool_after_squeeze(model)
-    return split_bicubic_base(model)
+def _load_compiled(path: Path, *, device: str, precision: Precision) -> CompiledModel:
+    """Return the compiled graph of a file, read from the cache or written to it."""
+    contents, weights = path.read_bytes(), _read_weights(path)
+    versions = (_FORM, precision, openvino.__version__)
+    key = cache_key(contents, weights, *versions, *_device_properties(device))
+    payload = read_entry(key)
+    if payload is not None:
+        with suppress(RuntimeError):  # OpenVINO rejects it
+            return _core().import_model(payload, device, _properties(precision))
+    model = _core().read_model(contents, weights)
+    compiled = _compile(model, device=device, precision=precision)
+    write_entry(key, _export(compiled))
+    return compiled
 
 
-def _prepared(model: Model, *, precision: Precision) -> Model:
-    """Return a graph in the form that runs fastest, its features in 16 bits where they may be."""
+def _compile(model: Model, *, device: str, precision: Precision) -> CompiledModel:
+    model = _prepare(model, precision=precision)
+    return _core().compile_model(model, device, _properties(precision))
+
+
+def _prepare(model: Model, *, precision: Precision) -> Model:
+    """Return a graph in its fastest form, with features of 16 bits except in float32."""
     if precision == "fp32":
         pool_after_squeeze(model)
         return model
     if not model.has_rt_info(READY):
         model = optimize_graph(model)
-    wires = PrePostProcessor(model)
+    types = PrePostProcessor(model)
     for port in model.inputs:
         if _FEATURES in port.get_names():
-            wires.input(_FEATURES).tensor().set_element_type(Type.bf16)
+            types.input(_FEATURES).tensor().set_element_type(Type.bf16)
     for port in model.outputs:
         if _FEATURES in port.get_names():
-            wires.output(_FEATURES).tensor().set_element_type(Type.bf16)
-    return wires.build()
+            types.output(_FEATURES).tensor().set_element_type(Type.bf16)
+    return types.build()
 
 
-def _compiled(model: Model, *, device: str, precision: Precision) -> CompiledModel:
-    model = _prepared(model, precision=precision)
-    return _core().compile_model(model, device, _properties(precision))
-
-
-def _imported(payload: bytes | None, *, device: str, precision: Precision) -> CompiledModel | None:
-    """Return a graph compiled earlier; None where there is none, or OpenVINO refuses it."""
-    if payload is None:
-        return None
-    try:
-        return _core().import_model(payload, device, _properties(precision))
-    except RuntimeError:
-        return None
-
-
-def _weights(path: Path) -> bytes:
-    """Return the constants of a graph that OpenVINO keeps in a file of their own."""
+def _read_weights(path: Path) -> bytes:
+    """Return the constants of a graph, which OpenVINO's own format keeps in a second file."""
     return path.with_suffix(".bin").read_bytes() if path.suffix == ".xml" else b""
 
 
-def _exported(compiled: CompiledModel) -> bytes:
+def _export(compiled: CompiledModel) -> bytes:
     exported = compiled.export_model()
     return exported if isinstance(exported, bytes) else exported.getvalue()
 
@@ -263,29 +207,82 @@ def _properties(precision: Precision) -> dict[str, Any]:
     return {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
 
 
-def _machine(device: str) -> list[str]:
-    """Return what a compiled graph depends on besides itself."""
+def _device_properties(device: str) -> list[str]:
+    """Return the properties of a device that a compiled graph depends on."""
     names = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
     return [device, *(str(_core().get_property(device, name)) for name in names)]
 
 
-def _tensor(planes: NchwArray, port: ConstOutput) -> Tensor:
-    """Return planes as an input, without a copy where memory and type are as they must be."""
+def _to_tensor(array: NchwArray, port: ConstOutput) -> Tensor:
+    """Return an array as an input, without a copy if its memory and type fit."""
     channels = port.get_partial_shape()[1].get_length()
-    if channels != planes.shape[1]:
-        planes = split_bf16(planes)
-    planes = np.ascontiguousarray(planes)
+    if channels != array.shape[1]:
+        array = split_bf16(array)
+    array = np.ascontiguousarray(array)
     if port.get_element_type() == Type.bf16:
-        return Tensor(float32_to_bf16(planes), list(planes.shape), Type.bf16)
-    return Tensor(bf16_to_float32(planes), shared_memory=True)
+        return Tensor(float32_to_bf16(array), list(array.shape), Type.bf16)
+    return Tensor(bf16_to_float32(array), shared_memory=True)
 
 
-def _array(tensor: Tensor) -> NchwArray:
-    """Return a view of an output; bfloat16 as its bits."""
+def _to_array(tensor: Tensor) -> NchwArray:
+    """Return a view of an output; bfloat16 as uint16 bits."""
     return tensor.data.view(np.uint16) if tensor.get_element_type() == Type.bf16 else tensor.data
 
 
 @cache
 def _core() -> openvino.Core:
-    """Return the one OpenVINO core of the process; it loads its plugins once."""
+    """Return the process's only OpenVINO core, which loads its plugins once."""
     return openvino.Core()
+
+
+def cache_key(*parts: bytes | str) -> str:
+    """Return the name of a cache entry that depends on all parts and on their boundaries."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()
+
+
+def read_entry(key: str) -> bytes | None:
+    """Return a cached payload; None if there is none or it is damaged."""
+    path = _entry_path(key)
+    try:
+        contents = path.read_bytes()
+    except OSError:
+        return None
+    payload = contents[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != contents[:_DIGEST_BYTES]:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # most recently used
+    return payload
+
+
+def write_entry(key: str, payload: bytes) -> None:
+    """Write a payload to the cache, if its folder is writable.
+
+    Of two processes that write the same entry, each writes a whole file, and the last one stays.
+    """
+    with suppress(OSError, UsageError):
+        write_atomically(_entry_path(key), hashlib.sha256(payload).digest() + payload)
+        _evict(_entry_path(key).parent, limit_bytes=_CACHE_LIMIT_BYTES)
+
+
+def _entry_path(key: str) -> Path:
+    return cache_folder() / "graphs" / f"{key}.blob"
+
+
+def _evict(folder: Path, *, limit_bytes: int) -> None:
+    """Remove the least recently used entries until the rest fits the limit."""
+    entries: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.blob"):
+        with suppress(OSError):  # another process removed it
+            status = path.stat()
+            entries.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

@@ -1,15 +1,16 @@
-"""The bicubic base exact in a graph of bfloat16: image and kernel in parts of 8 bits each.
+"""Rewrites of graphs at load for OpenVINO: layouts that are exact or faster on a processor.
 
-Rounded to bfloat16, an image keeps no more than its 8 bits: base and SR were 54 dB from float32,
-and up to 0.14 dB worse against the truth. The sum of high * high, low * high and high * low, in
-one convolution, leaves out 2^-16 of the value.
+They are not written into the exported graphs because other libraries would run them slower.
 
-Local pooling made cheap: the mean is taken of the few squeezed channels, not of all.
-
-The mean over a window and the 1x1 convolution behind it are both linear, so they change places:
-one map of 16 is averaged instead of 16, its columns taken as channels so that the averaging runs
-over whole vectors. A block of 16 channels with a window of 41 px: 20.7 -> 14.1 ms, 9.7 ms of which
-are its two 3x3 convolutions (384x384 px, one thread, bf16).
+- `split_bicubic_base`: the bicubic base from image and kernel in parts of 8 bits each. Rounded to
+  bfloat16, an image keeps no more than its 8 bits: base and SR were 54 dB from float32, and up to
+  0.14 dB worse against the truth. The sum of high * high, low * high and high * low, in one
+  convolution, leaves out 2^-16 of the value.
+- `pool_after_squeeze`: local pooling of the few squeezed channels, not of all. The mean over a
+  window and the 1x1 convolution behind it are both linear, so they can be swapped: 1 map is
+  averaged instead of 16, its columns taken as channels so that whole vectors are averaged. A block
+  of 16 channels with a window of 41 px: 20.7 -> 14.1 ms, 9.7 ms of which are its two 3x3
+  convolutions (384x384 px, one thread, bf16). Without the transposes it is slower than before.
 """
 
 import numpy as np
@@ -19,11 +20,11 @@ from openvino import opset13 as operations
 
 from d2csr.engine.backends.base import bf16_to_float32, float32_to_bf16
 
-_PARTS = 3  # of every colour
+_PARTS = 3  # of every color
 
 
 def split_bicubic_base(model: Model) -> Model:
-    """Return a graph that takes its image as `split_bf16` gives it; one without a base as it is."""
+    """Return a graph whose image comes from `split_bf16`; one without a base stays as it is."""
     nodes = model.get_ordered_ops()
     bases = [each for each in nodes if each.get_type_name() == "GroupConvolution"]
     if not bases:
@@ -36,7 +37,7 @@ def split_bicubic_base(model: Model) -> Model:
     parts = operations.parameter(shape, np.float32, name=image.get_friendly_name())
     parts.output(0).set_names(image.output(0).get_names())
     pads = [padding.input_value(index) for index in (1, 2)]
-    kernel = _constant(base.input_value(1).get_node())  # colour, phase, 1, 5, 5
+    kernel = _constant(base.input_value(1).get_node())  # color, phase, 1, 5, 5
     high = bf16_to_float32(float32_to_bf16(kernel))
     exact = operations.group_convolution(
         operations.pad(parts, *pads, padding.get_attributes()["pad_mode"]),
@@ -57,14 +58,14 @@ def split_bicubic_base(model: Model) -> Model:
 
 
 def split_bf16(image: Float32[np.ndarray, "1 c h w"]) -> Float32[np.ndarray, "1 3*c h w"]:
-    """Return of each colour what bfloat16 holds of it, what it leaves, and the first again."""
+    """Return three parts of each color: its bfloat16 value, the rest, and its bfloat16 value."""
     high = bf16_to_float32(float32_to_bf16(image))
     parts = np.stack([high, image - high, high], axis=2)
     return parts.reshape(1, -1, *image.shape[2:])
 
 
-def _constant(node: Node) -> Float32[np.ndarray, "colour phase 1 5 5"]:
-    """Return the values of a constant, which ONNX's reader may have put behind a reshape."""
+def _constant(node: Node) -> Float32[np.ndarray, "color phase 1 5 5"]:
+    """Return the values of a constant, which OpenVINO's ONNX reader may reshape."""
     shape = node.get_output_shape(0)
     while node.get_type_name() != "Constant":
         node = node.input_value(0).get_node()
@@ -77,14 +78,14 @@ _BACK = (0, 3, 1, 2)
 
 
 def pool_after_squeeze(model: Model) -> None:
-    """Change a graph in place; what it computes stays the same to rounding."""
+    """Change a graph in place; its results stay the same except for rounding."""
     for node in model.get_ordered_ops():
         if node.get_type_name() == "AvgPool" and node.get_attributes()["kernel"][1] == 1:
-            _pool_behind(node)
+            _swap_with_squeeze(node)
 
 
-def _pool_behind(rows: Node) -> None:
-    """Move the mean over rows, then columns, behind the convolution that follows it."""
+def _swap_with_squeeze(rows: Node) -> None:
+    """Move the mean over rows and columns behind the convolution that follows it."""
     columns = _only_reader(rows)
     convolution = None if columns is None else _only_reader(columns)
     if convolution is None or columns is None or not _squeezes(convolution):
@@ -94,11 +95,12 @@ def _pool_behind(rows: Node) -> None:
         last = then
     readers = list(last.output(0).get_target_inputs())
     convolution.input(0).replace_source_output(rows.input_value(0))
-    window, reach = columns.get_attributes()["kernel"][1], columns.get_attributes()["pads_end"][1]
-    image = _mean(_turned(last.output(0), _COLUMNS_AS_CHANNELS), window=window, reach=reach)
-    image = _mean(_turned(image, _ROWS_AS_CHANNELS), window=window, reach=reach)
+    attributes = columns.get_attributes()
+    window, pad = attributes["kernel"][1], attributes["pads_end"][1]
+    means = _box_mean(_transpose(last.output(0), _COLUMNS_AS_CHANNELS), window=window, pad=pad)
+    means = _box_mean(_transpose(means, _ROWS_AS_CHANNELS), window=window, pad=pad)
     for reader in readers:
-        reader.replace_source_output(_turned(image, _BACK))
+        reader.replace_source_output(_transpose(means, _BACK))
 
 
 def _squeezes(node: Node) -> bool:
@@ -110,17 +112,17 @@ def _squeezes(node: Node) -> bool:
 
 
 def _only_reader(node: Node) -> Node | None:
+    """Return the only node that reads a node's output; None if there are several."""
     readers = list(node.output(0).get_target_inputs())
     return readers[0].get_node() if len(readers) == 1 else None
 
 
-def _turned(image: Output, order: tuple[int, ...]) -> Output:
-    return operations.transpose(image, operations.constant(list(order), Type.i64)).output(0)
+def _transpose(values: Output, order: tuple[int, ...]) -> Output:
+    return operations.transpose(values, operations.constant(list(order), Type.i64)).output(0)
 
 
-def _mean(image: Output, *, window: int, reach: int) -> Output:
-    """Return the mean over the second-last axis, over what lies inside."""
-    pads, kernel = [reach, 0], [window, 1]
-    return operations.avg_pool(image, [1, 1], pads, pads, kernel, True, "floor", "explicit").output(
-        0
-    )
+def _box_mean(values: Output, *, window: int, pad: int) -> Output:
+    """Return the mean over a window of the second-last axis; padding doesn't count."""
+    pads, kernel = [pad, 0], [window, 1]
+    mean = operations.avg_pool(values, [1, 1], pads, pads, kernel, True, "floor", "explicit")
+    return mean.output(0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from d2csr.engine.engine import EngineOutput, disagreement
+from d2csr.engine.tail import EngineOutput, disagreement
 
 
 def _output(predictions: np.ndarray, weights: np.ndarray) -> EngineOutput:
@@ -10,7 +10,7 @@ def _output(predictions: np.ndarray, weights: np.ndarray) -> EngineOutput:
     return EngineOutput(*(each.astype(np.float32) for each in (sr, predictions, weights)))
 
 
-def test_it_is_the_standard_deviation_in_grey_levels_whatever_the_weights():
+def test_it_is_the_standard_deviation_in_gray_levels_whatever_the_weights():
     random = np.random.default_rng(0)
     predictions, weights = random.random((4, 3, 5, 3)), random.random((4, 3, 5))
     output = _output(predictions, weights / weights.sum(0))
