@@ -15,7 +15,7 @@ METADATA = ModelMetadata(
 
 
 def random_network(**choices: object) -> D2CSR:
-    """Return a network that runs in milliseconds, x2 unless told; the same weights each time."""
+    """Return a network that runs in milliseconds, x2 by default; the same weights each time."""
     sizes = {"scale": 2, "channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
     torch.manual_seed(1)
     return D2CSR(ModelConfig.from_dict(sizes | choices)).eval()

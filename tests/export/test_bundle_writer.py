@@ -20,7 +20,7 @@ from d2csr.export.bundle_writer import (
 )
 from tests.tiny_models import METADATA, random_network
 
-FIGURE = EvaluationScore("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
+SCORE = EvaluationScore("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
 
 
 def test_a_bundle_holds_weights_graphs_card_and_readme(exported):
@@ -38,7 +38,7 @@ def test_the_authors_border_adds_the_border_and_the_fusion(exported):
     ) == (4, 1)
 
 
-def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
+def test_the_card_has_the_metadata_given_and_the_counts_of_the_network(exported):
     network, bundle = exported(scale=3, base="bicubic", pooling_px=5)
     card = read_bundle(bundle.folder).card
     assert card.metadata == METADATA
@@ -48,9 +48,9 @@ def test_the_card_says_what_it_was_told_and_what_it_counted(exported):
     verify_bundle(bundle)
 
 
-def test_a_bundle_exported_onto_itself_keeps_what_its_card_says(exported):
+def test_a_bundle_exported_onto_itself_keeps_the_entries_of_its_card(exported):
     _, bundle = exported(scale=3, base="bicubic")
-    marked = update_scores(bundle.folder, [FIGURE])
+    marked = update_scores(bundle.folder, [SCORE])
     bundle.graph("tail").write_bytes(b"of an older release")
     assert export(bundle.folder, output=bundle.folder) == 0
     again = read_bundle(bundle.folder)
@@ -97,8 +97,8 @@ def test_the_graphs_take_any_size(exported):
 
 def test_figures_come_later_and_leave_the_weights_alone(exported):
     _, bundle = exported()
-    marked = update_scores(bundle.folder, [FIGURE])
-    assert marked.card == replace(bundle.card, metadata=replace(METADATA, scores=(FIGURE,)))
+    marked = update_scores(bundle.folder, [SCORE])
+    assert marked.card == replace(bundle.card, metadata=replace(METADATA, scores=(SCORE,)))
     assert "29.80 (27.50 - 31.50)" in (bundle.folder / "README.md").read_text()
 
 

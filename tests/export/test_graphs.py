@@ -1,4 +1,4 @@
-"""How far the graphs look, against what really changes when one pixel does."""
+"""Graphs: their receptive fields against what one pixel changes, and those that ship."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_sr_depends_on_no_feature_beyond_the_halo(scale):
     assert row + 2 <= rows.max() <= row + halo
 
 
-def test_the_trunk_of_local_pooling_sees_as_far_as_its_card_says():
+def test_the_receptive_field_of_local_pooling_is_that_on_the_card():
     network = random_network(pooling_px=5, depth=1).double()
     for name, value in network.named_parameters():
         if name.endswith(("squeeze.bias", "conv1.bias")):

@@ -51,13 +51,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="session")
 def exported_int8(tmp_path_factory: pytest.TempPathFactory, pairs: Manifest) -> tuple[Bundle, str]:
-    """Return a bundle with graphs in int8, and what the command said when it made them."""
+    """Return a bundle with graphs in int8, and the output of the command that made them."""
     pytest.importorskip("nncf")
-    folder, said = tmp_path_factory.mktemp("int8"), io.StringIO()
+    folder, output = tmp_path_factory.mktemp("int8"), io.StringIO()
     tiny_bundle(folder / "plain", **SIZES)
-    with redirect_stdout(said):
+    with redirect_stdout(output):
         export(folder / "plain", output=folder / "int8", int8=pairs.pairs[0].lr.parents[1])
-    return read_bundle(folder / "int8"), said.getvalue()
+    return read_bundle(folder / "int8"), output.getvalue()
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_without_nncf_the_extra_is_named(tmp_path, pairs, monkeypatch):
         export_bundle(random_network(), tmp_path / "b", metadata=METADATA, int8_by=pairs)
 
 
-def test_a_processor_without_int8_is_told(tmp_path, pairs, monkeypatch):
+def test_a_processor_without_int8_is_an_error(tmp_path, pairs, monkeypatch):
     monkeypatch.setattr(quantization, "find_spec", lambda package: package)
     monkeypatch.setattr(OpenVinoBackend, "precisions", lambda self, device: ("fp32",))
     with pytest.raises(UsageError, match="no int8 beside bf16"):
@@ -184,11 +184,11 @@ def test_a_processor_without_int8_is_told(tmp_path, pairs, monkeypatch):
 
 
 @needs_int8
-def test_the_command_says_what_int8_costs(exported_int8):
-    bundle, said = exported_int8
+def test_the_command_prints_the_loss_of_int8(exported_int8):
+    bundle, output = exported_int8
     assert (
         f"{bundle.card.precisions['int8'].psnr_loss_db:.3f} dB of PSNR lost on the val split"
-        in said
+        in output
     )
 
 

@@ -1,4 +1,4 @@
-"""Bundle and network compared: every scale and choice, all sizes, whole and in bands."""
+"""Bundle and network compared: every scale and choice, all sizes, whole and in strips."""
 
 import math
 
@@ -27,7 +27,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("choices", KINDS, ids=lambda kind: "-".join(map(str, kind.values())))
-def test_the_engine_says_what_the_network_says(exported, choices):
+def test_engine_and_network_agree(exported, choices):
     network, bundle = exported(**choices)
     engine = open_engine(bundle, precision="fp32")
     random = np.random.default_rng(0)

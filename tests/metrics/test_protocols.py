@@ -39,7 +39,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_y_is_what_scikit_image_says_of_the_luma(scale):
+def test_y_equals_scikit_image_on_luma(scale):
     sr, hr = images(scale)
     one, other = (cut(luma(image), scale) for image in (hr, sr))
     figures = score(sr, hr, protocol="y", scale=scale)
@@ -50,7 +50,7 @@ def test_y_is_what_scikit_image_says_of_the_luma(scale):
 
 
 @pytest.mark.parametrize(("protocol", "cut_px"), [("rgb", 3), ("rgb-full", 0)])
-def test_rgb_is_what_scikit_image_says_of_the_channels(protocol, cut_px):
+def test_rgb_equals_scikit_image_on_the_channels(protocol, cut_px):
     sr, hr = images(1)
     one, other = (cut(image, cut_px) for image in (hr, sr))
     figures = score(sr, hr, protocol=protocol, scale=3)
@@ -61,7 +61,7 @@ def test_rgb_is_what_scikit_image_says_of_the_channels(protocol, cut_px):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_official_is_what_the_authors_code_said(data_folder, scale):
+def test_official_equals_the_authors_code(data_folder, scale):
     values = json.loads((data_folder / "official" / f"values_x{scale}.json").read_text())
     with np.load(data_folder / "official" / f"io_x{scale}.npz") as arrays:
         predictions, hr_bgr = arrays["noisy_predictions_bgr"][:, 0], arrays["hr_bgr"][0]
@@ -101,7 +101,7 @@ def test_cdc_is_what_the_loops_say_of_unclipped_images():
 
 
 @pytest.mark.parametrize("protocol", ["y", "rgb", "rgb-full"])
-def test_floats_are_clipped_and_rounded_first_where_the_protocol_says_so(protocol):
+def test_floats_are_clipped_and_rounded_first_by_the_rules_of_the_protocol(protocol):
     sr, hr = images(4)
     nudged = sr / 255.0 + np.random.default_rng(0).uniform(-0.49, 0.49, sr.shape) / 255
     nudged = np.where(sr == 255, 1.3, np.where(sr == 0, -0.2, nudged))
@@ -138,7 +138,7 @@ def test_scores_do_not_change_when_both_images_are_turned(protocol, seed):
     assert turned == pytest.approx(score(sr, hr, protocol=protocol, scale=2), rel=1e-12)
 
 
-def test_an_unknown_protocol_is_told_with_those_that_exist():
+def test_the_error_for_an_unknown_protocol_lists_those_that_exist():
     sr, hr = images(6)
     with pytest.raises(UsageError, match=r"ycbcr.*y, rgb, official, cdc, rgb-full"):
         score(sr, hr, protocol="ycbcr", scale=2)

@@ -21,7 +21,7 @@ def test_base_is_keys_interpolation_with_clamped_edges_in_loops(scale, size):
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_base_is_the_matlab_enlargement_but_for_the_border(scale):
-    """MATLAB mirrors the image, which differs from clamping within 2 LR pixels of the frame."""
+    """MATLAB mirrors the image, which differs from clamping within 2 LR pixels of the border."""
     lr = torch.rand(1, 3, 9, 7)
     image = lr[0].double().numpy()
     for axis, length in ((1, 9), (2, 7)):

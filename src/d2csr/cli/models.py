@@ -56,9 +56,8 @@ def export(
 ) -> int:
     """Make a bundle, which `d2csr upscale -n` takes, from a run, a checkpoint or another bundle.
 
-    The graphs are compared with the network first; if they differ by more than 1e-5, nothing is
-    written. Exporting a bundle onto itself writes its graphs again and keeps the entries of its
-    card.
+    If the graphs differ from the network by more than 1e-5, nothing is written. Exporting a bundle
+    onto itself writes its graphs again and keeps the entries of its card.
 
     Args:
         source: A run (its bundle, else its best checkpoint, else its newest one), a checkpoint, a

@@ -59,7 +59,7 @@ class DivergenceNet(nn.Module):
         return [self._deep_residual(nodes, path, leaf=leaf) for leaf, path in leaves]
 
     def base_image(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"] | None:
-        """Return what every prediction is added to, or None where the base is `none`."""
+        """Return the image that every prediction is added to, or None where the base is `none`."""
         return None if self.base is None else self.base(lr)
 
     def add_base(
