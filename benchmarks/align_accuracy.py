@@ -35,12 +35,12 @@ from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Region, Size
 from d2csr.images.reader import read_rgb8
 from d2csr.simulate.camera_config import (
-    Camera,
-    DevelopmentPart,
-    LensPart,
-    OpticsPart,
-    ScenePart,
-    SensorPart,
+    CameraConfig,
+    IspConfig,
+    LensConfig,
+    OpticsConfig,
+    SceneConfig,
+    SensorConfig,
 )
 from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.ground_truth import GroundTruth, read_truth
@@ -87,15 +87,19 @@ class Rows:
 Good = tuple[int, Path, GroundTruth]
 
 _DECENTRED = {"p1": (-5e-4, 5e-4), "p2": (-5e-4, 5e-4)}
-CAMERA = Camera(  # harder than the default: a mosaic, and aliasing that no filter takes away
-    sensor=SensorPart(mosaic="rggb", olpf_um=(0.0, 0.0)),
-    optics=OpticsPart(
-        wide=LensPart(
-            f_number=(3.5, 5.0), blur_um=(1.3, 1.8), k1=(-0.06, -0.04), k2=(0.0, 0.01), **_DECENTRED
+CAMERA = CameraConfig(  # harder than the default: a mosaic, and aliasing that no filter takes away
+    sensor=SensorConfig(cfa="rggb", olpf_um=(0.0, 0.0)),
+    optics=OpticsConfig(
+        wide=LensConfig(
+            f_number=(3.5, 5.0),
+            psf_sigma_um=(1.3, 1.8),
+            k1=(-0.06, -0.04),
+            k2=(0.0, 0.01),
+            **_DECENTRED,
         ),
-        tele=LensPart(blur_um=(1.5, 1.9), k1=(0.0, 0.01), **_DECENTRED),
+        tele=LensConfig(psf_sigma_um=(1.5, 1.9), k1=(0.0, 0.01), **_DECENTRED),
     ),
-    development=DevelopmentPart(sharpening=(0.6, 0.6), sharpening_radius_px=0.7),
+    isp=IspConfig(sharpening=(0.6, 0.6), sharpening_radius_px=0.7),
 )
 
 
@@ -107,11 +111,11 @@ def captures(work: Path, *, large: bool) -> Iterator[Good]:
             if not out.is_dir():
                 size = LARGE[scale] if large else SMALL[number % len(SMALL)]
                 layers = LAYERS if number in LAYERED else 0
-                camera = CAMERA.model_copy(update={"scene": ScenePart(layers=layers)})
+                camera = CAMERA.model_copy(update={"scene": SceneConfig(layers=layers)})
                 job = SimulationOptions(
                     scale=scale, camera=camera, captures=True, seed=100 * scale + number
                 )
-                simulate([Procedural(size, (scale, number))], out, job=job)
+                simulate([Procedural(size, (scale, number))], out, options=job)
             (truth,) = read_truth(out)
             yield scale, out, truth
 

@@ -33,7 +33,7 @@ def main() -> None:
         simulate(
             [Procedural(SCENE, (4, 24))],
             captures,
-            job=SimulationOptions(scale=SCALE, captures=True),
+            options=SimulationOptions(scale=SCALE, captures=True),
         )
         (truth,) = read_truth(captures)
         tele = read_size(captures / truth.tele_file)

@@ -27,21 +27,21 @@ from d2csr.data.synthetic import make_bicubic_pairs
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.reader import read_rgb8
 from d2csr.metrics.protocols import LUMA, score, to_channels
-from d2csr.simulate.camera_config import Camera, DevelopmentPart, SensorPart
+from d2csr.simulate.camera_config import CameraConfig, IspConfig, SensorConfig
 from d2csr.simulate.generate import SimulationOptions, simulate
-from d2csr.simulate.scene import photos_in
+from d2csr.simulate.scene import find_photos
 
 RESULTS = Path(__file__).parent / "results"
 SCALE = 3
 REAL = "city100/nikon_d5500_x3/train"
 VAL = "city100/nikon_d5500_x3/val"
-ONE = SensorPart(olpf_um=(3.2, 3.2))
-SHARPENED = DevelopmentPart(sharpening=(0.6, 0.6))
+ONE = SensorConfig(olpf_um=(3.2, 3.2))
+SHARPENED = IspConfig(sharpening=(0.6, 0.6))
 CAMERAS = {
-    "simulated, the default camera": Camera(),
-    "simulated, one camera": Camera(sensor=ONE, development=SHARPENED),
-    "the same behind a mosaic": Camera(
-        sensor=ONE.model_copy(update={"mosaic": "rggb"}), development=SHARPENED
+    "simulated, the default camera": CameraConfig(),
+    "simulated, one camera": CameraConfig(sensor=ONE, isp=SHARPENED),
+    "the same behind a mosaic": CameraConfig(
+        sensor=ONE.model_copy(update={"mosaic": "rggb"}), isp=SHARPENED
     ),
 }
 PHOTOS = "photos/clic2025"
@@ -63,9 +63,9 @@ def main() -> None:
         for name, camera in CAMERAS.items():
             out = Path(folder) / name
             simulate(
-                photos_in([data / PHOTOS], out=out),
+                find_photos([data / PHOTOS], output=out),
                 out,
-                job=SimulationOptions(scale=SCALE, camera=camera),
+                options=SimulationOptions(scale=SCALE, camera=camera),
             )
             manifests[name] = open_pairs(out)
         reduced = Path(folder) / "bicubic"

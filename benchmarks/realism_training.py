@@ -18,9 +18,9 @@ from typing import Any
 from d2csr.core.files import write_atomically
 from d2csr.data.synthetic import make_bicubic_pairs
 from d2csr.evaluation.evaluate import evaluate
-from d2csr.simulate.camera_config import Camera
+from d2csr.simulate.camera_config import CameraConfig
 from d2csr.simulate.generate import SimulationOptions, simulate
-from d2csr.simulate.scene import photos_in
+from d2csr.simulate.scene import find_photos
 
 RESULTS = Path(__file__).parent / "results" / "realism_training-2026-11-23.json"
 BUILD = Path("build/realism")
@@ -74,8 +74,8 @@ def make_pairs(out: Path, photos: Path, *, scale: int, kind: str) -> None:
     if kind == "bicubic":
         make_bicubic_pairs(photos, out, scale=scale, split="train")
         return
-    job = SimulationOptions(scale=scale, camera=Camera(), shots=SHOTS[scale], val=0, test=0)
-    simulate(photos_in([photos], out=out), out, job=job)
+    job = SimulationOptions(scale=scale, camera=CameraConfig(), shots=SHOTS[scale], val=0, test=0)
+    simulate(find_photos([photos], output=out), out, options=job)
 
 
 def compare(models: Mapping[str, Path], test: Path, *, name: str) -> dict[str, Any]:

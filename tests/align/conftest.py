@@ -16,7 +16,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two scenes at x3, JPEG with EXIF, and their truth."""
     folder = tmp_path_factory.mktemp("captures") / "x3"
     scenes = [Procedural(Size(1200, 800), (11, number)) for number in range(2)]
-    simulate(scenes, folder, job=SimulationOptions(scale=3, captures=True, seed=3))
+    simulate(scenes, folder, options=SimulationOptions(scale=3, captures=True, seed=3))
     return folder
 
 

@@ -14,7 +14,7 @@ from d2csr.align.steps import Registration, Settings, align, make_pair, register
 from d2csr.core.errors import ImageError, PairRejectedError
 from d2csr.core.geometry import Size
 from d2csr.images.reader import read_rgb8
-from d2csr.simulate.camera_config import Camera, LensPart, OpticsPart, ScenePart
+from d2csr.simulate.camera_config import CameraConfig, LensConfig, OpticsConfig, SceneConfig
 from d2csr.simulate.generate import SimulationOptions, simulate
 from d2csr.simulate.geometry import View
 from d2csr.simulate.ground_truth import GroundTruth, read_truth
@@ -84,9 +84,9 @@ def lens_of(view: View) -> Lens:
 
 
 def test_given_lenses_leave_the_matrix_nothing_to_bend(tmp_path):
-    optics = OpticsPart(wide=LensPart(k1=(-0.08, -0.08)), tele=LensPart(k1=(0.03, 0.03)))
-    job = SimulationOptions(scale=3, camera=Camera(optics=optics), captures=True, seed=5)
-    simulate([Procedural(Size(1800, 1200), (3, 2))], tmp_path, job=job)
+    optics = OpticsConfig(wide=LensConfig(k1=(-0.08, -0.08)), tele=LensConfig(k1=(0.03, 0.03)))
+    job = SimulationOptions(scale=3, camera=CameraConfig(optics=optics), captures=True, seed=5)
+    simulate([Procedural(Size(1800, 1200), (3, 2))], tmp_path, options=job)
     (truth,) = read_truth(tmp_path)
     couple = read_pair(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
     given = LensSpec("given", lens_of(truth.wide), lens_of(truth.tele))
@@ -202,9 +202,9 @@ def test_what_stands_elsewhere_is_masked(couples):
 
 
 def test_nearer_planes_are_masked_and_little_else(tmp_path, registered):
-    camera = Camera(scene=ScenePart(layers=2))
+    camera = CameraConfig(scene=SceneConfig(layers=2))
     job = SimulationOptions(scale=3, camera=camera, captures=True, seed=301)
-    simulate([Procedural(Size(1800, 1200), (3, 1))], tmp_path, job=job)
+    simulate([Procedural(Size(1800, 1200), (3, 1))], tmp_path, options=job)
     (truth,) = read_truth(tmp_path)
     couple = read_pair(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
     found = register(*couple, settings=SETTINGS)

@@ -17,7 +17,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     simulate(
         [Procedural(Size(900, 600), (21,))],
         folder,
-        job=SimulationOptions(scale=2, captures=True, seed=4),
+        options=SimulationOptions(scale=2, captures=True, seed=4),
     )
     return folder
 

@@ -46,7 +46,7 @@ def test_align_takes_only_frames_for_photographs(d2csr, camera, tmp_path):
 def test_errors_are_one_line_and_code_2(d2csr, tmp_path):
     nothing = d2csr("simulate", "-o", tmp_path / "out", "-s", 2)
     assert (nothing.code, nothing.out) == (2, "")
-    assert "has nothing to take" in nothing.err
+    assert "has no scenes" in nothing.err
     missing = d2csr("simulate", "-i", tmp_path / "none", "-o", tmp_path / "out", "-s", 2)
     assert missing.code == 2
     assert "does not exist" in missing.err

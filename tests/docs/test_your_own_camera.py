@@ -20,7 +20,7 @@ from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
 from d2csr.images.reader import read_size
 from d2csr.images.writer import write_rgb8
-from d2csr.simulate.scene import procedural
+from d2csr.simulate.scene import draw_procedural_image
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "your-own-camera.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def shape_of(line):
 def small_photos(folder):
     """Write the scenes that are put before the simulated camera, drawn by chance."""
     for number in range(SCENES):
-        scene = procedural(Size(1300, 900), rng=np.random.default_rng(number))
+        scene = draw_procedural_image(Size(1300, 900), rng=np.random.default_rng(number))
         write_rgb8(folder / f"{number}.png", scene)
 
 

@@ -14,10 +14,10 @@ from d2csr.data.validation import check_pairs
 from d2csr.images.reader import read_rgb8, read_size
 from d2csr.images.resize import resize_bicubic
 from d2csr.images.writer import write_rgb8
-from d2csr.simulate.camera_config import Camera
+from d2csr.simulate.camera_config import CameraConfig
 from d2csr.simulate.generate import SimulationOptions, draw_splits, simulate
 from d2csr.simulate.ground_truth import read_truth
-from d2csr.simulate.scene import Photo, Procedural, photos_in, procedural
+from d2csr.simulate.scene import Photo, Procedural, draw_procedural_image, find_photos
 
 JOB = SimulationOptions(scale=2, val=0.25, test=0.25)
 SCENES = tuple(Procedural(Size(150, 130), (0, number)) for number in range(4))
@@ -34,14 +34,14 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
     out = tmp_path_factory.mktemp("simulated") / "pairs"
-    assert simulate(SCENES, out, job=JOB) == 4
+    assert simulate(SCENES, out, options=JOB) == 4
     return out
 
 
 def test_the_seed_decides_every_byte_whatever_the_processes(pairs, tmp_path):
-    simulate(SCENES, tmp_path / "two", job=replace(JOB, jobs=2))
+    simulate(SCENES, tmp_path / "two", options=replace(JOB, workers=2))
     assert contents(tmp_path / "two") == contents(pairs)
-    simulate(SCENES[:1], tmp_path / "other", job=replace(JOB, seed=1))
+    simulate(SCENES[:1], tmp_path / "other", options=replace(JOB, seed=1))
     (other,) = (tmp_path / "other").rglob("*_001_HR.png")
     (first,) = pairs.rglob("*_001_HR.png")
     assert other.read_bytes() != first.read_bytes()
@@ -92,7 +92,7 @@ def test_hr_and_lr_lie_on_one_another(pairs):
 
 def test_captures_have_their_truth(tmp_path):
     out = tmp_path / "captures"
-    simulate(SCENES[:2], out, job=replace(JOB, captures=True, scale=3))
+    simulate(SCENES[:2], out, options=replace(JOB, captures=True, scale=3))
     truths = read_truth(out)
     assert [truth.name for truth in truths] == ["001", "002"]
     for truth in truths:
@@ -113,23 +113,23 @@ def test_splits_are_drawn_once_by_the_seed():
 def test_what_cannot_be_used_is_told_before_work(tmp_path):
     photos = tmp_path / "photos"
     small, broken = photos / "small.png", photos / "broken.png"
-    write_rgb8(small, procedural(Size(30, 200), rng=np.random.default_rng(0)))
+    write_rgb8(small, draw_procedural_image(Size(30, 200), rng=np.random.default_rng(0)))
     broken.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"2 can't be used") as told:
-        simulate(photos_in([photos], out=tmp_path / "out"), tmp_path / "out", job=JOB)
+        simulate(find_photos([photos], output=tmp_path / "out"), tmp_path / "out", options=JOB)
     assert "small.png: is 30x200 px; scale 2 needs 40 px" in str(told.value)
     assert "broken.png" in str(told.value)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_photo_damaged_behind_its_header_leaves_nothing_behind(tmp_path, jobs):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_photo_damaged_behind_its_header_leaves_nothing_behind(tmp_path, workers):
     photo = tmp_path / "photo.png"
-    write_rgb8(photo, procedural(Size(150, 130), rng=np.random.default_rng(0)))
+    write_rgb8(photo, draw_procedural_image(Size(150, 130), rng=np.random.default_rng(0)))
     photo.write_bytes(photo.read_bytes()[:-3000])
     sources = (*SCENES[:1], Photo(photo))
     with pytest.raises(ImageError, match="damaged or cut short"):
-        simulate(sources, tmp_path / "out", job=replace(JOB, jobs=jobs))
+        simulate(sources, tmp_path / "out", options=replace(JOB, workers=workers))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
@@ -137,15 +137,15 @@ def test_a_folder_in_use_is_not_replaced(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").write_text("kept")
     with pytest.raises(UsageError, match="exists already"):
-        simulate(SCENES, tmp_path / "out", job=JOB)
+        simulate(SCENES, tmp_path / "out", options=JOB)
     assert (tmp_path / "out/mine.txt").read_text() == "kept"
 
 
 def test_results_among_the_photos_are_refused(tmp_path):
     write_rgb8(tmp_path / "a.png", np.zeros((80, 80, 3), np.uint8))
     with pytest.raises(DataError, match="lies among the photos"):
-        photos_in([tmp_path], out=tmp_path / "out")
+        find_photos([tmp_path], output=tmp_path / "out")
 
 
 def test_the_default_camera_is_whole():
-    assert Camera.model_validate(Camera().model_dump()) == Camera()
+    assert CameraConfig.model_validate(CameraConfig().model_dump()) == CameraConfig()

@@ -9,20 +9,20 @@ import pytest
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Size
 from d2csr.images.pixels import linear_to_srgb
 from d2csr.simulate.camera_config import (
-    Camera,
+    CameraConfig,
     CameraError,
-    LensPart,
-    OpticsPart,
-    PosePart,
-    ScenePart,
+    LensConfig,
+    OpticsConfig,
+    PoseConfig,
+    SceneConfig,
 )
 from d2csr.simulate.geometry import View, plane_homography
 from d2csr.simulate.ground_truth import (
     GroundTruth,
+    build_truth,
     parallax_mask,
-    planes_seen,
     read_truth,
-    truth_of,
+    visible_planes,
     write_truth,
 )
 from d2csr.simulate.photographs import plan_pair
@@ -89,13 +89,13 @@ def centroid(light, near, radius):
     return near
 
 
-TILTED = Camera(
-    pose=PosePart(tilt_deg=(-0.2, 0.2), roll_deg=(-3, 3)),
-    optics=OpticsPart(
-        wide=LensPart(k1=-0.08, p1=1e-3, vignetting_stops=0, defocus_um=0),
-        tele=LensPart(k1=0.03, p2=1e-3, vignetting_stops=0, defocus_um=8),
+TILTED = CameraConfig(
+    pose=PoseConfig(tilt_deg=(-0.2, 0.2), roll_deg=(-3, 3)),
+    optics=OpticsConfig(
+        wide=LensConfig(k1=-0.08, p1=1e-3, vignetting_stops=0, defocus_um=0),
+        tele=LensConfig(k1=0.03, p2=1e-3, vignetting_stops=0, defocus_um=8),
     ),
-    scene=ScenePart(px_per_tele_px=1.2),
+    scene=SceneConfig(px_per_tele_px=1.2),
 )
 
 
@@ -121,7 +121,7 @@ def test_dots_appear_where_the_truth_says():
 def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path):
     photo, places = dots()
     both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
-    truth = truth_of(both, "001", suffix=".jpg")
+    truth = build_truth(both, "001", suffix=".jpg")
     plane = both.scene.planes[0]
     points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
     on_wide = both.wide.shot.view.pixels(points_m, plane.distance_m)
@@ -136,14 +136,14 @@ def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path):
 def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
     """A disc half as far away, seen from two places: it lies over other parts of the backdrop."""
     photo = np.full((400, 600, 3), 200, np.uint8)
-    camera = Camera(pose=PosePart(tilt_deg=0, roll_deg=0, shift_mm=(-30, 30)))
+    camera = CameraConfig(pose=PoseConfig(tilt_deg=0, roll_deg=0, translation_mm=(-30, 30)))
     both = plan_pair(photo, camera, scale=2, fields=1.0, seed=(1,))
     backdrop = both.scene.planes[0]
     y, x = np.mgrid[:400, :600]
     cover = np.where(np.hypot(x - 300, y - 200) < 60, np.uint8(255), np.uint8(0))
     near = Plane(np.zeros_like(photo), cover, 0.5 * backdrop.distance_m, 0.5 * backdrop.pitch_m)
     both = replace(both, scene=Scene((backdrop, near)))
-    seen = planes_seen(both)
+    seen = visible_planes(both)
     free = parallax_mask(both, seen)
     assert set(np.unique(seen)) == {0, 1}
     assert not free[seen == 1].any()
@@ -158,4 +158,4 @@ def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
 
 def test_a_photo_too_small_is_told():
     with pytest.raises(CameraError, match="below 16 px"):
-        plan_pair(np.zeros((60, 60, 3), np.uint8), Camera(), scale=4, fields=1.0, seed=(0,))
+        plan_pair(np.zeros((60, 60, 3), np.uint8), CameraConfig(), scale=4, fields=1.0, seed=(0,))

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 
 from d2csr.images.pixels import linear_to_srgb
-from d2csr.simulate.camera_config import DevelopmentPart
+from d2csr.simulate.camera_config import IspConfig
 from d2csr.simulate.isp import (
     IspSettings,
+    apply_contrast,
+    compress_jpeg,
     demosaic,
     develop,
-    jpeg_bytes,
-    through_jpeg,
-    with_contrast,
+    encode_jpeg,
 )
 
-PLAIN = DevelopmentPart(sharpening=0.0, jpeg_quality=0)
+PLAIN = IspConfig(sharpening=0.0, jpeg_quality=0)
 
 
 def mosaic_of(rgb):
@@ -45,17 +45,17 @@ def test_measured_colours_stay_and_gray_detail_comes_back():
 
 def test_contrast_turns_about_black_middle_and_white():
     ends = np.array([0, 0.5, 1], np.float32)
-    assert with_contrast(ends, 1.4) == pytest.approx(ends)
+    assert apply_contrast(ends, 1.4) == pytest.approx(ends)
     step = np.array([0.499, 0.501], np.float32)
-    assert np.diff(with_contrast(step, 1.4)) / np.diff(step) == pytest.approx(1.4, rel=1e-3)
+    assert np.diff(apply_contrast(step, 1.4)) / np.diff(step) == pytest.approx(1.4, rel=1e-3)
 
 
 def test_bands_of_rows_leave_no_seam(monkeypatch):
     raw = np.random.default_rng(1).random((90, 40, 1)).astype(np.float32)
-    way = IspSettings(DevelopmentPart(sharpening=1.0))
-    whole = develop(raw, way)
-    monkeypatch.setattr("d2csr.simulate.isp.ROWS", 32)
-    assert np.array_equal(develop(raw, way), whole)
+    settings = IspSettings(IspConfig(sharpening=1.0))
+    whole = develop(raw, settings)
+    monkeypatch.setattr("d2csr.simulate.isp._STRIP_ROWS", 32)
+    assert np.array_equal(develop(raw, settings), whole)
 
 
 def test_white_balance_gains_move_red_and_blue_alone():
@@ -68,10 +68,9 @@ def test_white_balance_gains_move_red_and_blue_alone():
 def test_jpeg_keeps_less_at_a_lower_quality_and_all_at_none():
     noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
     good, poor = (
-        through_jpeg(noise, DevelopmentPart(jpeg_quality=quality)).astype(int)
-        for quality in (95, 30)
+        compress_jpeg(noise, IspConfig(jpeg_quality=quality)).astype(int) for quality in (95, 30)
     )
     assert np.abs(good - noise).mean() < np.abs(poor - noise).mean()
-    assert through_jpeg(noise, PLAIN) is noise
-    fine, coarse = (len(jpeg_bytes(noise, DevelopmentPart(jpeg_chroma=c))) for c in ("444", "420"))
+    assert compress_jpeg(noise, PLAIN) is noise
+    fine, coarse = (len(encode_jpeg(noise, IspConfig(jpeg_subsampling=c))) for c in ("444", "420"))
     assert coarse < fine

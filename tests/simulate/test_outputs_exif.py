@@ -6,20 +6,20 @@ from PIL import Image
 
 from d2csr.core.geometry import Size
 from d2csr.images.reader import read_rgb8
-from d2csr.simulate.camera_config import Camera
+from d2csr.simulate.camera_config import CameraConfig
 from d2csr.simulate.outputs import SceneJob, make_capture
 from d2csr.simulate.scene import Procedural
 
 CAMERA = {
     "optics": {"focal_mm": 18.1, "zoom_error": 0, "tele": {"f_number": 5.64}},
-    "exposure": {"iso": 199.7, "error_ev": 0, "exposure_s": 1 / 60},
-    "exif": {"make": "d2csr", "start": "2024:01:02 03:04:05", "seconds_between": 0},
+    "exposure": {"iso": 199.7, "error_ev": 0, "time_s": 1 / 60},
+    "exif": {"make": "d2csr", "start_time": "2024:01:02 03:04:05", "seconds_between": 0},
 }
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("jpeg", ".jpg"), ("png", ".png"), ("tiff", ".tif")])
 def test_every_format_holds_the_settings_of_the_photograph(tmp_path, kind, suffix):
-    camera = Camera.model_validate(CAMERA | {"development": {"format": kind}})
+    camera = CameraConfig.model_validate(CAMERA | {"isp": {"format": kind}})
     source = Procedural(Size(300, 260), (1, 2))
     make_capture(SceneJob(source, "001", "", 3, camera, (3, 4), 0), tmp_path)
     with Image.open(tmp_path / f"001_tele{suffix}") as image:

@@ -8,7 +8,7 @@ from scipy import special
 
 from d2csr.core.geometry import Size
 from d2csr.images.pixels import linear_to_srgb
-from d2csr.simulate.camera_config import SensorPart
+from d2csr.simulate.camera_config import SensorConfig
 from d2csr.simulate.geometry import View
 from d2csr.simulate.rendering import (
     Lens,
@@ -18,7 +18,7 @@ from d2csr.simulate.rendering import (
     pixel_mtf,
     render_tiles,
 )
-from d2csr.simulate.scene import flat_scene
+from d2csr.simulate.scene import build_flat_scene
 
 PERFECT = Lens(50.0, 8.0, 0.0, 0.0, 0.0, 0.0, (550.0, 550.0, 550.0), 100.0)
 FOCAL_PX = 5000.0
@@ -43,8 +43,8 @@ def test_confusion_follows_the_thin_lens():
     lens = replace(PERFECT, f_number=2.0)
     image, focused = 1 / (1 / 50 - 1 / 2000), 1 / (1 / 50 - 1 / 3000)
     expected = 25.0 * abs(image - focused) / image * 1e3
-    assert lens.confusion_um(2.0, focus_m=3.0) == pytest.approx(expected, rel=1e-9)
-    assert replace(lens, defocus_um=10.0).confusion_um(3.0, focus_m=3.0) == pytest.approx(
+    assert lens.circle_of_confusion_um(2.0, focus_m=3.0) == pytest.approx(expected, rel=1e-9)
+    assert replace(lens, defocus_um=10.0).circle_of_confusion_um(3.0, focus_m=3.0) == pytest.approx(
         10 * 25 / focused, rel=1e-6
     )
 
@@ -56,7 +56,7 @@ def wave_contrast(shot, cycles_per_px):
     wave = 0.5 + 0.4 * np.cos(2 * np.pi * cycles_per_px * x)
     texture = np.rint(255 * linear_to_srgb(wave.astype(np.float32))).astype(np.uint8)
     photo = np.repeat(np.repeat(texture[None, :, None], 4 * size.height, 0), 3, axis=2)
-    scene = flat_scene(photo, distance_m=5.0, pixel_rad=0.5 / FOCAL_PX)
+    scene = build_flat_scene(photo, distance_m=5.0, pixel_rad=0.5 / FOCAL_PX)
     seen = np.concatenate([rgb for _, rgb in render_tiles(scene, shot)])[40, :, 1]
     phase = 2 * np.pi * cycles_per_px * np.arange(len(seen))
     waves = np.stack([np.cos(phase), np.sin(phase), np.ones_like(phase)], axis=-1)
@@ -64,7 +64,7 @@ def wave_contrast(shot, cycles_per_px):
     return np.hypot(cosine, sine) / 0.4
 
 
-MOSAIC = SensorPart(pixel_um=4.0, mosaic="rggb", olpf_um=(0, 0))
+MOSAIC = SensorConfig(pixel_pitch_um=4.0, cfa="rggb", olpf_um=(0, 0))
 SHOT = Shot(View(Size(160, 96), FOCAL_PX, 93.0), PERFECT, MOSAIC, 4.0, 2.0)
 
 
@@ -76,8 +76,8 @@ def test_a_rendered_wave_has_the_contrast_of_diffraction_and_pixel(cycles):
 
 
 def test_a_rendered_wave_has_the_contrast_of_aberration_and_filter():
-    lens = replace(PERFECT, blur_um=2.0, f_number=2.0)
-    shot = replace(SHOT, lens=lens, sensor=SensorPart(pixel_um=4.0, olpf_um=(3.0, 3.0)))
+    lens = replace(PERFECT, psf_sigma_um=2.0, f_number=2.0)
+    shot = replace(SHOT, lens=lens, sensor=SensorConfig(pixel_pitch_um=4.0, olpf_um=(3.0, 3.0)))
     at = 0.2 / 4
     expected = np.exp(-2 * np.pi**2 * 2.0**2 * at**2) * np.sinc(0.2) * np.cos(np.pi * at * 3)
     expected *= diffraction_mtf(np.array([at]), wavelength_nm=550.0, f_number=2.0)[0]
@@ -86,13 +86,13 @@ def test_a_rendered_wave_has_the_contrast_of_aberration_and_filter():
 
 def test_a_square_pixel_lets_nothing_through_at_its_own_frequency():
     none = np.zeros((1, 1))
-    assert pixel_mtf(np.array([[0.25]]), none, pixel_um=4.0, olpf_um=0.0)[0, 0] == pytest.approx(
-        0, abs=1e-9
-    )
+    assert pixel_mtf(np.array([[0.25]]), none, pixel_pitch_um=4.0, olpf_um=0.0)[
+        0, 0
+    ] == pytest.approx(0, abs=1e-9)
 
 
 def test_corners_are_darker_and_softer_by_what_is_stated():
-    lens = replace(PERFECT, corner_blur_um=3.0, blur_um=1.0, vignetting_stops=1.0)
+    lens = replace(PERFECT, corner_psf_sigma_um=3.0, psf_sigma_um=1.0, vignetting_stops=1.0)
     assert lens.relative_illumination(np.array([0.0, 50.0, 100.0])) == pytest.approx(
         [1, 2**-0.25, 0.5]
     )

@@ -1,77 +1,100 @@
-"""Command `simulate`: zoom pairs from sharp photos, by a simulated camera."""
+"""The command `simulate`: training pairs from sharp photos, by a simulated zoom camera."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 from cyclopts.validators import Number
 
+if TYPE_CHECKING:
+    from d2csr.simulate.scene import Source
+
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 
-def simulate(  # noqa: PLR0913 - one parameter an option
-    *,
-    out: Annotated[Path, Parameter(name=("--out", "-o"))],
-    scale: Annotated[PositiveInt, Parameter(name=("--scale", "-s"))],
+@dataclass(frozen=True)
+class SceneOptions:
+    """The scenes to photograph.
+
+    Attributes:
+        photos: Sharp photos to place in front of the camera, or folders of them.
+        procedural: Number of random scenes of text, texture and edges to add.
+        shots: Photographs of each scene, each with new random values.
+    """
+
     photos: Annotated[
         tuple[Path, ...],
         Parameter(name=("--input", "-i"), consume_multiple=True, negative=()),
-    ] = (),
-    procedural: NonNegativeInt = 0,
+    ] = ()
+    procedural: NonNegativeInt = 0
+    shots: PositiveInt = 1
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """The dataset of pairs; without effect on captures.
+
+    Attributes:
+        val: Share of the scenes in the split `val`.
+        test: Share of the scenes in the split `test`.
+        licence: Licence of the photos, for the manifest.
+    """
+
+    val: Share = 0.1
+    test: Share = 0.1
+    licence: str = ""
+
+
+def simulate(  # noqa: PLR0913 - one parameter per option
+    *,
+    output: Annotated[Path, Parameter(name=("--output", "-o"))],
+    scale: Annotated[PositiveInt, Parameter(name=("--scale", "-s"))],
+    scenes: Annotated[SceneOptions, Parameter(name="*")] = SceneOptions(),
+    pairs: Annotated[PairOptions, Parameter(name="*")] = PairOptions(),
     captures: bool = False,
     config: Path | None = None,
     seed: NonNegativeInt = 0,
-    shots: PositiveInt = 1,
-    val: Share = 0.1,
-    test: Share = 0.1,
-    licence: str = "",
-    jobs: PositiveInt = 1,
+    workers: PositiveInt = 1,
 ) -> int:
-    """Take photos anew with a simulated zoom camera: training pairs, or frames to align.
+    """Photograph sharp photos with a simulated zoom camera: training pairs, or frames to align.
 
     Args:
-        out: New folder for the images.
-        scale: Tele focal length by wide focal length.
-        photos: Sharp photos to stand before the camera, or folders of them.
-        procedural: How many scenes of text, texture and edges to draw by chance as well.
-        captures: Whole wide and tele frames with EXIF, and their truth, instead of pairs.
-        config: YAML file of the camera's values that differ from the default.
-        seed: Decides every draw: the same seed makes the same images.
-        shots: How often each scene is taken, every time with other draws.
-        val: Share of the scenes that become the split `val`; pairs only.
-        test: Share of the scenes that become the split `test`; pairs only.
-        licence: What the manifest says about the photos' licence; pairs only.
-        jobs: Processes; each needs about 0.5 GB for photos of 3 megapixels.
+        output: New folder for the images.
+        scale: Tele focal length divided by wide focal length.
+        captures: Write whole wide and tele frames with EXIF and ground truth, instead of pairs.
+        config: YAML file with the camera's values that differ from the defaults.
+        seed: Determines every random value: the same seed gives the same images.
+        workers: Processes; each needs about 0.5 GB for photos of 3 megapixels.
     """
-    from d2csr.core.errors import UsageError
-    from d2csr.core.geometry import Size
-    from d2csr.simulate.camera_config import Camera, read_camera
+    from d2csr.simulate.camera_config import CameraConfig, read_camera_config
     from d2csr.simulate.generate import SimulationOptions
     from d2csr.simulate.generate import simulate as run
-    from d2csr.simulate.scene import Procedural, photos_in
 
-    camera = Camera() if config is None else read_camera(config)
-    drawn = [
-        Procedural(Size(*camera.scene.procedural_px), (seed, number))
-        for number in range(procedural)
-    ]
-    sources = (*photos_in(photos, out=out), *drawn)
+    camera = CameraConfig() if config is None else read_camera_config(config)
+    options = SimulationOptions(
+        scale, camera, seed, captures, scenes.shots, pairs.val, pairs.test, pairs.licence, workers
+    )
+    size_px = camera.scene.procedural_px
+    count = run(_sources(scenes, size_px, output=output, seed=seed), output, options=options)
+    noun = "capture" if captures else "pair"
+    print(f"{output}: {count} {noun}{'' if count == 1 else 's'} of scale {scale}")
+    return 0
+
+
+def _sources(
+    scenes: SceneOptions, size_px: tuple[int, int], *, output: Path, seed: int
+) -> tuple["Source", ...]:
+    """Return the scenes: photos first, then procedural ones of this width and height."""
+    from d2csr.core.errors import UsageError
+    from d2csr.core.geometry import Size
+    from d2csr.simulate.scene import Procedural, find_photos
+
+    size = Size(*size_px)
+    drawn = [Procedural(size, (seed, index)) for index in range(scenes.procedural)]
+    sources = (*find_photos(scenes.photos, output=output), *drawn)
     if not sources:
         remedy = "Give photos with -i, or a number of scenes with --procedural."
-        raise UsageError("simulate", "has nothing to take", remedy=remedy)
-    job = SimulationOptions(
-        scale=scale,
-        camera=camera,
-        seed=seed,
-        captures=captures,
-        shots=shots,
-        val=val,
-        test=test,
-        licence=licence,
-        jobs=jobs,
-    )
-    made = run(sources, out, job=job)
-    what = "capture" if captures else "pair"
-    print(f"{out}: {made} {what}{'' if made == 1 else 's'} of scale {scale}")
-    return 0
+        raise UsageError("simulate", "has no scenes", remedy)
+    return sources

@@ -1,7 +1,7 @@
-"""The camera: a typed tree of physical values; YAML says only what differs from the default.
+"""Configuration of the simulated camera: physical values, of which YAML gives those that differ.
 
-Wherever a `Range` stands, each photograph draws its own value between the two ends; one number
-means no spread. The defaults were set by measuring real zoom pairs (benchmarks/realism.py).
+A `Range` is sampled once for each photograph, uniformly between its ends; one number means no
+spread. The defaults were fitted to measurements of real zoom pairs (benchmarks/realism.py).
 """
 
 from pathlib import Path
@@ -14,88 +14,81 @@ from d2csr.core.yaml_config import read_settings
 
 
 class CameraError(D2csrError):
-    """A camera file with errors, or a scene the camera can't take."""
+    """A camera file with errors, or a scene that the camera can't photograph."""
 
 
-def _as_range(value: Any) -> Any:
+def _to_range(value: Any) -> Any:
     return (value, value) if isinstance(value, int | float) else value
 
 
-def _in_order(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] > value[1]:
-        raise ValueError(f"starts at {value[0]:g} and ends before it, at {value[1]:g}")
-    return value
-
-
 Pair = tuple[float, float]
-Range = Annotated[Pair, BeforeValidator(_as_range)]
+Range = Annotated[Pair, BeforeValidator(_to_range)]
 Positive = Annotated[float, Field(gt=0)]
-Least = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
-class Part(BaseModel):
-    """A part of the camera: frozen, unknown keys are errors, ranges run upwards."""
+class _Config(BaseModel):
+    """A frozen section of the configuration: unknown keys are errors, ranges are ascending."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _ranges_run_upwards(self) -> "Part":
+    def _check_ranges(self) -> "_Config":
         for name, field in type(self).model_fields.items():
             if field.annotation == Pair:
-                try:
-                    _in_order(getattr(self, name))
-                except ValueError as error:
-                    raise ValueError(f"{name} {error}") from error
+                low, high = getattr(self, name)
+                if low > high:
+                    raise ValueError(f"{name} starts at {low:g}, above its end at {high:g}")
         return self
 
 
-class SensorPart(Part):
-    """The sensor, the same for both photographs; a range is drawn once for the two.
+class SensorConfig(_Config):
+    """The sensor, the same for both photographs; ranges are sampled once for the two.
 
     Attributes:
-        pixel_um: pitch of the pixels; their light-sensitive area is a square of this side.
-        mosaic: colour filters, red in the top left corner; `none` measures three colours in each,
-            which real pairs come closer to (docs/simulator.md).
-        olpf_um: distance between the two spots (along each axis) that an optical low-pass filter
-            splits light into; 0 is a sensor without one.
-        sensitivity: electrons that white light frees in red, green and blue pixels, green = 1.
-        full_well_e: electrons at which a pixel is full, at `base_iso`.
+        pixel_pitch_um: side of a pixel, whose light-sensitive area is a square without gaps.
+        cfa: colour filter array: `rggb` is a Bayer mosaic, `none` measures all three colours in
+            every pixel, which is closer to real pairs (docs/simulator.md).
+        olpf_um: distance, along each axis, between the two spots into which an optical low-pass
+            filter splits light; 0 is a sensor without one.
+        sensitivity: of red, green and blue pixels to white light, relative to green.
+        full_well_e: electrons that saturate a pixel at `base_iso`.
         base_iso: ISO of unit gain; twice the ISO saturates at half the electrons.
-        read_noise_e: standard deviation of reading, electrons.
-        bits: of the converter.
+        read_noise_e: standard deviation of the read noise, in electrons.
+        adc_bits: of the analog-to-digital converter.
     """
 
-    pixel_um: Positive = 3.92
-    mosaic: Literal["rggb", "none"] = "none"
+    pixel_pitch_um: Positive = 3.92
+    cfa: Literal["rggb", "none"] = "none"
     olpf_um: Range = (0.0, 3.4)
     sensitivity: tuple[Positive, Positive, Positive] = (0.55, 1.0, 0.7)
     full_well_e: Positive = 45000.0
     base_iso: Positive = 100.0
-    read_noise_e: Least = 3.0
-    bits: Annotated[int, Field(ge=8, le=16)] = 14
+    read_noise_e: NonNegative = 3.0
+    adc_bits: Annotated[int, Field(ge=8, le=16)] = 14
 
 
-class LensPart(Part):
+class LensConfig(_Config):
     """The lens at one focal length.
 
-    The corner, in which some of these are stated, is that of the sensor as wide as the tele frame.
+    "Corner" means the corner of a sensor as wide as the tele frame.
 
     Attributes:
-        f_number: focal length by diameter of the aperture.
-        blur_um: aberration in the centre, as the standard deviation of a Gaussian on the sensor.
-        corner_blur_um: further aberration in the corner; variances add, growing as radius squared.
-        defocus_um: distance of the sensor from the image of the backdrop.
+        f_number: focal length divided by the diameter of the aperture.
+        psf_sigma_um: standard deviation of the Gaussian PSF of aberrations in the centre.
+        corner_psf_sigma_um: what the corner adds to it; variances add, growing with radius squared.
+        defocus_um: distance of the sensor from the image plane of the backdrop.
         k1: radial distortion: displacement in the corner as a share of its radius; below 0 barrel.
         k2: the same, growing with the fourth power.
         k3: the same, growing with the sixth power.
         p1: tangential distortion (decentring), likewise as a share; Brown's first.
         p2: Brown's second.
-        vignetting_stops: light lost in the corner, as radius squared.
+        vignetting_stops: light lost in the corner, growing with radius squared.
     """
 
     f_number: Range = (5.6, 8.0)
-    blur_um: Range = (0.8, 1.4)
-    corner_blur_um: Range = (1.0, 2.0)
+    psf_sigma_um: Range = (0.8, 1.4)
+    corner_psf_sigma_um: Range = (1.0, 2.0)
     defocus_um: Range = (-6.0, 6.0)
     k1: Range = 0.0  # pyright: ignore[reportAssignmentType] - one number means no spread
     k2: Range = 0.0  # pyright: ignore[reportAssignmentType]
@@ -107,12 +100,12 @@ class LensPart(Part):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class OpticsPart(Part):
-    """The zoom lens, and what holds at both of its ends.
+class OpticsConfig(_Config):
+    """The zoom lens.
 
     Attributes:
         focal_mm: focal length of the wide photograph.
-        zoom_error: by how much the tele focal length misses `focal_mm` times the scale, a share.
+        zoom_error: deviation of the tele focal length from `focal_mm` times the scale, as a share.
         wavelengths_nm: of red, green and blue light, for diffraction.
         wide: the lens at its wide end.
         tele: the lens zoomed in.
@@ -121,42 +114,42 @@ class OpticsPart(Part):
     focal_mm: Positive = 18.0
     zoom_error: Range = (-0.02, 0.02)
     wavelengths_nm: tuple[Positive, Positive, Positive] = (610.0, 540.0, 465.0)
-    wide: LensPart = LensPart(
+    wide: LensConfig = LensConfig(
         f_number=(3.5, 5.0),
-        blur_um=(0.3, 1.8),
+        psf_sigma_um=(0.3, 1.8),
         k1=(-0.06, -0.04),
         k2=(0.0, 0.01),
         p1=(-5e-4, 5e-4),
         p2=(-5e-4, 5e-4),
     )
-    tele: LensPart = LensPart(k1=(0.0, 0.01), p1=(-5e-4, 5e-4), p2=(-5e-4, 5e-4))
+    tele: LensConfig = LensConfig(k1=(0.0, 0.01), p1=(-5e-4, 5e-4), p2=(-5e-4, 5e-4))
 
 
-class PosePart(Part):
-    """How each photograph's camera stands, about one that faces the backdrop.
+class PoseConfig(_Config):
+    """Deviation of each photograph's camera from one that faces the backdrop.
 
     Attributes:
-        tilt_deg: turn about the vertical, and about the horizontal axis, drawn apart.
-        roll_deg: turn about the optical axis.
-        shift_mm: displacement along each of the three axes, drawn apart.
+        tilt_deg: rotation about the vertical and about the horizontal axis, sampled separately.
+        roll_deg: rotation about the optical axis.
+        translation_mm: along each of the three axes, sampled separately.
     """
 
     tilt_deg: Range = (-0.1, 0.1)
     roll_deg: Range = (-0.5, 0.5)
-    shift_mm: Range = (-5.0, 5.0)
+    translation_mm: Range = (-5.0, 5.0)
 
 
-class ScenePart(Part):
-    """What stands before the camera: the photo as a backdrop, pieces of it as nearer planes.
+class SceneConfig(_Config):
+    """The scene: a photo as the backdrop, and pieces of it as nearer planes.
 
     Attributes:
-        distance_m: from the camera to the backdrop, on which it focuses.
-        layers: planes in front of the backdrop.
+        distance_m: from the camera to the backdrop, on which the lens focuses.
+        layers: number of planes in front of the backdrop.
         layer_distance: their distance as a share of the backdrop's.
         layer_area: share of the image that a plane covers.
-        px_per_tele_px: pixels of the photo to a tele pixel, in the centre.
-        wide_fields: width of the captured wide frame, in tele frames.
-        procedural_px: width and height of scenes made by `--procedural`.
+        px_per_tele_px: pixels of the photo per tele pixel, in the centre.
+        wide_fields: width of a captured wide frame, in tele frames.
+        procedural_px: width and height of the scenes made with `--procedural`.
     """
 
     distance_m: Positive = 5.0
@@ -168,34 +161,33 @@ class ScenePart(Part):
     procedural_px: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (2400, 1600)
 
 
-class ExposurePart(Part):
-    """How much light each photograph takes.
+class ExposureConfig(_Config):
+    """The exposure of each photograph.
 
     Attributes:
-        iso: sensitivity set.
-        frames: exposures averaged; what a camera's noise reduction amounts to in flat places.
-        exposure_s: time of the wide photograph at `error_ev` 0; EXIF tells each one's own.
-        error_ev: exposure of a photograph, in stops about the one that makes white just white.
+        iso: sensitivity.
+        frames: exposures averaged, which stands for a camera's noise reduction in flat areas.
+        time_s: exposure time of the wide photograph at `error_ev` 0; only EXIF depends on it.
+        error_ev: deviation, in stops, from the exposure at which white just saturates.
     """
 
     iso: Range = (100.0, 200.0)
     frames: Annotated[int, Field(ge=1)] = 4
-    exposure_s: Positive = 1 / 60
+    time_s: Positive = 1 / 60
     error_ev: Range = (-0.2, 0.0)
 
 
-class DevelopmentPart(Part):
-    """From the sensor's numbers to an image file.
+class IspConfig(_Config):
+    """The image signal processor: from raw values to an image file.
 
     Attributes:
-        white_balance_error: of the red and the blue gain, drawn apart, a share.
-        contrast: slope of the tone curve in the middle, on top of sRGB's own; 1 leaves it.
-        sharpening: share of the detail, as an unsharp mask finds it, that is added to it; drawn
-            once for both photographs.
-        sharpening_radius_px: standard deviation of that mask.
+        white_balance_error: of the red and the blue gain, sampled separately, as a share.
+        contrast: slope of the tone curve in the middle, on top of sRGB's own; 1 changes nothing.
+        sharpening: amount of the unsharp mask; sampled once for both photographs.
+        sharpening_radius_px: standard deviation of the unsharp mask's Gaussian.
         format: of captured frames.
-        jpeg_quality: 1..100; images of pairs pass through it too; 0 leaves JPEG out of pairs.
-        jpeg_chroma: chroma of every pixel (444), or of every second one across and down (420).
+        jpeg_quality: 1..100; the images of pairs are compressed too; 0 leaves them uncompressed.
+        jpeg_subsampling: chroma at every pixel (444), or at every second row and column (420).
     """
 
     white_balance_error: Range = (-0.02, 0.02)
@@ -204,47 +196,64 @@ class DevelopmentPart(Part):
     sharpening_radius_px: Positive = 1.0
     format: Literal["jpeg", "tiff", "png"] = "jpeg"
     jpeg_quality: Annotated[int, Field(ge=0, le=100)] = 97
-    jpeg_chroma: Literal["444", "420"] = "444"
+    jpeg_subsampling: Literal["444", "420"] = "444"
 
 
-class ExifPart(Part):
-    """What the files say about the camera.
+class ExifConfig(_Config):
+    """The EXIF of captured frames.
 
     Attributes:
-        make: its maker.
-        model: its name, also in the images' file names.
-        crop_factor: focal length in 35 mm terms by focal length.
-        start: time of the first photograph, YYYY:MM:DD HH:MM:SS.
-        seconds_between: from a scene's wide photograph to its tele photograph; scenes are a
+        make: maker of the camera.
+        model: name of the camera, also used in the file names of pairs.
+        crop_factor: ratio of the 35 mm equivalent to the focal length.
+        start_time: of the first photograph, YYYY:MM:DD HH:MM:SS.
+        seconds_between: from a scene's wide photograph to its tele photograph; scenes are one
             minute apart.
     """
 
     make: str = "d2csr"
     model: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")] = "Simulated"
     crop_factor: Positive = 1.5
-    start: Annotated[str, Field(pattern=r"^\d{4}:\d\d:\d\d \d\d:\d\d:\d\d$")] = (
+    start_time: Annotated[str, Field(pattern=r"^\d{4}:\d\d:\d\d \d\d:\d\d:\d\d$")] = (
         "2024:01:01 12:00:00"
     )
     seconds_between: Annotated[int, Field(ge=0, le=59)] = 4
 
 
-class Camera(Part):
-    """A zoom camera, the way it is held, and what stands before it."""
+class CameraConfig(_Config):
+    """A zoom camera, its pose, and the scene in front of it."""
 
-    sensor: SensorPart = SensorPart()
-    optics: OpticsPart = OpticsPart()
-    pose: PosePart = PosePart()
-    scene: ScenePart = ScenePart()
-    exposure: ExposurePart = ExposurePart()
-    development: DevelopmentPart = DevelopmentPart()
-    exif: ExifPart = ExifPart()
+    sensor: SensorConfig = SensorConfig()
+    optics: OpticsConfig = OpticsConfig()
+    pose: PoseConfig = PoseConfig()
+    scene: SceneConfig = SceneConfig()
+    exposure: ExposureConfig = ExposureConfig()
+    isp: IspConfig = IspConfig()
+    exif: ExifConfig = ExifConfig()
 
 
-def read_camera(path: Path) -> Camera:
-    """Return the camera in a YAML file.
+# Keys of files written before the standard terms; the error message names the new key.
+_RENAMED_KEYS = {
+    "development": "isp",
+    "pixel_um": "pixel_pitch_um",
+    "mosaic": "cfa",
+    "bits": "adc_bits",
+    "blur_um": "psf_sigma_um",
+    "corner_blur_um": "corner_psf_sigma_um",
+    "shift_mm": "translation_mm",
+    "exposure_s": "time_s",
+    "jpeg_chroma": "jpeg_subsampling",
+    "start": "start_time",
+}
+
+
+def read_camera_config(path: Path) -> CameraConfig:
+    """Return the camera in a YAML file; what the file leaves out keeps its default.
 
     Raises:
-        CameraError: unreadable, no YAML, or errors in it, each told with its line.
+        CameraError: the file is unreadable, no YAML, or has errors; each is listed with its line.
     """
-    remedy = "Give a YAML file; docs/simulator.md shows one."
-    return read_settings(path, Camera, error_type=CameraError, remedy=remedy)
+    remedy = "Give a YAML file as in docs/simulator.md."
+    return read_settings(
+        path, CameraConfig, error_type=CameraError, remedy=remedy, renamed=_RENAMED_KEYS
+    )

@@ -1,38 +1,39 @@
-"""The two photographs of a scene: every range of the camera drawn, the frames laid out."""
+"""The two photographs of a scene: parameters sampled from the camera's ranges, frames laid out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from d2csr.core.geometry import BrownDistortion, Size
-from d2csr.simulate.camera_config import Camera, CameraError, LensPart
+from d2csr.simulate.camera_config import CameraConfig, CameraError, LensConfig
 from d2csr.simulate.geometry import View
 from d2csr.simulate.isp import IspSettings, develop
 from d2csr.simulate.rendering import Lens, Shot
-from d2csr.simulate.scene import Plane, Scene, layered_scene
-from d2csr.simulate.sensor import Exposure, expose, read_out
+from d2csr.simulate.scene import Plane, Scene, build_layered_scene
+from d2csr.simulate.sensor import Exposure, expose, read_sensor
 
-LEAST_PX = 16  # side of the smallest frame worth taking
-EDGE_PX = 2  # of the photo, left unseen
+MIN_FRAME_PX = 16  # side of the smallest useful frame
+_MARGIN_PX = 2  # of the photo's border, which frames must not see
+_SHRINK = 0.99  # factor from one trial size to the next
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph: geometry and lens, exposure, development, and the seed of its noise."""
+    """Everything that determines one photograph of a scene, down to the seed of its noise."""
 
     shot: Shot
     exposure: Exposure
-    development: IspSettings
+    isp: IspSettings
     seed: tuple[int, ...]
 
     def take(self, scene: Scene) -> UInt8[np.ndarray, "h w 3"]:
         """Return the image."""
-        light = expose(scene, self.shot, exposure=self.exposure)
+        raw = expose(scene, self.shot, exposure=self.exposure)
         rng = np.random.default_rng(self.seed)
-        read_out(light, self.shot.sensor, exposure=self.exposure, rng=rng)
-        return develop(light, self.development)
+        read_sensor(raw, self.shot.sensor, exposure=self.exposure, rng=rng)
+        return develop(raw, self.isp)
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class SimulatedPair:
 
     @property
     def registered(self) -> Photograph:
-        """Return the tele photograph as it falls on the wide one's grid times the scale.
+        """Return the tele photograph rendered on the wide one's grid times the scale.
 
         Sharpness and noise are the tele photograph's; geometry, brightness and colour are the wide
-        one's, as perfect registration and matching would make them. Else a network would learn
-        how two exposures happened to differ.
+        one's, as after perfect registration and color matching. Otherwise a network would learn
+        the random difference between two exposures.
         """
         wide, tele = self.wide.shot, self.tele.shot
         view = wide.view.times(self.scale)
@@ -64,96 +65,187 @@ class SimulatedPair:
             scene_px=tele.scene_px / finer,
         )
         exposure = replace(self.tele.exposure, stops=self.wide.exposure.stops)
-        return Photograph(shot, exposure, self.wide.development, self.tele.seed)
+        return Photograph(shot, exposure, self.wide.isp, self.tele.seed)
+
+
+@dataclass(frozen=True)
+class _ZoomEnd:
+    """One end of the zoom lens as sampled: focal length, distortion, and pose of the camera.
+
+    Attributes:
+        lens: ranges of the lens at this end.
+        zoom: focal length divided by that of the wide photograph.
+        distortion: sampled distortion.
+        rotation_deg: sampled rotation about x, y and z.
+        position_m: sampled position.
+    """
+
+    lens: LensConfig
+    zoom: float
+    distortion: BrownDistortion
+    rotation_deg: tuple[float, float, float]
+    position_m: tuple[float, float, float]
+
+    def view(self, size: Size, *, focal_px: float, corner_px: float) -> View:
+        """Return the pixel grid of a frame, given the focal length of the wide photograph."""
+        return View(
+            size,
+            focal_px * self.zoom,
+            corner_px,
+            self.distortion,
+            self.rotation_deg,
+            self.position_m,
+        )
 
 
 def plan_pair(
     photo: UInt8[np.ndarray, "h w 3"],
-    camera: Camera,
+    camera: CameraConfig,
     *,
     scale: int,
     fields: float,
     seed: Sequence[int],
 ) -> SimulatedPair:
-    """Return a scene made of a photo and the two photographs of it, frames as large as fit.
+    """Return a scene made from a photo and two photographs of it, the frames as large as possible.
 
     Args:
         photo: sharp sRGB image.
-        camera: ranges to draw from.
-        scale: tele focal length by wide focal length.
+        camera: ranges to sample from.
+        scale: tele focal length divided by wide focal length.
         fields: width of the wide frame in tele frames.
-        seed: numbers that decide every draw.
+        seed: numbers that determine every random value.
 
     Raises:
         CameraError: the photo is too small for the scale.
     """
-    of_scene, *of_shots = (np.random.default_rng((*seed, part)) for part in range(3))
-    camera = _settled(camera, np.random.default_rng((*seed, 5)))
-    scene_px = float(of_scene.uniform(*camera.scene.px_per_tele_px))
-    focal_px = camera.optics.focal_mm * 1e3 / camera.sensor.pixel_um
-    scene = layered_scene(
-        photo, camera.scene, pixel_rad=1 / (focal_px * scale * scene_px), rng=of_scene
+    scene_rng, *rngs = (np.random.default_rng((*seed, part)) for part in range(3))
+    camera = _sample_shared(camera, np.random.default_rng((*seed, 5)))
+    scene_px = float(scene_rng.uniform(*camera.scene.px_per_tele_px))
+    focal_px = camera.optics.focal_mm * 1e3 / camera.sensor.pixel_pitch_um
+    pixel_rad = 1 / (focal_px * scale * scene_px)
+    scene = build_layered_scene(photo, camera.scene, pixel_rad=pixel_rad, rng=scene_rng)
+    ends = _sample_ends(camera, scale=scale, scene_rng=scene_rng, rngs=rngs)
+    wide_px = scale * scene_px  # pixels of the photo per wide pixel
+    ratio = scale / fields
+    views = _fit_views(scene.planes[0], ends, focal_px=focal_px, tele_ratio=ratio, px=wide_px)
+    wide, tele = (
+        _sample_photograph(
+            camera, end, view=view, scene_px=wide_px / end.zoom, rng=rng, seed=(*seed, 3 + index)
+        )
+        for index, (end, view, rng) in enumerate(zip(ends, views, rngs, strict=True))
     )
-    zoom = 1 + float(of_scene.uniform(*camera.optics.zoom_error))
-    poses = [_pose(camera, rng) for rng in of_shots]
-    ends = [(camera.optics.wide, 1.0), (camera.optics.tele, scale * zoom)]
-    distortions = [_distortion(end, rng) for (end, _), rng in zip(ends, of_shots, strict=True)]
-
-    def views(wide: Size) -> tuple[View, View]:
-        tele = Size(*(_even(side * scale / fields) for side in wide))
-        corner = float(np.hypot(*tele)) / 2
-        wide_view, tele_view = (
-            View(size, focal_px * longer, corner, distortion, turn, place)
-            for size, (_, longer), distortion, (turn, place) in zip(
-                (wide, tele), ends, distortions, poses, strict=True
-            )
-        )
-        return wide_view, tele_view
-
-    chosen = views(_fitting(scene.planes[0], views, scene_px=scale * scene_px))
-    photographs = [
-        Photograph(
-            Shot(
-                view,
-                _lens(camera, end, view=view, longer=longer, rng=rng),
-                camera.sensor,
-                camera.sensor.pixel_um,
-                scene_px * scale / longer,
-            ),
-            _exposure(camera, rng),
-            IspSettings(camera.development, _gains(camera, rng)),
-            (*seed, 3 + number),
-        )
-        for number, (view, (end, longer), rng) in enumerate(
-            zip(chosen, ends, of_shots, strict=True)
-        )
-    ]
-    return SimulatedPair(scene, scale, *photographs)
+    return SimulatedPair(scene, scale, wide, tele)
 
 
-def _settled(camera: Camera, rng: np.random.Generator) -> Camera:
-    """Return the camera with what is drawn once for both photographs: filter and sharpening."""
+def _sample_shared(camera: CameraConfig, rng: np.random.Generator) -> CameraConfig:
+    """Return the camera with the values that both photographs share: OLPF and sharpening."""
     olpf_um = float(rng.uniform(*camera.sensor.olpf_um))
-    sharpening = float(rng.uniform(*camera.development.sharpening))
+    sharpening = float(rng.uniform(*camera.isp.sharpening))
     sensor = camera.sensor.model_copy(update={"olpf_um": (olpf_um, olpf_um)})
-    development = camera.development.model_copy(update={"sharpening": (sharpening, sharpening)})
-    return camera.model_copy(update={"sensor": sensor, "development": development})
+    isp = camera.isp.model_copy(update={"sharpening": (sharpening, sharpening)})
+    return camera.model_copy(update={"sensor": sensor, "isp": isp})
 
 
-def _fitting(
-    backdrop: Plane, views: Callable[[Size], tuple[View, View]], *, scene_px: float
-) -> Size:
-    """Return the largest wide frame that, with its tele frame, sees nothing beyond the photo."""
-    width, height = (side / scene_px for side in backdrop.size)
+def _sample_ends(
+    camera: CameraConfig,
+    *,
+    scale: int,
+    scene_rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[_ZoomEnd, _ZoomEnd]:
+    """Return the wide and the tele end of the lens."""
+    tele_zoom = scale * (1 + float(scene_rng.uniform(*camera.optics.zoom_error)))
+    lenses = ((camera.optics.wide, 1.0), (camera.optics.tele, tele_zoom))
+    wide, tele = (
+        _sample_end(camera, lens, zoom=zoom, rng=rng)
+        for (lens, zoom), rng in zip(lenses, rngs, strict=True)
+    )
+    return wide, tele
+
+
+def _sample_end(
+    camera: CameraConfig, lens: LensConfig, *, zoom: float, rng: np.random.Generator
+) -> _ZoomEnd:
+    tilt, pan = rng.uniform(*camera.pose.tilt_deg, 2)
+    roll = rng.uniform(*camera.pose.roll_deg)
+    x, y, z = rng.uniform(*camera.pose.translation_mm, 3) / 1e3
+    ranges = (lens.k1, lens.k2, lens.k3, lens.p1, lens.p2)
+    distortion = BrownDistortion(*(float(rng.uniform(*each)) for each in ranges))
+    rotation_deg = (float(tilt), float(pan), float(roll))
+    return _ZoomEnd(lens, zoom, distortion, rotation_deg, (float(x), float(y), float(z)))
+
+
+def _sample_photograph(
+    camera: CameraConfig,
+    end: _ZoomEnd,
+    *,
+    view: View,
+    scene_px: float,
+    rng: np.random.Generator,
+    seed: tuple[int, ...],
+) -> Photograph:
+    """Return a photograph with lens, exposure and white balance sampled, in this order."""
+    lens = _sample_lens(camera, end, view=view, rng=rng)
+    shot = Shot(view, lens, camera.sensor, camera.sensor.pixel_pitch_um, scene_px)
+    iso = float(rng.uniform(*camera.exposure.iso))
+    stops = float(rng.uniform(*camera.exposure.error_ev))
+    red, blue = 1 + rng.uniform(*camera.isp.white_balance_error, 2)
+    return Photograph(
+        shot,
+        Exposure(iso, stops, camera.exposure.frames),
+        IspSettings(camera.isp, (float(red), 1.0, float(blue))),
+        seed,
+    )
+
+
+def _sample_lens(
+    camera: CameraConfig, end: _ZoomEnd, *, view: View, rng: np.random.Generator
+) -> Lens:
+    return Lens(
+        focal_mm=camera.optics.focal_mm * end.zoom,
+        f_number=float(rng.uniform(*end.lens.f_number)),
+        psf_sigma_um=float(rng.uniform(*end.lens.psf_sigma_um)),
+        corner_psf_sigma_um=float(rng.uniform(*end.lens.corner_psf_sigma_um)),
+        defocus_um=float(rng.uniform(*end.lens.defocus_um)),
+        vignetting_stops=float(rng.uniform(*end.lens.vignetting_stops)),
+        wavelengths_nm=camera.optics.wavelengths_nm,
+        corner_px=view.corner_px,
+    )
+
+
+def _fit_views(
+    backdrop: Plane,
+    ends: tuple[_ZoomEnd, _ZoomEnd],
+    *,
+    focal_px: float,
+    tele_ratio: float,
+    px: float,
+) -> tuple[View, View]:
+    """Return the largest wide and tele views that see nothing beyond the backdrop.
+
+    Args:
+        backdrop: the photo.
+        ends: of the lens, wide and tele.
+        focal_px: focal length of the wide photograph.
+        tele_ratio: width of the tele frame divided by that of the wide frame, in pixels of each.
+        px: pixels of the photo per wide pixel.
+    """
+    width, height = (side / px for side in backdrop.size)
     share = 1.0
     while True:
-        size = Size(_even(width * share), _even(height * share))
-        if min(size) < LEAST_PX:
-            problem = f"a photo of {backdrop.size} px leaves a wide frame below {LEAST_PX} px"
-            raise CameraError("scene", problem, remedy="Take a larger photo or a smaller scale.")
-        if all(_sees_only(backdrop, view) for view in views(size)):
-            return size
-        share *= 0.99
+        wide = Size(_even(width * share), _even(height * share))
+        if min(wide) < MIN_FRAME_PX:
+            problem = f"a photo of {backdrop.size} px leaves a wide frame below {MIN_FRAME_PX} px"
+            raise CameraError("scene", problem, "Use a larger photo or a smaller scale.")
+        tele = Size(*(_even(side * tele_ratio) for side in wide))
+        corner_px = float(np.hypot(*tele)) / 2
+        wide_view, tele_view = (
+            end.view(size, focal_px=focal_px, corner_px=corner_px)
+            for end, size in zip(ends, (wide, tele), strict=True)
+        )
+        if all(_sees_only(backdrop, view) for view in (wide_view, tele_view)):
+            return wide_view, tele_view
+        share *= _SHRINK
 
 
 def _even(side: float) -> int:
@@ -161,56 +253,16 @@ def _even(side: float) -> int:
 
 
 def _sees_only(backdrop: Plane, view: View) -> bool:
-    """Return whether a view's border, and so all of it, lies on the backdrop."""
+    """Return whether a view's border, and with it all of the view, lies on the backdrop."""
     seen = view.on_plane(_border(view.size), backdrop.distance_m) / backdrop.pitch_m
     furthest = np.abs(seen).max(axis=0)
-    return bool((furthest <= np.array(backdrop.size) / 2 - EDGE_PX).all())
+    return bool((furthest <= np.array(backdrop.size) / 2 - _MARGIN_PX).all())
 
 
 def _border(size: Size) -> Float64[np.ndarray, "n 2"]:
-    """Return the outer edge of the border pixels, each half a pixel out."""
+    """Return points on the outer edges of the border pixels."""
     x = np.linspace(-0.5, size.width - 0.5, 33)
     y = np.linspace(-0.5, size.height - 0.5, 33)
     sides = [np.stack(np.broadcast_arrays(x, end), -1) for end in (y[0], y[-1])]
     sides += [np.stack(np.broadcast_arrays(end, y), -1) for end in (x[0], x[-1])]
     return np.concatenate(sides)
-
-
-def _pose(
-    camera: Camera, rng: np.random.Generator
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    tilt, pan = rng.uniform(*camera.pose.tilt_deg, 2)
-    roll = rng.uniform(*camera.pose.roll_deg)
-    x, y, z = rng.uniform(*camera.pose.shift_mm, 3) / 1e3
-    return (float(tilt), float(pan), float(roll)), (float(x), float(y), float(z))
-
-
-def _distortion(end: LensPart, rng: np.random.Generator) -> BrownDistortion:
-    ranges = (end.k1, end.k2, end.k3, end.p1, end.p2)
-    return BrownDistortion(*(float(rng.uniform(*each)) for each in ranges))
-
-
-def _lens(
-    camera: Camera, end: LensPart, *, view: View, longer: float, rng: np.random.Generator
-) -> Lens:
-    return Lens(
-        focal_mm=camera.optics.focal_mm * longer,
-        f_number=float(rng.uniform(*end.f_number)),
-        blur_um=float(rng.uniform(*end.blur_um)),
-        corner_blur_um=float(rng.uniform(*end.corner_blur_um)),
-        defocus_um=float(rng.uniform(*end.defocus_um)),
-        vignetting_stops=float(rng.uniform(*end.vignetting_stops)),
-        wavelengths_nm=camera.optics.wavelengths_nm,
-        corner_px=view.corner_px,
-    )
-
-
-def _exposure(camera: Camera, rng: np.random.Generator) -> Exposure:
-    settings = camera.exposure
-    iso, stops = (float(rng.uniform(*each)) for each in (settings.iso, settings.error_ev))
-    return Exposure(iso, stops, settings.frames)
-
-
-def _gains(camera: Camera, rng: np.random.Generator) -> tuple[float, float, float]:
-    red, blue = 1 + rng.uniform(*camera.development.white_balance_error, 2)
-    return float(red), 1.0, float(blue)

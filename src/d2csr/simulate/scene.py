@@ -1,9 +1,4 @@
-"""What stands before the camera: planes of texture, from a photo or made of chance.
-
-What is seen of a plane: its texture's light where rows and columns of a view cross.
-
-What scenes are made from: photos on the disk, or numbers that procedural scenes grow from.
-"""
+"""Scenes: textured planes made from photos or drawn procedurally, and how a view samples them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +13,7 @@ from d2csr.core.geometry import Size
 from d2csr.images.formats import is_image_name
 from d2csr.images.pixels import LINEAR_OF_SRGB8
 from d2csr.images.reader import read_rgb8
-from d2csr.simulate.camera_config import ScenePart
+from d2csr.simulate.camera_config import SceneConfig
 from d2csr.simulate.geometry import View
 
 _FONTS = (
@@ -30,17 +25,17 @@ _LETTERS = np.array(list("ABCDEFGHJKLMNPRSTUVXYZabcdefghkmnopqrstuvxyz0123456789
 
 @dataclass(frozen=True)
 class Plane:
-    """One textured plane, facing the camera and centred before it.
+    """A textured plane that faces the camera and is centred in front of it.
 
     Attributes:
         texture: sRGB image.
-        cover: 255 where the plane is, 0 where one sees through; None covers all.
+        alpha: 255 where the plane is opaque, 0 where it is transparent; None: opaque everywhere.
         distance_m: from the nominal camera.
-        pitch_m: distance of the texture's pixels.
+        pitch_m: spacing of the texture's pixels.
     """
 
     texture: UInt8[np.ndarray, "h w 3"]
-    cover: UInt8[np.ndarray, "h w"] | None
+    alpha: UInt8[np.ndarray, "h w"] | None
     distance_m: float
     pitch_m: float
 
@@ -52,35 +47,39 @@ class Plane:
 
 @dataclass(frozen=True)
 class Scene:
-    """Planes from the backdrop to the nearest; the lens focuses on the backdrop."""
+    """The planes of a scene, the backdrop first, the nearest last."""
 
     planes: tuple[Plane, ...]
 
     @property
     def distance_m(self) -> float:
-        """Return the distance of the backdrop."""
+        """Return the distance of the backdrop, on which the lens focuses."""
         return self.planes[0].distance_m
 
 
-def flat_scene(photo: UInt8[np.ndarray, "h w 3"], *, distance_m: float, pixel_rad: float) -> Scene:
-    """Return a photo as a backdrop, each pixel of it seen under an angle."""
+def build_flat_scene(
+    photo: UInt8[np.ndarray, "h w 3"], *, distance_m: float, pixel_rad: float
+) -> Scene:
+    """Return a photo as the backdrop; each of its pixels subtends `pixel_rad`."""
     return Scene((Plane(photo, None, distance_m, distance_m * pixel_rad),))
 
 
-def layered_scene(
+def build_layered_scene(
     photo: UInt8[np.ndarray, "h w 3"],
-    settings: ScenePart,
+    settings: SceneConfig,
     *,
     pixel_rad: float,
     rng: np.random.Generator,
 ) -> Scene:
-    """Return a photo as a backdrop, and mirrored pieces of it as planes in front."""
-    scene = flat_scene(photo, distance_m=settings.distance_m, pixel_rad=pixel_rad)
+    """Return a photo as the backdrop, and mirrored pieces of it as planes in front."""
+    scene = build_flat_scene(photo, distance_m=settings.distance_m, pixel_rad=pixel_rad)
     shares = sorted(rng.uniform(*settings.layer_distance, settings.layers), reverse=True)
     nearer = tuple(
         Plane(
             np.ascontiguousarray(np.roll(photo[:, ::-1], rng.integers(photo.shape[1]), axis=1)),
-            blob(Size(photo.shape[1], photo.shape[0]), rng.uniform(*settings.layer_area), rng=rng),
+            blob_mask(
+                Size(photo.shape[1], photo.shape[0]), rng.uniform(*settings.layer_area), rng=rng
+            ),
             settings.distance_m * share,
             settings.distance_m * share * pixel_rad,
         )
@@ -89,8 +88,8 @@ def layered_scene(
     return Scene(scene.planes + nearer)
 
 
-def blob(size: Size, share: float, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w"]:
-    """Return a mask, 255 in smooth blobs that cover a share of it, with edges a pixel wide."""
+def blob_mask(size: Size, share: float, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w"]:
+    """Return a mask, 255 in smooth blobs that cover this share, with edges one pixel wide."""
     coarse = rng.standard_normal((12, 12)).astype(np.float32)
     height = cv2.resize(cv2.GaussianBlur(coarse, (0, 0), 1.2), size, interpolation=cv2.INTER_CUBIC)
     level = np.quantile(height[::4, ::4], 1 - share)
@@ -98,8 +97,8 @@ def blob(size: Size, share: float, *, rng: np.random.Generator) -> UInt8[np.ndar
     return (255 * np.clip((height - level) / slope + 0.5, 0, 1)).astype(np.uint8)
 
 
-def procedural(size: Size, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """Return an image of texture, edges, lines and text, all of it drawn by chance."""
+def draw_procedural_image(size: Size, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
+    """Return an image of random texture, edges, lines, gratings and text."""
     image = _texture(size, rng=rng)
     area = size.width * size.height
     for _ in range(10 + area // 40_000):
@@ -111,13 +110,13 @@ def procedural(size: Size, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h 
 
 
 def _texture(size: Size, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-    """Return smooth colours under noise whose power falls as in nature, 1 / frequency squared."""
-    colour = cv2.resize(
+    """Return smooth colors with noise whose power falls as 1 / frequency squared, as in nature."""
+    color = cv2.resize(
         rng.uniform(30, 225, (5, 7, 3)).astype(np.float32), size, interpolation=cv2.INTER_CUBIC
     )
     noise = _octaves(size, rng=rng)
     strength = 25 * np.clip(1 + _octaves(size, rng=rng, finest=64), 0, None)
-    return np.clip(colour + (strength * noise)[..., None], 0, 255).astype(np.uint8)
+    return np.clip(color + (strength * noise)[..., None], 0, 255).astype(np.uint8)
 
 
 def _octaves(
@@ -141,7 +140,7 @@ def _draw_shape(image: UInt8[np.ndarray, "h w 3"], *, rng: np.random.Generator) 
     height, width = image.shape[:2]
     centre = rng.uniform((0, 0), (width, height))
     radius = min(width, height) * 0.12 * rng.beta(1, 3) + 4
-    colour = tuple(int(value) for value in rng.integers(0, 256, 3))
+    color = tuple(int(value) for value in rng.integers(0, 256, 3))
     corners = int(rng.integers(3, 8))
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     points = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
@@ -150,9 +149,9 @@ def _draw_shape(image: UInt8[np.ndarray, "h w 3"], *, rng: np.random.Generator) 
         _draw_grating(image, centre, radius=radius, rng=rng)
     elif kind == 1:
         thickness = int(rng.integers(1, 5))
-        cv2.polylines(image, [points.astype(np.int32)], True, colour, thickness, cv2.LINE_AA)
+        cv2.polylines(image, [points.astype(np.int32)], True, color, thickness, cv2.LINE_AA)
     else:
-        cv2.fillPoly(image, [(points * 16).astype(np.int32)], colour, cv2.LINE_AA, 4)
+        cv2.fillPoly(image, [(points * 16).astype(np.int32)], color, cv2.LINE_AA, 4)
 
 
 def _draw_grating(
@@ -162,7 +161,7 @@ def _draw_grating(
     radius: float,
     rng: np.random.Generator,
 ) -> None:
-    """Draw sine stripes in a square, finer towards one side."""
+    """Draw a sinusoidal grating in a square, finer towards one side."""
     (x, y), side = centre.astype(int), int(radius)
     part = image[max(y - side, 0) : y + side, max(x - side, 0) : x + side]
     rows, columns = np.mgrid[: part.shape[0], : part.shape[1]]
@@ -176,43 +175,45 @@ def _draw_grating(
 
 def _draw_text(image: UInt8[np.ndarray, "h w 3"], *, rng: np.random.Generator) -> None:
     height, width = image.shape[:2]
-    words = "".join(rng.choice(_LETTERS, rng.integers(3, 12)))
-    place = (int(rng.uniform(-0.05, 0.95) * width), int(rng.uniform(0, 1) * height))
-    colour = tuple(int(value) for value in rng.choice([0, 30, 128, 225, 255], 3))
+    text = "".join(rng.choice(_LETTERS, rng.integers(3, 12)))
+    position = (int(rng.uniform(-0.05, 0.95) * width), int(rng.uniform(0, 1) * height))
+    color = tuple(int(value) for value in rng.choice([0, 30, 128, 225, 255], 3))
     font, size = _FONTS[rng.integers(len(_FONTS))], float(rng.choice([0.4, 0.6, 1.0, 2.0, 4.0]))
-    cv2.putText(image, words, place, font, size, colour, max(1, int(size * 1.5)), cv2.LINE_AA)
+    cv2.putText(image, text, position, font, size, color, max(1, int(size * 1.5)), cv2.LINE_AA)
 
 
-FINER = 4  # the texture is enlarged by this, by Lanczos, and read linearly in between
-NODE_STEP_PX = 8  # between positions computed in full; cubic polynomials between them
+_OVERSAMPLING = 4  # of the texture, by Lanczos; linear interpolation between its samples
+_NODE_STEP_PX = 8  # between exactly computed positions; cubic interpolation between them
 
 
 def sample_plane(
     plane: Plane, view: View, *, x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " m"]
 ) -> Float32[np.ndarray, "m n c"] | None:
-    """Return the plane's linear RGB where x and y cross, beyond the image its mirror image.
+    """Return the plane's linear RGB at the grid of positions x and y, mirrored beyond its edges.
 
-    Of a plane that one sees past, the light times its cover, and the cover as the fourth channel;
-    None where none of it is there.
+    A plane with alpha gives RGB multiplied by alpha, and alpha as the fourth channel; or None, if
+    it is transparent at all these positions.
     """
-    u, v = texture_positions(plane, view, x=x, y=y)
+    u, v = map_to_texture(plane, view, x=x, y=y)
     left, right = _span(u)
     top, bottom = _span(v)
-    columns = _reflected(np.arange(left, right), plane.size.width)
-    rows = _reflected(np.arange(top, bottom), plane.size.height)
+    columns = _reflect(np.arange(left, right), plane.size.width)
+    rows = _reflect(np.arange(top, bottom), plane.size.height)
     part = LINEAR_OF_SRGB8[plane.texture[rows[:, None], columns]]
-    if plane.cover is not None:
+    if plane.alpha is not None:
         inside = (np.arange(top, bottom) == rows)[:, None] & (np.arange(left, right) == columns)
-        cover = np.where(inside, plane.cover[rows[:, None], columns], 0).astype(np.float32) / 255
-        if not cover.any():
+        alpha = np.where(inside, plane.alpha[rows[:, None], columns], 0).astype(np.float32) / 255
+        if not alpha.any():
             return None
-        part = np.concatenate([part * cover[..., None], cover[..., None]], axis=-1)
-    fine = cv2.resize(part, None, fx=FINER, fy=FINER, interpolation=cv2.INTER_LANCZOS4)
-    shift = 0.5 * FINER - 0.5
+        part = np.concatenate([part * alpha[..., None], alpha[..., None]], axis=-1)
+    fine = cv2.resize(
+        part, None, fx=_OVERSAMPLING, fy=_OVERSAMPLING, interpolation=cv2.INTER_LANCZOS4
+    )
+    shift = 0.5 * _OVERSAMPLING - 0.5
     return cv2.remap(
         fine,
-        ((u - left) * FINER + shift).astype(np.float32),
-        ((v - top) * FINER + shift).astype(np.float32),
+        ((u - left) * _OVERSAMPLING + shift).astype(np.float32),
+        ((v - top) * _OVERSAMPLING + shift).astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -222,40 +223,42 @@ def _span(positions: np.ndarray) -> tuple[int, int]:
     return int(np.floor(positions.min())) - 6, int(np.ceil(positions.max())) + 7
 
 
-def _reflected(index: np.ndarray, length: int) -> np.ndarray:
-    """Return indices into a row continued by its own mirror image."""
+def _reflect(index: np.ndarray, length: int) -> np.ndarray:
+    """Return indices into a row that is continued by its mirror image."""
     index = index % (2 * length)
     return np.where(index < length, index, 2 * length - 1 - index)
 
 
-def texture_positions(
+def map_to_texture(
     plane: Plane, view: View, *, x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " m"]
 ) -> tuple[Float64[np.ndarray, "m n"], Float64[np.ndarray, "m n"]]:
-    """Return column and row of the texture seen where the positions x and y cross."""
-    nodes_x, weights_x = _nodes(x)
-    nodes_y, weights_y = _nodes(y)
+    """Return the columns and rows of the texture that the grid of positions x and y sees."""
+    nodes_x, weights_x = _interpolation_nodes(x)
+    nodes_y, weights_y = _interpolation_nodes(y)
     pixels = np.stack(np.meshgrid(nodes_x, nodes_y), axis=-1)
     seen = view.on_plane(pixels, plane.distance_m) / plane.pitch_m
     u, v = (weights_y @ seen[..., axis] @ weights_x.T for axis in (0, 1))
     return u + (plane.size.width - 1) / 2, v + (plane.size.height - 1) / 2
 
 
-def _nodes(x: Float64[np.ndarray, " n"]) -> tuple[np.ndarray, Float64[np.ndarray, "n nodes"]]:
-    """Return few positions about x, and the weights of Lagrange's cubic from them to x."""
-    place = (x - x[0]) / NODE_STEP_PX
-    cell = np.floor(place).astype(int)
-    t = place - cell
+def _interpolation_nodes(
+    x: Float64[np.ndarray, " n"],
+) -> tuple[np.ndarray, Float64[np.ndarray, "n nodes"]]:
+    """Return sparse positions around x, and the weights of cubic Lagrange interpolation to x."""
+    position = (x - x[0]) / _NODE_STEP_PX
+    cell = np.floor(position).astype(int)
+    t = position - cell
     weights = np.zeros((len(x), cell[-1] + 4))
     steps = (-1, 0, 1, 2)
     for step in steps:
         terms = [(t - other) / (step - other) for other in steps if other != step]
         weights[np.arange(len(x)), cell + 1 + step] = np.prod(terms, axis=0)
-    return x[0] + NODE_STEP_PX * np.arange(-1, cell[-1] + 3), weights
+    return x[0] + _NODE_STEP_PX * np.arange(-1, cell[-1] + 3), weights
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo in a file."""
+    """A photo, in a file, to make a scene from."""
 
     path: Path
 
@@ -264,49 +267,53 @@ class Photo:
         """Return the name of the file."""
         return self.path.name
 
-    def image(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the photo; `ImageError` where it can't be read."""
+    def load(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the photo.
+
+        Raises:
+            ImageError: it can't be read.
+        """
         return read_rgb8(self.path)
 
 
 @dataclass(frozen=True)
 class Procedural:
-    """A scene drawn by chance."""
+    """A random scene of shapes and text."""
 
     size: Size
     seed: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """Return what it grows from."""
+        """Return a name made from the seed."""
         return f"procedural {'-'.join(map(str, self.seed))}"
 
-    def image(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Return the image, the same for the same seed."""
-        return procedural(self.size, rng=np.random.default_rng(self.seed))
+    def load(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Return the image, always the same for the same seed."""
+        return draw_procedural_image(self.size, rng=np.random.default_rng(self.seed))
 
 
 Source = Photo | Procedural
 
 
-def photos_in(places: Sequence[Path], *, out: Path) -> tuple[Photo, ...]:
-    """Return the photos that files and folders name, folders searched at any depth.
+def find_photos(paths: Sequence[Path], *, output: Path) -> tuple[Photo, ...]:
+    """Return the photos in files and folders, which are searched recursively.
 
     Raises:
-        DataError: a place is missing, a folder holds no images, or is to hold the results.
+        DataError: a path does not exist, a folder holds no images, or the output folder is inside.
     """
-    found: list[Path] = []
-    for place in places:
-        if out.resolve().is_relative_to(place.resolve()):
+    photos: list[Path] = []
+    for path in paths:
+        if output.resolve().is_relative_to(path.resolve()):
             remedy = "Choose a folder outside; a second run would take its images for photos."
-            raise DataError(out, "lies among the photos", remedy=remedy)
-        if place.is_dir():
-            inside = sorted(path for path in place.rglob("*") if is_image_name(path))
+            raise DataError(output, "lies among the photos", remedy)
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if is_image_name(each))
             if not inside:
-                raise DataError(place, "holds no images", remedy="Give a folder of photos.")
-            found += inside
-        elif place.exists():
-            found.append(place)
+                raise DataError(path, "holds no images", "Give a folder of photos.")
+            photos += inside
+        elif path.exists():
+            photos.append(path)
         else:
-            raise DataError(place, "does not exist", remedy="Check the name.")
-    return tuple(Photo(path) for path in found)
+            raise DataError(path, "does not exist", "Check the name.")
+    return tuple(Photo(path) for path in photos)
