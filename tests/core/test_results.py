@@ -1,4 +1,4 @@
-"""The results file: its keys, its infinities, its errors."""
+"""The results file: its keys, infinite values and errors."""
 
 import json
 import math
@@ -44,10 +44,10 @@ def results(psnr_db: float = 30.5) -> Results:
 
 
 def parsed(path):
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+    def fail(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
 
-    return json.loads(path.read_text(), parse_constant=refuse)
+    return json.loads(path.read_text(), parse_constant=fail)
 
 
 def test_the_file_has_the_keys_that_other_programs_rely_on(tmp_path):

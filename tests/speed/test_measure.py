@@ -164,9 +164,9 @@ def test_the_estimate_adds_the_squared_errors(candidate):
     """An error as large as the model's own costs 3.01 dB."""
     flat = np.zeros((8, 8, 3), np.float32)
     off = flat + np.float32(10 ** (-34 / 20))  # 34 dB: assumed for a model without scores
-    found = cost(candidate.bundle.card, Images(()), sr=[off], reference=[flat])
-    assert found.change_db == pytest.approx(-3.0103, abs=1e-3)
-    assert found.between_db == pytest.approx(34)
+    estimate = cost(candidate.bundle.card, Images(()), sr=[off], reference=[flat])
+    assert estimate.change_db == pytest.approx(-3.0103, abs=1e-3)
+    assert estimate.between_db == pytest.approx(34)
     assert cost(candidate.bundle.card, Images(()), sr=[], reference=[]) is None
 
 
@@ -175,8 +175,8 @@ def test_changes_on_pairs_are_differences_of_their_psnr(candidate, pairs, tmp_pa
     assert len(images.paths) == 3
     hr = [read_rgb8(pair.hr).astype(np.float32) / 255 for pair in images.pairs]
     close, far = ([each + np.float32(error) for each in hr] for error in (0.01, 0.02))
-    found = cost(candidate.bundle.card, images, sr=far, reference=close)
-    assert (found.by, found.change_db < -4) == ("pairs", True)
+    measured = cost(candidate.bundle.card, images, sr=far, reference=close)
+    assert (measured.by, measured.change_db < -4) == ("pairs", True)
     random = images_for(candidate.bundle.card, pairs, trained=False)
     assert (len(random.paths), random.pairs) == (1, None)
 
@@ -194,6 +194,6 @@ def test_reference_alone_is_an_error():
 
 
 def test_precisions_without_graphs_are_left_out(candidate):
-    found = [case.precision for case in cases(candidate, ("openvino",)) if not case.twin]
-    assert "int8" not in found
-    assert "fp32" in found
+    precisions = [case.precision for case in cases(candidate, ("openvino",)) if not case.twin]
+    assert "int8" not in precisions
+    assert "fp32" in precisions
