@@ -44,7 +44,7 @@ def test_the_mask_limit_is_a_share(d2csr, pairs):
     assert "--mask-limit" in answer.err
 
 
-def test_a_folder_without_pairs_is_a_error(d2csr, tmp_path):
+def test_a_folder_without_pairs_is_an_error(d2csr, tmp_path):
     answer = d2csr("data", "check", tmp_path)
     assert answer.code == 2
     assert "no known layout" in answer.err

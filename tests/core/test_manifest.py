@@ -103,7 +103,7 @@ def test_every_wrong_entry_is_named_at_once(tmp_path, pair):
         (b"\xff\xfe", "is not JSON"),
     ],
 )
-def test_what_is_no_manifest_of_this_version_is_refused(tmp_path, contents, said):
+def test_a_file_that_is_no_manifest_of_this_version_is_refused(tmp_path, contents, said):
     path = tmp_path / "manifest.json"
     if contents is not None:
         path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())

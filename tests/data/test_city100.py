@@ -64,7 +64,7 @@ def test_scenes_can_be_chosen(clone, tmp_path):
     assert [pair.name for pair in nikon] == ["Nikon_001", "Nikon_099"]
 
 
-def test_what_is_missing_is_told_before_anything_is_written(clone, tmp_path):
+def test_missing_files_are_reported_before_anything_is_written(clone, tmp_path):
     (clone / "City100/City100_iPhoneX/002L.PNG").unlink()
     with pytest.raises(DataError, match=r"City100_iPhoneX/002L\.PNG, scene 3, scene 4"):
         import_city100(clone, tmp_path / "out", scenes=frozenset({1, 2, 3, 4}))

@@ -36,7 +36,7 @@ def test_the_cache_holds_the_pixels_of_the_files(realsr, tmp_path):
         assert cache.lr_shape(index) == lr.shape[:2]
 
 
-def test_masks_and_cut_hr_images_are_kept_as_used(tmp_path, put):
+def test_masks_and_cropped_hr_images_are_cached_as_used(tmp_path, put):
     put(tmp_path / "HR" / "a.png", 13, 13)
     put(tmp_path / "LR_bicubic" / "X3" / "ax3.png", 4, 4)
     manifest = open_pairs(tmp_path)
@@ -105,7 +105,7 @@ def test_the_remains_of_a_killed_build_are_removed_by_the_next(realsr, tmp_path)
     assert built(tmp_path / "cache") == [name]
 
 
-def test_a_truncated_cache_is_refused_with_what_to_do(realsr, tmp_path):
+def test_a_truncated_cache_is_refused_with_a_remedy(realsr, tmp_path):
     cache = opened(open_pairs(realsr), tmp_path)
     os.truncate(cache.folder / PIXELS_NAME, 100)
     with pytest.raises(DataError, match="Remove this folder"):

@@ -67,7 +67,7 @@ def test_the_shares_of_all_processes_make_the_whole_batch(cache, step, world):
 
 
 @given(STEPS)
-def test_lr_and_hr_show_the_same_place_turned_alike(cache, step):
+def test_lr_and_hr_show_the_same_region_under_the_same_transform(cache, step):
     batch = CropSampler(cache, **SETTINGS).batch(step)
     for lr, hr in zip(batch.lr, batch.hr, strict=True):
         turns = [turn for turn in range(8) if hr[0, 0].tolist() == _corner(hr, turn)]
@@ -103,7 +103,7 @@ def drawn(cache, count=6000, **options):
     return [sampler.crop(step, index) for step in range(count // 6) for index in range(6)]
 
 
-def test_every_place_is_reached_last_row_and_column_too_and_no_other(cache):
+def test_every_allowed_position_is_drawn_and_no_other(cache):
     crops = Counter((crop.pair, crop.row, crop.column) for crop in drawn(cache))
     free = {(0, row, column) for row in range(2) for column in range(4)} | {(2, 0, 0)}
     masked = {(1, row, column) for row in range(3) for column in range(3)}
@@ -111,7 +111,7 @@ def test_every_place_is_reached_last_row_and_column_too_and_no_other(cache):
     assert set(crops) == free | (masked - blocked)
 
 
-def test_pairs_come_equally_often_and_places_within_a_pair_too(cache):
+def test_pairs_and_positions_within_a_pair_are_drawn_equally_often(cache):
     crops = drawn(cache)
     pairs = Counter(crop.pair for crop in crops)
     assert all(abs(count - 2000) < 5 * np.sqrt(6000 * 2 / 9) for count in pairs.values())
@@ -130,7 +130,7 @@ def test_steps_indices_and_seeds_draw_independently(cache):
     assert [sampler.crop(0, i) for i in range(50)] != [sampler.crop(i, 0) for i in range(50)]
 
 
-def test_a_larger_limit_lets_masked_places_in(cache):
+def test_a_larger_limit_allows_masked_positions(cache):
     crops = {(crop.row, crop.column) for crop in drawn(cache, mask_limit=1 / 16) if crop.pair == 1}
     assert (0, 0) in crops
     assert (2, 0) not in crops  # two of its sixteen pixels are masked
@@ -145,7 +145,7 @@ MASKS = st.integers(1, 7).flatmap(
 
 
 @given(MASKS, st.integers(1, 5), st.floats(0, 1))
-def test_allowed_places_are_those_a_loop_finds(mask, patch_px, mask_limit):
+def test_allowed_positions_are_those_of_a_loop(mask, patch_px, mask_limit):
     pixels = np.array(mask, np.uint8)
     if min(pixels.shape) < patch_px:
         return
@@ -161,7 +161,7 @@ def test_allowed_places_are_those_a_loop_finds(mask, patch_px, mask_limit):
     assert allowed_positions(pixels, patch_px, mask_limit=mask_limit).tolist() == allowed
 
 
-def test_what_can_not_be_drawn_is_refused(cache):
+def test_crops_that_can_not_be_drawn_are_refused(cache):
     with pytest.raises(DataError, match="4x4 px is smaller than the 5 px crop"):
         CropSampler(cache, **SETTINGS | {"patch_px": 5})
     with pytest.raises(UsageError, match="scale 2 can't train scale 3"):

@@ -36,7 +36,7 @@ def tree(tmp_path, put):
     return make
 
 
-def test_names_side_by_side_are_realsrs(realsr):
+def test_suffixed_names_are_realsrs(realsr):
     before = snapshot(realsr)
     manifest = open_pairs(realsr)
     assert (manifest.scale, names(manifest)) == (2, ["a", "b", "c"])
@@ -285,7 +285,7 @@ def test_swapped_folders_are_reported_as_such(tree):
 
 
 @pytest.mark.parametrize("content", [None, {}, {"x.png": (4, 4)}])
-def test_what_holds_no_pairs_says_what_would(tmp_path, tree, content):
+def test_a_path_without_pairs_is_refused_with_the_known_layouts(tmp_path, tree, content):
     folder = tmp_path if content is not None else tmp_path / "nowhere"
     if content:
         tree(content)

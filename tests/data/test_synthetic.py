@@ -60,7 +60,7 @@ def test_photos_that_can_not_be_read_are_all_named_and_nothing_is_written(photos
     assert not (tmp_path / "out").exists()
 
 
-def test_what_makes_no_sense_is_refused(photos, tmp_path):
+def test_impossible_requests_are_refused(photos, tmp_path):
     with pytest.raises(DataError, match="among the photos"):
         make_bicubic_pairs(photos, photos / "out", scale=2)
     with pytest.raises(DataError, match="reduces nothing"):

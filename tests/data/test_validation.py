@@ -1,4 +1,4 @@
-"""Every error of a set is told at once: the file, what was expected, what to do."""
+"""Every error of a set is reported together with the others: the file, the problem, the remedy."""
 
 import shutil
 from dataclasses import replace
@@ -59,7 +59,7 @@ def test_a_text_file_called_png_is_named(realsr):
     assert "no image" in only(errors(realsr)).problem
 
 
-def test_a_mislabelled_file_is_named_with_what_it_is(realsr, put):
+def test_a_mislabelled_file_is_named_with_its_format(realsr, put):
     shutil.copy(put(realsr.parent / "x.webp", 24, 20), realsr / "a_HR.png")
     error = only(errors(realsr))
     assert isinstance(error, ImageError)
@@ -76,7 +76,7 @@ def test_sizes_that_do_not_fit_are_named_with_the_size_expected(realsr, put):
     assert "expects 24x20 px" in error.problem
 
 
-def test_swapped_images_are_told_as_such(realsr):
+def test_swapped_images_are_reported_as_such(realsr):
     lr, hr = realsr / "a_LR2.png", realsr / "a_HR.png"
     lr.rename(realsr / "x")
     hr.rename(lr)
@@ -84,7 +84,7 @@ def test_swapped_images_are_told_as_such(realsr):
     assert "look swapped" in only(errors(realsr)).problem
 
 
-def test_a_image_smaller_than_the_crop_is_named(realsr):
+def test_an_image_smaller_than_the_crop_is_named(realsr):
     found = errors(realsr, patch_px=11)
     assert len(found) == 3
     assert found[0].where == str(realsr / "a_LR2.png")
@@ -93,7 +93,7 @@ def test_a_image_smaller_than_the_crop_is_named(realsr):
     assert errors(realsr, patch_px=None) == []
 
 
-def test_all_errors_are_told_at_once_in_the_order_of_the_pairs(realsr, put):
+def test_all_errors_are_reported_together_in_the_order_of_the_pairs(realsr, put):
     put(realsr / "a_HR.png", 25, 20)
     (realsr / "b_LR2.png").unlink()
     (realsr / "c_LR2.png").write_bytes(b"")

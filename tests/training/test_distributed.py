@@ -70,7 +70,7 @@ def _train_with_a_spoiled_gradient(devices, job):
     fit(trainer, make_loader(job, devices=devices), callback=None)
 
 
-def test_a_gradient_that_is_no_number_names_the_files_of_its_own_process(tmp_path, pairs):
+def test_a_gradient_that_is_not_finite_names_the_files_of_its_process(tmp_path, pairs):
     recipe = tiny_recipe(pairs, seed=1)
     job = prepare(recipe, tmp_path / "run", resume=False)
     sampler = make_loader(job, devices=DistributedContext(torch.device("cpu"))).sampler

@@ -29,10 +29,10 @@ def test_a_run_asked_to_stop_saves_and_can_be_resumed(tmp_path, pairs, devices, 
     while process.poll() is None and not (log.is_file() and log.read_text().count("\n") > 3):
         time.sleep(0.05)
     process.send_signal(number)  # to the first process alone
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    assert told.count("stopped and saved at step") == 1
-    assert "Traceback" not in told
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert output.count("stopped and saved at step") == 1
+    assert "Traceback" not in output
     folder = last_checkpoint(tmp_path / "run")
     assert folder is not None
     step = read_state(folder)["step"]
@@ -49,8 +49,8 @@ def test_processes_stopped_before_training_end_as_one_does(tmp_path, pairs, numb
         time.sleep(0.02)
     time.sleep(0.5)  # its processes are being started
     process.send_signal(number)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == code, told
+    _, output = process.communicate(timeout=120)
+    assert process.returncode == code, output
 
 
 def test_pairs_to_enlarged_photograph_from_end_to_end(tmp_path):

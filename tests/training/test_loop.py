@@ -95,7 +95,7 @@ def test_the_average_is_the_recursion_in_numpy():
     np.testing.assert_allclose(average.module.weight.detach().numpy(), expected, rtol=1e-5)
 
 
-def test_a_loss_that_is_no_number_stops_and_names_step_and_files(tmp_path, pairs):
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_files(tmp_path, pairs):
     recipe = tiny_recipe(pairs)
     run, loader = make_run(recipe, tmp_path / "run")
 
@@ -110,7 +110,7 @@ def test_a_loss_that_is_no_number_stops_and_names_step_and_files(tmp_path, pairs
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_gradient_that_is_no_number_stops_before_the_weights_move(tmp_path, pairs, value):
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tmp_path, pairs, value):
     run, loader = make_run(tiny_recipe(pairs), tmp_path / "run")
     run.network.divergence.head.bias.register_hook(lambda gradient: gradient * value)
     before = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
@@ -136,7 +136,7 @@ def test_the_loss_falls_on_a_batch_that_is_repeated(tmp_path, pairs):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs, capfd):
+def test_the_log_has_every_step_once_after_a_resume(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     train(recipe, output=tmp_path / "run", validate_on=str(pairs))
     log = tmp_path / "run" / "log.jsonl"
@@ -154,7 +154,7 @@ def test_log_tells_every_step_once_after_a_resume(tmp_path, pairs, capfd):
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
-def test_the_finished_model_pools_as_the_recipe_says_and_the_trained_one_as_before(tmp_path, pairs):
+def test_test_pooling_px_changes_the_finished_model_but_not_the_trained_one(tmp_path, pairs):
     values = recipe_values(pairs, test_pooling_px=5)
     train(
         write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run", validate_on=str(pairs)

@@ -49,7 +49,7 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     assert state["precision"] == resolve_precision(chosen, torch.device("cpu"))
 
 
-def test_all_errors_are_told_at_once_with_their_lines(tmp_path):
+def test_all_errors_are_reported_together_with_their_lines(tmp_path):
     path = tmp_path / "faulty.yaml"
     path.write_text(
         "name: x\nmodel:\n  scale: 5\n  chanels: 4\ndata: {train: a}\n"
@@ -57,7 +57,7 @@ def test_all_errors_are_told_at_once_with_their_lines(tmp_path):
     )
     with pytest.raises(RecipeError) as caught:
         read_recipe(path)
-    told = str(caught.value)
+    text = str(caught.value)
     for part in (
         "4 errors",
         "line 3: model.scale",
@@ -65,7 +65,7 @@ def test_all_errors_are_told_at_once_with_their_lines(tmp_path):
         "line 7: stages.0.steps",
         "line 8: loss.alfa: unknown key; the nearest known one is alpha",
     ):
-        assert part in told
+        assert part in text
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "a: [\n", "\x00"])
@@ -94,7 +94,7 @@ def test_halving_needs_its_length():
         Recipe.model_validate(values)
 
 
-def test_an_unset_variable_in_a_path_is_told_before_training(tmp_path, pairs, monkeypatch):
+def test_an_unset_variable_in_a_path_is_reported_before_training(tmp_path, pairs, monkeypatch):
     monkeypatch.delenv("NO_SUCH_PLACE", raising=False)
     values = yaml.safe_load(EXPERIMENTS[0].read_text(encoding="utf-8"))
     values["data"]["train"] = "$NO_SUCH_PLACE/train"

@@ -154,7 +154,7 @@ def test_a_run_is_not_resumed_in_another_precision(tmp_path, pairs):
         train(recipe, output=tmp_path / "run", resume=True)
 
 
-def test_a_checkpoint_that_tells_no_precision_is_resumed(tmp_path, pairs, capfd):
+def test_a_checkpoint_without_a_precision_is_resumed(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     train(recipe, output=tmp_path / "run")
     _with_precision(tmp_path / "run", None)
@@ -162,11 +162,11 @@ def test_a_checkpoint_that_tells_no_precision_is_resumed(tmp_path, pairs, capfd)
     assert "resuming at step 4 of 4" in capfd.readouterr().err
 
 
-def test_a_resume_without_a_run_says_that_a_new_one_begins(tmp_path, pairs, capfd):
+def test_a_resume_without_a_run_reports_that_a_new_one_begins(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     train(recipe, output=tmp_path / "run", resume=True)
-    told = f"{tmp_path / 'run'} holds no checkpoint to resume from: a new run begins\n"
-    assert told in capfd.readouterr().err
+    text = f"{tmp_path / 'run'} holds no checkpoint to resume from: a new run begins\n"
+    assert text in capfd.readouterr().err
     train(recipe, output=tmp_path / "other")
     assert "a new run begins" not in capfd.readouterr().err
 
