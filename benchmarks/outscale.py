@@ -1,9 +1,9 @@
-"""Resampling of SR in linear light or as stored values, compared on City100's test images.
+"""Whether SR is better resampled in linear light or as stored, measured on City100's test images.
 
-The model's SR and the HR photograph are resampled to the target size, each in both ways: on the
-stored sRGB values, and on linear light. The reference is the resampled HR, so it also depends on
-the way; the table has all four combinations. The better way is the one that loses least against the
-reference of the other way, because each way wins against its own reference.
+The model's SR and the HR photograph are brought to the wanted size, each both ways: with sRGB's
+curve on the values, and with light that adds up. The reference at that size is HR brought there, so
+its own way is a choice too; the table has all four. What is kept is the way that loses least where
+it is the wrong one, and doesn't win merely because the reference went the same way.
 
     D2CSR_DATA=DATA python benchmarks/outscale.py
 """
@@ -22,7 +22,7 @@ import d2csr
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Size
 from d2csr.images.reader import read_rgb8
-from d2csr.upscale.options import resample_rows
+from d2csr.images.resize import resample_rows
 
 RESULTS = Path(__file__).parent / "results"
 CASES = (
@@ -36,9 +36,7 @@ WAYS = ("stored", "linear")
 def main() -> None:
     """Measure every model and factor, and write a dated JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", default=os.environ.get("D2CSR_DATA"), help="folder that contains city100/"
-    )
+    parser.add_argument("--data", default=os.environ.get("D2CSR_DATA"), help="holds city100/")
     data = Path(parser.parse_args().data) / "city100"
     rows = [
         {"model": model, "outscale": outscale, **measure(model, data / folder, outscale=outscale)}
@@ -47,13 +45,13 @@ def main() -> None:
     ]
     for row in rows:
         print(json.dumps(row))
-    results = {"date": date.today().isoformat(), "cases": rows}
-    path = RESULTS / f"outscale-{results['date']}.json"
-    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
+    found = {"date": date.today().isoformat(), "cases": rows}
+    path = RESULTS / f"outscale-{found['date']}.json"
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def measure(name: str, folder: Path, *, outscale: float) -> dict[str, Any]:
-    """Return the mean PSNR in dB, by the way of SR and the way of the reference."""
+    """Return mean PSNR in dB: way of SR -> way of the reference -> dB."""
     model = d2csr.load(name)
     psnrs: dict[str, dict[str, list[float]]] = {way: {other: [] for other in WAYS} for way in WAYS}
     for path in sorted((folder / "test").glob(f"*_LR{model.scale}.webp")):
@@ -63,11 +61,11 @@ def measure(name: str, folder: Path, *, outscale: float) -> dict[str, Any]:
         lr01 = lr.astype(np.float32) / np.float32(255)
         sr01 = np.concatenate([strip.output.sr for strip in model.engine.iter_strips(lr01)])
         hr01 = hr.astype(np.float32) / np.float32(255)
-        sr = {way: resample(sr01, size, way=way) for way in WAYS}
-        reference = {way: resample(hr01, size, way=way) for way in WAYS}
+        made = {way: brought(sr01, size, way=way) for way in WAYS}
+        wanted = {way: brought(hr01, size, way=way) for way in WAYS}
         for way in WAYS:
             for other in WAYS:
-                psnrs[way][other].append(psnr_db(sr[way], reference[other]))
+                psnrs[way][other].append(psnr_db(made[way], wanted[other]))
     images = len(psnrs["stored"]["stored"])
     means = {
         f"sr_{way}": {f"reference_{other}": float(np.mean(psnrs[way][other])) for other in WAYS}
@@ -76,29 +74,29 @@ def measure(name: str, folder: Path, *, outscale: float) -> dict[str, Any]:
     return {"images": images, "psnr_db": means}
 
 
-def resample(image01: Pixels, size: Size, *, way: str) -> Pixels:
-    """Return an image resampled to another size, on stored values or on linear light."""
+def brought(image01: Pixels, size: Size, *, way: str) -> Pixels:
+    """Return an image at another size, resampled as stored or in linear light."""
     to: Callable[[Pixels], Pixels] = linear if way == "linear" else np.asarray
     back: Callable[[Pixels], Pixels] = stored if way == "linear" else np.asarray
     own = Size(image01.shape[1], image01.shape[0])
-    (rows,) = resample_rows([to(image01)], size=own, wanted=size)
+    (rows,) = resample_rows([to(image01)], size=own, target=size)
     return back(rows)
 
 
 def linear(stored01: Pixels) -> Pixels:
-    """Return the linear light of sRGB values (IEC 61966-2-1)."""
+    """Return light of sRGB values (IEC 61966-2-1)."""
     values = stored01.clip(0, 1)
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def stored(linear01: Pixels) -> Pixels:
-    """Return the sRGB values of linear light (IEC 61966-2-1)."""
+    """Return sRGB values of light (IEC 61966-2-1)."""
     values = linear01.clip(0, 1)
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
 
 
 def psnr_db(one: Pixels, other: Pixels, *, border_px: int = 4) -> float:
-    """Return the PSNR over RGB in 8 bit, with the borders cut."""
+    """Return PSNR over RGB as 8 bit, borders cut."""
     values = [np.rint(each.clip(0, 1) * 255)[border_px:-border_px] for each in (one, other)]
     error = (values[0] - values[1])[:, border_px:-border_px].astype(np.float64)
     return float(10 * np.log10(255**2 / np.mean(error**2)))

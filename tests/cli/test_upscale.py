@@ -71,13 +71,13 @@ def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle,
             ("-n", "no-such-model"),
             "no-such-model: is no shipped model and no folder. Shipped models: ",
         ),
-        (("-n", "{bundle}", "-s", "3"), "enlarges 2 times, not 3"),
+        (("-n", "{bundle}", "-s", "3"), "is a model for x2, not x3"),
         (("-n", "{bundle}", "-g", "tpu"), "'tpu' is no device of this machine. Choose one of auto"),
         (("-n", "{bundle}", "--ext", "bmp"), "bmp"),
-        ((), "error: model: none is named. Add -n NAME."),
+        ((), "error: model: is missing. Add -n NAME."),
         (("-n", "{bundle}", "--outscale", "0"), "--outscale: can't be 0.0"),
-        (("-n", "{bundle}", "--memory", "much"), "--memory: 'much' is no amount of memory"),
-        (("-n", "{bundle}", "--workers", "2"), "--workers: counts processes of a Ray cluster"),
+        (("-n", "{bundle}", "--memory", "much"), "--memory: 'much' is not an amount of memory"),
+        (("-n", "{bundle}", "--workers", "2"), "--workers: is the number of processes of a Ray"),
         (("-n", "{bundle}", "--limit-mp", "nan"), "--limit-mp: can't be nan"),
         (("-n", "{bundle}", "--backend", "abacus"), "no backend is called 'abacus'"),
         (("-n", "{bundle}", "-i", "s3://bucket"), "s3://bucket: is a URL"),
@@ -108,7 +108,7 @@ def test_json_is_a_line_a_image_and_one_of_the_call(d2csr, bundle: Bundle, photo
 
 
 def _order(record: dict[str, object]) -> tuple[object, ...]:
-    return record["event"] == "call", record.get("status") == "failed"
+    return record["event"] == "run", record.get("status") == "failed"
 
 
 def test_dry_run_says_what_would_be_done_and_writes_nothing(d2csr, bundle, photo, tmp_path):

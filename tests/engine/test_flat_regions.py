@@ -56,5 +56,5 @@ def test_shipped_models_keep_flat_colours(name: str, level, tmp_path):
         pytest.skip(f"{name} does not ship with this copy")
     assert (load(name).upscale(np.full((12, 13, 3), level, np.uint8)) == level).all()
     write_rgb8(tmp_path / "flat.png", np.full((12, 13, 3), level, np.uint8))
-    upscale_files([tmp_path / "flat.png"], tmp_path / "out", bundle=bundle)
+    upscale_files([tmp_path / "flat.png"], tmp_path / "out", model=bundle)
     assert (read_rgb8(tmp_path / "out" / "flat.png") == level).all()

@@ -25,13 +25,13 @@ def test_it_is_the_mean_over_flips_and_quarter_turns(engine):
             seen = np.rot90(LR01[:, ::-1] if flip else LR01, quarter)
             sr = np.rot90(engine.run(np.ascontiguousarray(seen)).sr, -quarter)
             total += sr[:, ::-1] if flip else sr
-    assert np.abs(self_ensemble(engine, LR01, warned=pytest.fail) - total / 8).max() < 2e-6
+    assert np.abs(self_ensemble(engine, LR01, on_warning=pytest.fail) - total / 8).max() < 2e-6
 
 
 @pytest.mark.parametrize("turn", range(TURNS))
 def test_a_turned_image_gives_the_turned_result(engine, turn: int):
-    expected = dihedral_transform(self_ensemble(engine, LR01, warned=pytest.fail), turn)
+    expected = dihedral_transform(self_ensemble(engine, LR01, on_warning=pytest.fail), turn)
     found = self_ensemble(
-        engine, np.ascontiguousarray(dihedral_transform(LR01, turn)), warned=pytest.fail
+        engine, np.ascontiguousarray(dihedral_transform(LR01, turn)), on_warning=pytest.fail
     )
     assert np.abs(found - expected).max() < 2e-6

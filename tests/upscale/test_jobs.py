@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from d2csr.core.errors import UsageError
-from d2csr.upscale.jobs import plan_jobs
-from d2csr.upscale.options import DEFAULT_OUTPUT, Job, OutputOptions
+from d2csr.upscale.jobs import Job, plan_images
+from d2csr.upscale.options import DEFAULT_OUTPUT, OutputOptions
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def touch(tmp_path):
     return make
 
 
-def _targets(*inputs: Path, out: Path, wanted: OutputOptions = DEFAULT_OUTPUT) -> list[str]:
-    jobs, errors = plan_jobs(inputs, out, wanted=wanted, leaves=4)
+def _targets(*inputs: Path, out: Path, options: OutputOptions = DEFAULT_OUTPUT) -> list[str]:
+    images, errors = plan_images([*map(str, inputs)], str(out), options=options, leaves=4)
     assert not errors
-    return [job.target.relative_to(out).as_posix() for job in jobs]
+    return [image.target for image in images]
 
 
 def test_the_tree_of_a_folder_is_kept(tmp_path, touch):
@@ -51,9 +51,9 @@ def test_suffix_and_format_are_kept_or_chosen(tmp_path, touch):
     touch("in/a.v2.jpeg", "in/b.gif")
     sources = (tmp_path / "in", tmp_path / "in" / "b.gif")
     same = OutputOptions(suffix="_x2", ext="same")
-    names = _targets(*sources, out=tmp_path / "out", wanted=same)
+    names = _targets(*sources, out=tmp_path / "out", options=same)
     assert names == ["a.v2_x2.jpeg", "b_x2.png"]
-    assert _targets(*sources, out=tmp_path / "o", wanted=OutputOptions(ext="tif")) == [
+    assert _targets(*sources, out=tmp_path / "o", options=OutputOptions(ext="tif")) == [
         "a.v2.tif",
         "b.tif",
     ]
@@ -70,27 +70,28 @@ def test_every_extra_has_a_name():
 
 def test_one_image_may_name_its_result(tmp_path, touch):
     touch("a.png")
-    jobs, _ = plan_jobs([tmp_path / "a.png"], tmp_path / "b.webp", wanted=DEFAULT_OUTPUT, leaves=4)
-    assert [job.target for job in jobs] == [tmp_path / "b.webp"]
+    inputs, output = [str(tmp_path / "a.png")], str(tmp_path / "b.webp")
+    images, _ = plan_images(inputs, output, options=DEFAULT_OUTPUT, leaves=4)
+    assert [image.target for image in images] == ["b.webp"]
 
 
-def test_a_folder_may_be_called_like_a_image(tmp_path, touch):
+def test_a_folder_may_be_called_like_an_image(tmp_path, touch):
     touch("a.png", "o.bmp/notes.txt")
     assert _targets(tmp_path / "a.png", out=tmp_path / "o.bmp") == ["a.png"]
 
 
-def test_what_is_missing_is_a_error_and_the_rest_goes_on(tmp_path, touch):
+def test_a_missing_file_is_an_error_and_the_others_continue(tmp_path, touch):
     touch("a.png")
-    inputs = [tmp_path / "none.png", tmp_path / "a.png"]
-    jobs, errors = plan_jobs(inputs, tmp_path / "out", wanted=DEFAULT_OUTPUT, leaves=4)
-    assert [job.source.name for job in jobs] == ["a.png"]
+    inputs = [str(tmp_path / "none.png"), str(tmp_path / "a.png")]
+    images, errors = plan_images(inputs, str(tmp_path / "out"), options=DEFAULT_OUTPUT, leaves=4)
+    assert [image.source for image in images] == [str(tmp_path / "a.png")]
     assert [error.problem for error in errors] == ["does not exist"]
 
 
 @pytest.mark.parametrize(
-    ("inputs", "out", "wanted", "message"),
+    ("inputs", "out", "options", "message"),
     [
-        (["empty"], "out", DEFAULT_OUTPUT, "empty: no images there"),
+        (["empty"], "out", DEFAULT_OUTPUT, "empty: contains no images"),
         (["in/a.png"], "in", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
         (["in/a.png"], "in/a.png", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
         (
@@ -112,19 +113,24 @@ def test_what_is_missing_is_a_error_and_the_rest_goes_on(tmp_path, touch):
             r"d_bicubic\.png: would be written for both",
         ),
         (["in", "twins"], "b.png", DEFAULT_OUTPUT, "is the name of one file"),
-        (["in/a.png"], "b.png", OutputOptions(suffix="_2"), "says the name and the format already"),
-        (["in/a.png"], "notes.txt", DEFAULT_OUTPUT, "is a file, and no image"),
+        (["in/a.png"], "b.png", OutputOptions(suffix="_2"), "already determines the name"),
+        (["in/a.png"], "notes.txt", DEFAULT_OUTPUT, "is a file, but not an image"),
         (
             ["in/a.png"],
             "o.BMP",
             DEFAULT_OUTPUT,
-            r"\.BMP image, which can't be written.*\.png, .*\.tif",
+            r"can't be written: \.BMP is no output format.*\.png, .*\.tif",
         ),
-        (["in/a.png"], "out", OutputOptions(suffix="/../x"), "holds a path separator"),
+        (["in/a.png"], "out", OutputOptions(suffix="/../x"), "contains a path separator"),
     ],
 )
-def test_it_is_refused_before_any_work(tmp_path, touch, inputs, out, wanted, message):
+def test_it_is_refused_before_any_work(tmp_path, touch, inputs, out, options, message):
     touch("in/a.png", "in2/a.png", "twins/c.png", "twins/c.jpg", "near/d.png", "near/d_bicubic.png")
     touch("notes.txt", "empty/notes.txt")
     with pytest.raises(UsageError, match=message):
-        plan_jobs([tmp_path / each for each in inputs], tmp_path / out, wanted=wanted, leaves=4)
+        plan_images(
+            [str(tmp_path / each) for each in inputs],
+            str(tmp_path / out),
+            options=options,
+            leaves=4,
+        )

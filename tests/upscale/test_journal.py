@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from d2csr.upscale.journal import LIST_NAME, Journal, settings_hash
+from d2csr.upscale.journal import JOURNAL_NAME, Journal, settings_hash
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_moved_folder_is_still_done(out, tmp_path_factory):
 
 @pytest.mark.parametrize("kept_bytes", range(0, 300, 23))
 def test_a_torn_line_is_passed_over_and_later_ones_count(out, kept_bytes):
-    path = out / LIST_NAME
+    path = out / JOURNAL_NAME
     line = path.read_bytes()
     path.write_bytes(line + line[:kept_bytes].rstrip(b"\n"))
     assert _holds(out)
@@ -63,7 +63,7 @@ def test_a_torn_line_is_passed_over_and_later_ones_count(out, kept_bytes):
 
 
 def test_a_line_of_another_version_is_passed_over(out):
-    path = out / LIST_NAME
+    path = out / JOURNAL_NAME
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"version": 2}) + "\n")
     assert not _holds(out)

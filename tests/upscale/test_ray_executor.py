@@ -13,28 +13,27 @@ import pytest
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.images.writer import write_rgb8
-from d2csr.upscale import ray_executor
-from d2csr.upscale.journal import LIST_NAME, Journal
-from d2csr.upscale.options import DEFAULT_OUTPUT, ComputeOptions, OutputOptions
-from d2csr.upscale.run import BatchOptions, upscale_files
+from d2csr.upscale.journal import JOURNAL_NAME, Journal
+from d2csr.upscale.options import BatchOptions, OutputOptions
+from d2csr.upscale.run import upscale_files
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `ray_session`)")
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `cluster`)")
 def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundle, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 40, 50, 3), dtype=np.uint8)
     for at in range(8):
         write_rgb8(tmp_path / "in" / str(at % 2) / f"{at}.png", pixels[at])
     (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     wanted = OutputOptions(bicubic=True)
-    upscale_files([tmp_path / "in"], tmp_path / "one", bundle=bundle, wanted=wanted)
+    upscale_files([tmp_path / "in"], tmp_path / "one", model=bundle, options=wanted)
 
     words = ["-i", tmp_path / "in", "-o", tmp_path / "many", "-n", bundle.folder, "--bicubic"]
     command = [sys.executable, "-m", "d2csr", "upscale", *map(str, words), "--json"]
-    cluster_words = ["--engine", "ray", "--workers", "2"]
+    ray_options = ["--executor", "ray", "--workers", "2"]
     quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     records = []
     with subprocess.Popen(
-        [*command, *cluster_words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=quiet
+        [*command, *ray_options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=quiet
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -52,23 +51,19 @@ def test_two_workers_one_killed_give_the_same_files_as_one_process(bundle: Bundl
     summary = upscale_files(
         [tmp_path / "in"],
         tmp_path / "many",
-        bundle=bundle,
-        wanted=wanted,
-        manner=BatchOptions(resume=True),
+        model=bundle,
+        options=wanted,
+        batch=BatchOptions(resume=True),
     )
     assert (summary.unchanged, len(summary.errors)) == (8, 1)
 
 
 def test_without_ray_the_extra_is_named(bundle: Bundle, tmp_path, monkeypatch):
+    write_rgb8(tmp_path / "a.png", np.zeros((5, 5, 3), np.uint8))
     monkeypatch.setattr("d2csr.core.parallel.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=r"ray isn't installed.*d2csr\[cluster\]"):
-        ray_executor.upscale_on_cluster(
-            [str(tmp_path)],
-            str(tmp_path / "out"),
-            bundle=bundle,
-            wanted=DEFAULT_OUTPUT,
-            compute=ComputeOptions(),
-            manner=BatchOptions(),
+        upscale_files(
+            [tmp_path], tmp_path / "out", model=bundle, batch=BatchOptions(executor="ray")
         )
 
 
@@ -84,5 +79,5 @@ def test_ray_is_not_imported_unless_asked_for(bundle: Bundle, tmp_path):
 
 
 def _contents(folder) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*.*") if path.name != LIST_NAME)
+    files = (path for path in folder.rglob("*.*") if path.name != JOURNAL_NAME)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

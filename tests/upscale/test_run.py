@@ -12,10 +12,10 @@ from d2csr.engine.model import load
 from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import enlarge_bicubic, resize_bicubic
 from d2csr.images.writer import write_rgb8
-from d2csr.upscale.heatmap import heatmap
-from d2csr.upscale.journal import LIST_NAME
-from d2csr.upscale.options import OutputOptions, OutputSize
-from d2csr.upscale.run import BatchOptions, upscale_files
+from d2csr.upscale.colors import heatmap
+from d2csr.upscale.journal import JOURNAL_NAME
+from d2csr.upscale.options import BatchOptions, OutputOptions, OutputSize
+from d2csr.upscale.run import upscale_files
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
 EVERYTHING = OutputOptions(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
@@ -31,11 +31,11 @@ def photos(tmp_path):
 
 def _names(folder) -> list[str]:
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-    return sorted(name for name in names if name != LIST_NAME)
+    return sorted(name for name in names if name != JOURNAL_NAME)
 
 
 def test_every_image_of_a_folder_is_enlarged(bundle: Bundle, photos, tmp_path):
-    summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle)
     assert (summary.exit_code, summary.errors) == (0, ())
     assert _names(tmp_path / "out") == ["a.png", "deep/b.png"]
     wanted = load(bundle.folder).upscale(LR8[::-1])
@@ -43,7 +43,7 @@ def test_every_image_of_a_folder_is_enlarged(bundle: Bundle, photos, tmp_path):
 
 
 def test_all_extras_are_images_of_what_the_model_says(bundle: Bundle, photos, tmp_path):
-    upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=EVERYTHING)
+    upscale_files([photos / "a.png"], tmp_path / "out", model=bundle, options=EVERYTHING)
     answer = load(bundle.folder).predict(LR8)
     numbered = [f"a_{what}_{leaf}.png" for what in ("prediction", "weight") for leaf in range(1, 5)]
     names = ["a.png", "a_bicubic.png", "a_disagreement.png", *numbered]
@@ -59,7 +59,7 @@ def test_all_extras_are_images_of_what_the_model_says(bundle: Bundle, photos, tm
 def test_a_bad_file_is_reported_and_the_rest_go_on(bundle: Bundle, photos, tmp_path, capfd):
     (photos / "aa.png").write_bytes(b"")
     (photos / "ab.png").write_bytes((photos / "a.png").read_bytes()[:90])
-    summary = upscale_files([photos, tmp_path / "gone"], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([photos, tmp_path / "gone"], tmp_path / "out", model=bundle)
     assert (summary.exit_code, len(summary.errors)) == (1, 3)
     assert _names(tmp_path / "out") == ["a.png", "deep/b.png"]
     told = capfd.readouterr().err
@@ -69,17 +69,17 @@ def test_a_bad_file_is_reported_and_the_rest_go_on(bundle: Bundle, photos, tmp_p
 
 
 def test_where_nothing_works_the_exit_code_is_two(bundle: Bundle, tmp_path):
-    assert upscale_files([tmp_path / "gone"], tmp_path / "out", bundle=bundle).exit_code == 2
+    assert upscale_files([tmp_path / "gone"], tmp_path / "out", model=bundle).exit_code == 2
 
 
-def test_a_image_too_large_for_the_memory_is_reported(
+def test_an_image_too_large_for_the_memory_is_reported(
     bundle: Bundle, photos, tmp_path, monkeypatch
 ):
     def strips(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Engine, "iter_strips", strips)
-    summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle)
     assert [error.problem for error in summary.errors] == [
         "is too large for this machine's memory"
     ] * 2
@@ -87,7 +87,7 @@ def test_a_image_too_large_for_the_memory_is_reported(
 
 def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):
     (tmp_path / "out" / "a.png").mkdir(parents=True)
-    summary = upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([photos / "a.png"], tmp_path / "out", model=bundle)
     assert [error.problem for error in summary.errors] == ["is a folder"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
@@ -101,27 +101,27 @@ def _states(summary) -> list[tuple[str, str]]:
 
 def test_resume_leaves_out_what_is_done(bundle: Bundle, photos, tmp_path):
     out = tmp_path / "out"
-    upscale_files([photos], out, bundle=bundle)
+    upscale_files([photos], out, model=bundle)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
-    summary = upscale_files([photos], out, bundle=bundle, manner=RESUME)
+    summary = upscale_files([photos], out, model=bundle, batch=RESUME)
     assert _states(summary) == [("a.png", "unchanged"), ("b.png", "unchanged")]
     assert (summary.exit_code, summary.done) == (0, ())
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == before
 
 
 def test_without_resume_everything_is_done_again(bundle: Bundle, photos, tmp_path):
-    upscale_files([photos], tmp_path / "out", bundle=bundle)
-    summary = upscale_files([photos], tmp_path / "out", bundle=bundle)
+    upscale_files([photos], tmp_path / "out", model=bundle)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle)
     assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
 
 
 def test_resume_does_changed_images_and_lost_results_again(bundle: Bundle, photos, tmp_path):
     out = tmp_path / "out"
     write_rgb8(photos / "c.png", LR8[:, ::-1])
-    upscale_files([photos], out, bundle=bundle)
+    upscale_files([photos], out, model=bundle)
     write_rgb8(photos / "a.png", LR8[:4])
     (out / "c.png").unlink()
-    summary = upscale_files([photos], out, bundle=bundle, manner=RESUME)
+    summary = upscale_files([photos], out, model=bundle, batch=RESUME)
     assert _states(summary) == [("a.png", "done"), ("b.png", "unchanged"), ("c.png", "done")]
     assert read_rgb8(out / "a.png").shape == (8, 18, 3)
 
@@ -135,27 +135,27 @@ def test_resume_does_changed_images_and_lost_results_again(bundle: Bundle, photo
     ],
 )
 def test_resume_does_all_again_with_other_settings(bundle: Bundle, photos, tmp_path, other):
-    upscale_files([photos], tmp_path / "out", bundle=bundle)
-    summary = upscale_files([photos], tmp_path / "out", bundle=bundle, wanted=other, manner=RESUME)
+    upscale_files([photos], tmp_path / "out", model=bundle)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle, options=other, batch=RESUME)
     assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
 
 
 def test_a_failed_image_is_tried_again(bundle: Bundle, photos, tmp_path):
     whole = (photos / "a.png").read_bytes()
     (photos / "a.png").write_bytes(whole[:70])
-    assert upscale_files([photos], tmp_path / "out", bundle=bundle).exit_code == 1
+    assert upscale_files([photos], tmp_path / "out", model=bundle).exit_code == 1
     (photos / "a.png").write_bytes(whole)
-    summary = upscale_files([photos], tmp_path / "out", bundle=bundle, manner=RESUME)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle, batch=RESUME)
     assert _states(summary) == [("a.png", "done"), ("b.png", "unchanged")]
 
 
 def test_a_single_file_has_nothing_to_resume(bundle: Bundle, photos, tmp_path):
-    with pytest.raises(UsageError, match="nothing to resume"):
-        upscale_files([photos / "a.png"], tmp_path / "b.png", bundle=bundle, manner=RESUME)
+    with pytest.raises(UsageError, match="can't be resumed"):
+        upscale_files([photos / "a.png"], tmp_path / "b.png", model=bundle, batch=RESUME)
 
 
 def test_a_single_file_leaves_no_list(bundle: Bundle, photos, tmp_path):
-    upscale_files([photos / "a.png"], tmp_path / "to" / "b.png", bundle=bundle)
+    upscale_files([photos / "a.png"], tmp_path / "to" / "b.png", model=bundle)
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["b.png"]
 
 
@@ -163,7 +163,7 @@ def test_any_size_is_written(bundle: Bundle, photos, tmp_path):
     soft = 100 + LR8 // 5  # nothing to clip, which is done at other places here and there
     write_rgb8(photos / "a.png", soft)
     wanted = OutputOptions(size=OutputSize(width=23), bicubic=True)
-    upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
+    upscale_files([photos / "a.png"], tmp_path / "out", model=bundle, options=wanted)
     sr, bicubic = (read_rgb8(tmp_path / "out" / name) for name in ("a.png", "a_bicubic.png"))
     assert sr.shape == bicubic.shape == (18, 23, 3)
     expected = resize_bicubic(load(bundle.folder).upscale(soft), scale=(18, 23))
@@ -176,12 +176,12 @@ def test_maps_of_predictions_are_of_the_models_own_size():
 
 
 def test_images_of_many_strips_and_many_images_come_out_in_order(bundle: Bundle, tmp_path):
-    """More images than the conveyor and the pool hold, each with several strips."""
+    """More images than are decoded ahead or completed at once, each with several strips."""
     random = np.random.default_rng(3)
     images = [random.integers(0, 256, (70, 5, 3), dtype=np.uint8) for _ in range(7)]
     for k, image in enumerate(images):
         write_rgb8(tmp_path / "in" / f"{k}.png", image)
-    summary = upscale_files([tmp_path / "in"], tmp_path / "out", bundle=bundle)
+    summary = upscale_files([tmp_path / "in"], tmp_path / "out", model=bundle)
     assert summary.exit_code == 0
     model = load(bundle.folder)
     for k, image in enumerate(images):
@@ -195,7 +195,7 @@ def test_a_result_too_large_for_its_format_is_told_once_and_before_work(
         Engine, "iter_strips", lambda *_, **__: pytest.fail("computed all the same")
     )
     wanted = OutputOptions(size=OutputSize(width=100_000), ext="jpg")
-    summary = upscale_files([photos / "a.png"], tmp_path / "out", bundle=bundle, wanted=wanted)
+    summary = upscale_files([photos / "a.png"], tmp_path / "out", model=bundle, options=wanted)
     assert [error.problem for error in summary.errors] == ["100000x77778 is too large for .jpg"]
     assert not list((tmp_path / "out").rglob("*.jpg"))
 
@@ -206,5 +206,5 @@ def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkey
 
     monkeypatch.setattr(Engine, "iter_strips", strips)
     with pytest.raises(ZeroDivisionError):
-        upscale_files([photos], tmp_path / "out", bundle=bundle)
+        upscale_files([photos], tmp_path / "out", model=bundle)
     assert not list(tmp_path.rglob("out/*.png"))

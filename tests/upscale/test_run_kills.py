@@ -10,7 +10,7 @@ import pytest
 
 from d2csr.core.bundle import Bundle
 from d2csr.images.writer import write_rgb8
-from d2csr.upscale.journal import LIST_NAME
+from d2csr.upscale.journal import JOURNAL_NAME
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_after_kills_every_file_is_right_and_none_was_ever_half_written(command,
         assert [name for name in there if there[name] != right[name]] == []
     subprocess.run(command("out"), check=True, capture_output=True)
     assert _contents(tmp_path / "out") == right
-    assert {path.name for path in (tmp_path / "out").rglob(".*")} == {LIST_NAME}  # nothing is left
+    assert {path.name for path in (tmp_path / "out").rglob(".*")} == {JOURNAL_NAME}
 
 
 def test_sigterm_ends_a_run_cleanly_and_says_how_to_go_on(bundle: Bundle, command, tmp_path):
@@ -59,7 +59,7 @@ def test_sigterm_ends_a_run_cleanly_and_says_how_to_go_on(bundle: Bundle, comman
     large = np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), dtype=np.uint8)
     write_rgb8(tmp_path / "in" / "z" / "large.png", large)
     process = subprocess.Popen(command("out"), stderr=subprocess.PIPE, text=True)
-    done = tmp_path / "out" / LIST_NAME
+    done = tmp_path / "out" / JOURNAL_NAME
     for _ in range(600):
         if done.is_file() and len(done.read_text().splitlines()) == 5:
             break
@@ -70,4 +70,4 @@ def test_sigterm_ends_a_run_cleanly_and_says_how_to_go_on(bundle: Bundle, comman
     assert told.startswith("interrupted: 5 images enlarged x2 by tiny in ")
     assert "--resume" in told
     assert len(_contents(tmp_path / "out")) == 10
-    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [LIST_NAME]
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [JOURNAL_NAME]

@@ -18,11 +18,11 @@ RGB8 = RANDOM.integers(0, 256, (8, 11, 3), dtype=np.uint8)
 def enlarged(bundle: Bundle, tmp_path):
     """Return a function: pixels -> the image made of a PNG file of them."""
 
-    def run(pixels: np.ndarray, *, kind: str, wanted: OutputOptions = DEFAULT_OUTPUT):
+    def run(pixels: np.ndarray, *, kind: str, options: OutputOptions = DEFAULT_OUTPUT):
         image = pyvips.Image.new_from_array(pixels).copy(interpretation=kind)
         image.write_to_file(str(tmp_path / "in.png"))
         out = tmp_path / "out.png"
-        summary = upscale_files([tmp_path / "in.png"], out, bundle=bundle, wanted=wanted)
+        summary = upscale_files([tmp_path / "in.png"], out, model=bundle, options=options)
         assert summary.exit_code == 0, summary.errors
         return read_image(out)
 
@@ -52,12 +52,12 @@ def test_gray_in_three_strips_gets_no_colour(enlarged):
     assert (sr == sr[..., :1]).all()
 
 
-@pytest.mark.parametrize("wanted", [DEFAULT_OUTPUT, OutputOptions(size=OutputSize(outscale=1.5))])
-def test_an_opaque_image_stays_opaque_and_its_colours_those_without_alpha(enlarged, wanted):
+@pytest.mark.parametrize("options", [DEFAULT_OUTPUT, OutputOptions(size=OutputSize(outscale=1.5))])
+def test_an_opaque_image_stays_opaque_and_its_colours_those_without_alpha(enlarged, options):
     opaque = np.full((8, 11, 1), 255, np.uint8)
-    with_alpha = enlarged(np.concatenate([RGB8, opaque], axis=2), kind="srgb", wanted=wanted)
+    with_alpha = enlarged(np.concatenate([RGB8, opaque], axis=2), kind="srgb", options=options)
     assert (with_alpha.alpha == 255).all()
-    assert np.array_equal(with_alpha.pixels, enlarged(RGB8, kind="srgb", wanted=wanted).pixels)
+    assert np.array_equal(with_alpha.pixels, enlarged(RGB8, kind="srgb", options=options).pixels)
 
 
 def test_what_hides_under_alpha_0_does_not_show(enlarged):

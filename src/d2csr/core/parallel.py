@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from d2csr.core.errors import UsageError
 
-MAX_ATTEMPTS = 3  # of a task whose worker dies: it may be the task that kills it
+MAX_ATTEMPTS = 3  # of a task whose worker dies: the task itself may be the cause
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -62,15 +62,18 @@ def map_in_processes(
 
 @dataclass(frozen=True)
 class ActorPool(Generic[Task, Answer]):
-    """Workers of a cluster, each with one task at a time.
+    """Workers on a Ray cluster, each with one task at a time.
+
+    Ray restarts a worker that dies and runs its task again, at most `MAX_ATTEMPTS` times.
 
     Attributes:
-        worker: class of the workers; `run` takes a task and `also`, and returns the answer.
-        given_up: the answer for a task that kills its workers.
-        made_with: what a worker is made with.
-        named: the same, by name.
-        also: what `run` is given besides the task.
-        bytes_each: memory a worker needs; None counts one worker to a machine.
+        worker: class of the workers; its method `run` takes a task and `task_args`, and returns the
+            answer.
+        on_failure: returns the answer for a task that crashed every worker that tried it.
+        actor_args: positional arguments for making a worker.
+        actor_kwargs: keyword arguments for making a worker.
+        task_args: further arguments of `run`, the same for every task.
+        bytes_each: memory that a worker needs; None starts one worker per machine.
     """
 
     worker: type
@@ -81,7 +84,11 @@ class ActorPool(Generic[Task, Answer]):
     bytes_each: int | None = None
 
     def map_unordered(self, tasks: Sequence[Task], *, workers: int | None) -> Iterator[Answer]:
-        """Yield answers as they come.
+        """Yield the answers in the order in which they finish.
+
+        Args:
+            tasks: what to do.
+            workers: number of workers; None: as many as the machines have memory for.
 
         Raises:
             Exception: as a worker raised it.
@@ -90,64 +97,62 @@ class ActorPool(Generic[Task, Answer]):
         from ray.exceptions import RayActorError
 
         machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
-        count = min(workers or sum(map(self._places, machines)), len(tasks))
-        waiting, tries = deque(range(len(tasks))), [0] * len(tasks)
-        busy: dict[Any, tuple[int, Any]] = {}
-        idle = [self._new(machines, count) for _ in range(count)]
-        while waiting or busy:
+        count = min(workers or sum(map(self._workers_on, machines)), len(tasks))
+        idle = [self._start_worker(machines, count) for _ in range(count)]
+        waiting = deque(tasks)
+        running: dict[Any, tuple[Task, Any]] = {}
+        while waiting or running:
             while waiting and idle:
-                worker, at = idle.pop(), waiting.popleft()
-                busy[worker.run.remote(tasks[at], *self.task_args)] = (at, worker)
-            (ready, *_), _ = ray.wait(list(busy), num_returns=1)
-            at, worker = busy.pop(ready)
+                worker, task = idle.pop(), waiting.popleft()
+                running[worker.run.remote(task, *self.task_args)] = task, worker
+            (ready, *_), _ = ray.wait(list(running), num_returns=1)
+            task, worker = running.pop(ready)
             try:
                 yield ray.get(ready)
             except RayActorError:
-                tries[at] += 1
-                if tries[at] < MAX_ATTEMPTS:
-                    waiting.appendleft(at)
-                else:
-                    yield self.on_failure(tasks[at])
-                worker = self._new(machines, count)
+                yield self.on_failure(task)
             idle.append(worker)
 
-    def _places(self, machine: Mapping[str, float]) -> int:
-        """Return how many workers a machine bears."""
+    def _workers_on(self, machine: Mapping[str, float]) -> int:
+        """Return the number of workers for a machine's memory and cores, at least 1."""
         if self.bytes_each is None:
             return 1
-        room = machine.get("memory", 0) / self.bytes_each
-        return max(1, int(min(machine.get("CPU", 1), room)))
+        fitting = machine.get("memory", 0) / self.bytes_each
+        return max(1, int(min(machine.get("CPU", 1), fitting)))
 
-    def _new(self, machines: Sequence[Mapping[str, float]], count: int) -> Any:
-        """Return a new worker, with its share of the smallest machine's cores."""
+    def _start_worker(self, machines: Sequence[Mapping[str, float]], count: int) -> Any:
+        """Return a new worker with its share of the cores of the smallest machine."""
         import ray
 
         cores = min(each.get("CPU", 1) for each in machines)
         share = max(1, int(cores * len(machines) / count))
-        make = ray.remote(self.worker).options(
-            num_cpus=min(share, cores), scheduling_strategy="SPREAD"
+        actor = ray.remote(self.worker).options(
+            num_cpus=min(share, cores),
+            scheduling_strategy="SPREAD",
+            max_restarts=-1,
+            max_task_retries=MAX_ATTEMPTS - 1,
         )
-        return make.remote(*self.actor_args, **self.actor_kwargs)
+        return actor.remote(*self.actor_args, **self.actor_kwargs)
 
 
 def require_packages(*packages: str) -> None:
-    """Refuse `--engine ray` where a package of the extra is missing.
+    """Check that the packages of the extra `cluster` are installed.
 
     Raises:
-        UsageError: naming the first that is.
+        UsageError: one is missing.
     """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         remedy = "Run `pip install 'd2csr[cluster]'`."
-        raise UsageError("--engine ray", f"{missing[0]} isn't installed", remedy=remedy)
+        raise UsageError("--executor ray", f"{missing[0]} isn't installed", remedy)
 
 
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """Connect to the cluster of RAY_ADDRESS, or start one here, and leave it in the end."""
+    """Connect to the cluster that RAY_ADDRESS names, or start one here; disconnect at the end."""
     import ray
 
-    with redirect_stdout(sys.stderr):  # where Ray tells of dead workers
+    with redirect_stdout(sys.stderr):  # Ray prints messages about dead workers
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield

@@ -1,13 +1,18 @@
 """Bicubic resizing that matches MATLAB's `imresize`, antialiasing included."""
 
 import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
+
+from d2csr.core.geometry import Size
 
 _ROUNDED_ABOVE = 1 / 8  # factors above it are rounded to 8 bit between the passes
+_CHUNK_VALUES = 1 << 23  # of rows that are yielded together: 32 MiB
+Rows = Float32[np.ndarray, "rows w c"]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -37,6 +42,65 @@ def resize_bicubic(
 def enlarge_bicubic(rgb8: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
     """Return an image enlarged `scale` times: the baseline that every score is compared with."""
     return resize_bicubic(rgb8, scale=Fraction(scale))
+
+
+def resample_rows(strips: Iterable[Rows], *, size: Size, target: Size) -> Iterator[Rows]:
+    """Yield the rows of a resized image while the rows of the image arrive, top to bottom.
+
+    Bicubic with antialiasing, as MATLAB's imresize, in floating point; only the rows under one
+    kernel are in memory. The result doesn't depend on where strips end. sRGB values are resized
+    without linearizing them: benchmarks/outscale.py compares both.
+
+    Args:
+        strips: the rows of an image of `size`, in order.
+        size: size of the image.
+        target: size of the resized image.
+    """
+    if size == target:
+        yield from strips
+        return
+    columns = _nonzero_taps(size.width, target.width)
+    positions, weights = _nonzero_taps(size.height, target.height)
+    complete_at = np.maximum.accumulate(positions.max(axis=1)) + 1  # rows that must have arrived
+    needed_from = np.minimum.accumulate(positions.min(axis=1)[::-1])[::-1]
+    first, done, buffer = 0, 0, np.empty((0, target.width, 0), np.float32)
+    for strip in strips:
+        narrow = _weighted_sum(strip, 1, positions=columns[0], weights=columns[1])
+        buffer = np.concatenate([buffer, narrow]) if buffer.size else narrow
+        ready = int(np.searchsorted(complete_at, first + len(buffer), side="right"))
+        chunk_rows = max(1, _CHUNK_VALUES // (target.width * strip.shape[2]))
+        for start in range(done, ready, chunk_rows):
+            part = slice(start, min(start + chunk_rows, ready))
+            yield _weighted_sum(buffer, 0, positions=positions[part] - first, weights=weights[part])
+        done = max(done, ready)
+        if done < target.height and (excess := int(needed_from[done]) - first) > 0:
+            buffer, first = buffer[excess:], first + excess
+
+
+def _nonzero_taps(
+    length: int, out_length: int
+) -> tuple[Int[np.ndarray, "out taps"], Float[np.ndarray, "out taps"]]:
+    """Return the positions and weights of all taps that are nonzero for some output row."""
+    positions, weights = cubic_weights(length, out_length, factor=out_length / length)
+    used = weights.any(axis=0)
+    return positions[:, used], weights[:, used].astype(np.float32)
+
+
+def _weighted_sum(
+    image: Rows,
+    axis: int,
+    *,
+    positions: Int[np.ndarray, "out taps"],
+    weights: Float[np.ndarray, "out taps"],
+) -> Float32[np.ndarray, "out_rows out_w c"]:
+    """Return weighted sums over rows (axis 0) or columns (axis 1)."""
+    shape = (image.shape[0], len(positions), image.shape[2])
+    total = np.zeros(shape if axis else (len(positions), *image.shape[1:]), np.float32)
+    for tap in range(positions.shape[1]):
+        part = np.take(image, positions[:, tap], axis=axis)
+        part *= np.expand_dims(weights[:, tap], (0, 2) if axis else (1, 2))
+        total += part
+    return total
 
 
 def cubic(distance: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:

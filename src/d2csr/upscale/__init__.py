@@ -1,1 +1,1 @@
-"""Upscale: image files in, enlarged image files out."""
+"""Upscaling of image files."""

@@ -1,4 +1,4 @@
-"""A forecast: what a call would do, how, and in how much memory; nothing is computed or written."""
+"""A dry run: what a run would do, how, and with how much memory; nothing is computed or written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,29 +11,29 @@ from d2csr.core.geometry import Size
 from d2csr.engine.engine import Engine
 from d2csr.images.formats import PixelFormat, format_limitations
 from d2csr.images.reader import read_size
-from d2csr.upscale.jobs import is_one_file, plan_jobs
+from d2csr.upscale.jobs import Job, is_one_file, output_folder
 from d2csr.upscale.journal import Journal
-from d2csr.upscale.options import ComputeOptions, Job, OutputOptions
+from d2csr.upscale.options import BatchOptions, ComputeOptions, OutputOptions
 from d2csr.upscale.pipeline import IMAGE_ERRORS, to_image_error
-from d2csr.upscale.report import print_line, print_record, print_stderr
-from d2csr.upscale.run import BatchOptions, run_fingerprint
+from d2csr.upscale.report import print_error, print_record
+from d2csr.upscale.run import Run, plan_run
 
-_LR_BYTES = 12 + 8  # a pixel: three floats, and at most what the file has
-_SUM_BYTES = 12  # a pixel of SR: three floats
+_LR_BYTES = 12 + 8  # per pixel: three floats, and the most that the decoded image has
+_SUM_BYTES = 12  # per SR pixel: three floats
 
 
 @final
 @dataclass(frozen=True)
 class DryRunItem:
-    """What would become of one image.
+    """The plan for one image.
 
     Attributes:
-        job: where it comes from, where its SR would go.
-        files: what would be written, SR first; none where it was done before.
-        lr_size: of the image.
-        sr_size: of SR.
-        memory_bytes: at most, roughly, beyond the loaded model.
-        plan: how the engine would go about it.
+        job: the image's file and its SR file.
+        files: the files that would be written, SR first; empty if an earlier run finished them.
+        lr_size: size of the image.
+        sr_size: size of the result.
+        memory_bytes: estimated peak memory, in addition to the loaded model.
+        plan: how the engine would compute it.
     """
 
     job: Job
@@ -44,9 +44,9 @@ class DryRunItem:
     plan: str
 
     def record(self) -> dict[str, Any]:
-        """Return the same for JSON."""
+        """Return the plan as JSON values."""
         return {
-            "event": "forecast",
+            "event": "plan",
             "input": str(self.job.source),
             "output": str(self.job.target),
             "status": "to do" if self.files else "unchanged",
@@ -58,7 +58,7 @@ class DryRunItem:
         }
 
     def as_text(self) -> str:
-        """Return one line."""
+        """Return the plan as one line."""
         text = f"{self.job.source} {self.lr_size} -> {self.job.target} {self.sr_size}"
         if not self.files:
             return f"{text}: done before"
@@ -66,64 +66,65 @@ class DryRunItem:
 
 
 def run_dry(
-    inputs: Sequence[Path],
-    out: Path,
+    inputs: Sequence[str],
+    output: str,
     *,
     bundle: Bundle,
-    wanted: OutputOptions,
+    options: OutputOptions,
     compute: ComputeOptions,
-    manner: BatchOptions,
+    batch: BatchOptions,
 ) -> int:
-    """Print what `upscale_files` would do with the same arguments, and return its exit code.
+    """Print the plan that `upscale_files` would follow, and return the exit code it would have.
 
     Raises:
-        UsageError: as there.
+        UsageError: under the same conditions.
     """
-    jobs, errors = plan_jobs(inputs, out, wanted=wanted, leaves=bundle.card.config.leaves)
-    engine = compute.open(bundle)
-    settings = run_fingerprint(bundle, wanted, compute=compute)
-    done = Journal(out) if manner.resume and not is_one_file(out) else None
-    found: list[DryRunItem] = []
-    for job in jobs:
+    batch = replace(batch, executor="local", workers=None)  # a plan is made on this machine
+    run = Run(bundle, output, options, compute, batch)
+    images, errors = plan_run(inputs, run)
+    folder, engine = Path(output_folder(output)), compute.open(bundle)
+    journal = Journal(folder) if batch.resume and not is_one_file(output) else None
+    planned = 0
+    for job in (Job(Path(each.source), folder / each.target) for each in images):
         try:
-            forecast = _forecast(job, engine, wanted=wanted, limit_mp=compute.limit_mp)
-            if done is not None and done.is_complete(
-                job.target, input_sha256=sha256_file(job.source), settings=settings
+            item = _plan_image(job, engine, options=options, limit_mp=compute.limit_mp)
+            if journal is not None and journal.is_complete(
+                job.target, input_sha256=sha256_file(job.source), settings=run.settings
             ):
-                forecast = replace(forecast, files=())
+                item = replace(item, files=())
         except IMAGE_ERRORS as error:
             errors.append(to_image_error(job.source, error))
             continue
-        found.append(forecast)
-        if manner.records:
-            print_record(forecast.record())
+        planned += 1
+        if batch.json:
+            print_record(item.record())
         else:
-            print_line(forecast.as_text())
+            print(item.as_text())  # noqa: T201 - the purpose of --dry-run
     for error in errors:
-        print_stderr(f"error: {error}")
+        print_error(error)
     if not errors:
         return 0
-    return 1 if found else 2
+    return 1 if planned else 2
 
 
-def _forecast(job: Job, engine: Engine, *, wanted: OutputOptions, limit_mp: float) -> DryRunItem:
-    """Return what would become of one image that is to do, from its header.
+def _plan_image(job: Job, engine: Engine, *, options: OutputOptions, limit_mp: float) -> DryRunItem:
+    """Return the plan for one image, from its header.
 
     Raises:
-        D2csrError: it can't be read, or its result not be written.
+        D2csrError: the image can't be read, or its result can't be written.
     """
-    card, summed = engine.bundle.card, _SUM_BYTES if wanted.self_ensemble else 0
+    card, sum_bytes = engine.bundle.card, _SUM_BYTES if options.self_ensemble else 0
     lr_size = read_size(job.source, limit_mp=limit_mp)
-    sr_size = wanted.size.of(lr_size, scale=card.scale)
+    sr_size = options.size.of(lr_size, scale=card.scale)
     plan = engine.plan(lr_size.height, lr_size.width)
     format_limitations(PixelFormat(), job.target, size=sr_size)
     return DryRunItem(
         job,
-        files=tuple(job.files(wanted, card.config.leaves)),
+        files=tuple(job.files(options, card.config.leaves)),
         lr_size=lr_size,
         sr_size=sr_size,
         memory_bytes=plan.peak_bytes
         + _LR_BYTES * lr_size.width * lr_size.height
-        + summed * sr_size.width * sr_size.height,
+        + sum_bytes * sr_size.width * sr_size.height,
         plan=plan.as_text(),
     )

@@ -1,15 +1,10 @@
-"""The enlargement of one image: what is made of it, row by row, for each of its files.
-
-Pixels between file and engine: depth, gray, and colour under alpha.
-
-Geometric self-ensemble: the mean of what a model says of an image's eight flips and turns.
-"""
+"""The upscaler of one image: the rows of every file that is made from it, strip by strip."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -17,147 +12,163 @@ from jaxtyping import Float32, Shaped
 from d2csr.core.geometry import TURNS, Size, dihedral_transform
 from d2csr.engine.engine import Engine
 from d2csr.engine.flat_regions import FlatRegionBlend
-from d2csr.engine.tail import StripOutput, disagreement
+from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
+from d2csr.images.formats import PixelFormat, format_limitations
+from d2csr.images.metadata import NO_METADATA
 from d2csr.images.reader import DecodedImage
-from d2csr.images.resize import resize_bicubic
-from d2csr.upscale.heatmap import heatmap
-from d2csr.upscale.options import Job, OutputOptions, resample_rows
-from d2csr.upscale.transparency import fill_transparent
+from d2csr.images.resize import resample_rows, resize_bicubic
+from d2csr.images.writer import ImageWriter
+from d2csr.upscale.colors import fill_transparent, heatmap
+from d2csr.upscale.jobs import Job
+from d2csr.upscale.options import OutputOptions
 
-Stored = np.ndarray[Any, np.dtype[Any]]  # uint8 or uint16, as the file has it
+# Values shown in yellow, as `OutputOptions` states; fixed, so that maps of images are comparable.
+_MAX_DISAGREEMENT = 4.0  # gray levels
+_MAX_WEIGHT_SHARES = 2.0  # 1 is an equal share
+_HEATMAP = PixelFormat()  # 8-bit RGB
+
+StoredRows = np.ndarray[Any, np.dtype[Any]]  # (rows, width, channels) as a file stores them
 Rgb01 = Float32[np.ndarray, "h w 3"]
+SrRows = Float32[np.ndarray, "rows sw 3"]
 
 
 @dataclass(frozen=True)
 class StoredPixels:
-    """What a file's pixels are.
+    """How a file stores its pixels, alpha aside.
 
     Attributes:
         dtype: uint8 or uint16.
-        strips: of colour: 1 or 3.
-        colourless: no pixel has a colour, though there may be three strips; nor will any of SR.
+        channels: 1 for gray, 3 for RGB.
+        is_gray: whether all channels are equal in every pixel; SR is then gray too.
     """
 
     dtype: np.dtype[Any]
-    strips: int
-    colourless: bool
+    channels: int
+    is_gray: bool
+
+    @classmethod
+    def of(cls, pixels: Shaped[np.ndarray, "h w c"]) -> "StoredPixels":
+        """Return the description of an image's pixels."""
+        channels = pixels.shape[2]
+        is_gray = all(
+            np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in range(1, channels)
+        )
+        return cls(pixels.dtype, channels, is_gray)
 
     @property
-    def top(self) -> int:
-        """Return the value of white."""
+    def white(self) -> int:
+        """Return the largest value."""
         return int(np.iinfo(self.dtype).max)
 
-    def stored(self, values01: Float32[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
-        """Return the nearest values that a file can hold."""
-        scaled: np.ndarray[Any, np.dtype[Any]] = np.rint(values01 * np.float32(self.top))
-        return scaled.clip(0, self.top).astype(self.dtype)
-
-
-def kind_of(pixels: Shaped[np.ndarray, "h w c"]) -> StoredPixels:
-    """Return the kind of an image's pixels, alpha aside."""
-    strips = pixels.shape[2]
-    colourless = all(
-        np.array_equal(pixels[..., 0], pixels[..., strip]) for strip in range(1, strips)
-    )
-    return StoredPixels(pixels.dtype, strips, colourless)
+    def quantize(self, values01: Float32[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+        """Return values in 0..1 as the nearest values that the file can store."""
+        scaled: np.ndarray[Any, np.dtype[Any]] = np.rint(values01 * np.float32(self.white))
+        return scaled.clip(0, self.white).astype(self.dtype)
 
 
 def to_engine_rgb(
     pixels: Shaped[np.ndarray, "h w c"], alpha: Shaped[np.ndarray, "h w"] | None
 ) -> Rgb01:
-    """Return colour as the engine takes it, filled in where alpha hides it; gray is repeated."""
-    top = np.float32(np.iinfo(pixels.dtype).max)
-    colour = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
-    colour /= top
+    """Return RGB in 0..1, gray repeated, the colors of transparent pixels filled in."""
+    white = np.float32(np.iinfo(pixels.dtype).max)
+    rgb01 = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
+    rgb01 /= white
     if alpha is None:
-        return colour
-    return fill_transparent(colour, alpha.astype(np.float32) / top)
-
-
-def gray_to_engine_rgb(gray: Shaped[np.ndarray, "h w"]) -> Rgb01:
-    """Return one strip as the engine takes it."""
-    values = gray.astype(np.float32) / np.float32(np.iinfo(gray.dtype).max)
-    return np.repeat(values[..., None], 3, axis=2)
+        return rgb01
+    return fill_transparent(rgb01, alpha.astype(np.float32) / white)
 
 
 def to_file_rows(
-    sr01: Float32[np.ndarray, "rows sw 3"],
-    *,
-    kind: StoredPixels,
-    alpha: Shaped[np.ndarray, "rows sw"] | None,
+    sr01: SrRows, *, stored: StoredPixels, alpha: Shaped[np.ndarray, "rows sw"] | None
 ) -> Shaped[np.ndarray, "rows sw c"]:
-    """Return rows of SR as they are stored, alpha behind the colour.
+    """Return rows of SR as a file stores them, alpha as the last channel.
 
     Args:
-        sr01: colour.
-        kind: of the image's pixels.
-        alpha: of these rows, as stored.
+        sr01: RGB in 0..1; values outside are clipped.
+        stored: how the input stores its pixels.
+        alpha: of these rows, as the file stores it.
     """
-    if kind.colourless:
+    if stored.is_gray:
         sr01 = sr01.mean(axis=2, keepdims=True, dtype=np.float32)
-    rows = kind.stored(sr01)
-    if kind.colourless and kind.strips > 1:
-        rows = np.repeat(rows, kind.strips, axis=2)
+    rows = stored.quantize(sr01)
+    if stored.is_gray and stored.channels > 1:
+        rows = np.repeat(rows, stored.channels, axis=2)
     return rows if alpha is None else np.concatenate([rows, alpha[..., None]], axis=2)
 
 
 def self_ensemble(
-    engine: Engine, lr01: Float32[np.ndarray, "h w 3"], *, warned: Callable[[str], object]
+    engine: Engine, lr01: Float32[np.ndarray, "h w 3"], *, on_warning: Callable[[str], object]
 ) -> Float32[np.ndarray, "sh sw 3"]:
-    """Return the mean of eight SR images, each turned back; nothing is clipped or rounded before.
+    """Return the mean of SR over the image's eight flips and rotations.
 
-    The image is kept whole, 12 bytes an SR pixel, because turned strips cross each other; each
-    turn's own strips are added as they come, so that one sum is all there is. `warned` is told what
-    the engine warns of.
+    Nothing is clipped or rounded before the mean. The sum of the whole image is in memory, 12 bytes
+    per SR pixel, because the strips of different rotations cross each other.
+
+    Args:
+        engine: the model.
+        lr01: an RGB image, range 0 to 1.
+        on_warning: called with each warning of the engine.
     """
     scale = engine.bundle.card.scale
     height, width, _ = lr01.shape
     total = np.zeros((scale * height, scale * width, 3), np.float32)
     for turn in range(TURNS):
-        seen = dihedral_transform(
-            total, turn
-        )  # a view: the turn's rows top to bottom, wherever they lie
-        for first, part in engine.iter_strips(
-            np.ascontiguousarray(dihedral_transform(lr01, turn)), on_warning=warned
-        ):
-            seen[first : first + part.sr.shape[0]] += part.sr
+        view = dihedral_transform(total, turn)  # writing to the view adds to the rotated pixels
+        turned = np.ascontiguousarray(dihedral_transform(lr01, turn))
+        for first, part in engine.iter_strips(turned, on_warning=on_warning):
+            view[first : first + part.sr.shape[0]] += part.sr
     total /= np.float32(TURNS)
     return total
 
 
-# Shown as yellow, as `OutputOptions` says: fixed, so that maps of different images compare.
-_DISAGREEMENT_TOP = 4.0  # grey levels
-_WEIGHT_TOP = 2.0  # equal shares
+@final
+@dataclass(frozen=True)
+class Output:
+    """One file that is made from an image.
 
-StoredRows = np.ndarray[Any, np.dtype[Any]]  # (rows, w, c), as files hold them
-SrRows = Float32[np.ndarray, "rows sw 3"]
+    Attributes:
+        path: the file.
+        image: the image whose pixel format and metadata the file gets; None for a map of numbers,
+            which is 8-bit RGB without metadata.
+        rows: returns the file's rows for a strip of the engine's output; None for files that are
+            computed without the engine.
+    """
 
+    path: Path
+    image: DecodedImage | None
+    rows: Callable[[StripOutput], StoredRows] | None = None
 
-class RowBlock(NamedTuple):
-    """Rows for one of an image's files."""
-
-    file: Path
-    rows: StoredRows
+    def open(self, size: Size) -> ImageWriter:
+        """Return a writer for the file, for an image of this size."""
+        if self.image is None:
+            return ImageWriter(self.path, size=size, pixel_format=_HEATMAP, metadata=NO_METADATA)
+        return ImageWriter(
+            self.path,
+            size=size,
+            pixel_format=self.image.pixel_format,
+            metadata=self.image.metadata,
+            scale=size.width / self.image.size.width,
+        )
 
 
 @final
 @dataclass(frozen=True)
 class ImageUpscaler:
-    """One image, the engine, and what is wanted.
+    """One image, the engine, and the files to make.
 
     Attributes:
-        job: where it comes from and goes to.
+        job: the image's file and its SR file.
         engine: the model.
-        wanted: what is made.
-        image: its pixels, and what else its file holds.
-        warned: sentences on what a file can't carry and how it was computed, as they came up.
+        options: which files are made, and in which size.
+        image: the decoded image.
+        collected: warnings so far, in order.
     """
 
     job: Job
     engine: Engine
-    wanted: OutputOptions
+    options: OutputOptions
     image: DecodedImage
-    warned: list[str] = field(default_factory=list)
+    collected: list[str] = field(default_factory=list)
 
     @property
     def lr_size(self) -> Size:
@@ -166,99 +177,134 @@ class ImageUpscaler:
 
     @property
     def out_size(self) -> Size:
-        """Return the size of what is written."""
-        return self.wanted.size.of(self.lr_size, scale=self._scale)
+        """Return the size of the results."""
+        return self.options.size.of(self.lr_size, scale=self.scale)
+
+    @property
+    def scale(self) -> int:
+        """Return the scale of the model."""
+        return self.engine.bundle.card.scale
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what the user should know of the result, once all is computed."""
-        return tuple(dict.fromkeys(self.warned))
+        """Return the warnings on the image and its results, without repetitions."""
+        return tuple(dict.fromkeys((*self.image.warnings, *self.collected)))
 
-    def files(self) -> list[Path]:
-        """Return the files that are made, SR first."""
-        return list(self.job.files(self.wanted, self.engine.bundle.card.config.leaves))
+    def check_writable(self) -> None:
+        """Add a warning for everything that the SR file's format can't store.
 
-    def pieces(self) -> Iterator[RowBlock]:
-        """Yield the rows of every file, each file's from top to bottom."""
-        alpha = self._out_alpha()
-        lr01 = to_engine_rgb(self.image.pixels, self.image.alpha)
-        if self.wanted.bicubic:
-            yield from self._bicubic(lr01, alpha=alpha)
-        beside: list[RowBlock] = []
-        for piece in self._stored(
-            self.job.target, self._sr(lr01, beside=beside, alpha=alpha), alpha=alpha
-        ):
-            yield piece
-            yield from beside
-            beside.clear()
-
-    def _bicubic(self, lr01: Rgb01, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
-        """Yield the bicubic enlargement; of 8-bit RGB the field's own, rounded as that is."""
-        file, size, pixels = self.job.bicubic(), self.out_size, self.image.pixels
-        if alpha is None and pixels.dtype == np.uint8 and pixels.shape[2] == 3:
-            yield RowBlock(file, resize_bicubic(pixels, scale=(size.height, size.width)))
-            return
-        enlarged = resample_rows([lr01], size=self.lr_size, wanted=size)
-        yield from self._stored(file, enlarged, alpha=alpha)
-
-    def _sr(
-        self, lr01: Rgb01, *, beside: list[RowBlock] | None, alpha: StoredRows | None
-    ) -> Iterator[SrRows]:
-        """Yield SR rows of the wanted size; pieces of the files beside SR are added to a list."""
-
-        def strips() -> Iterator[SrRows]:
-            for strip in self.engine.iter_strips(lr01, on_warning=self.warned.append):
-                if beside is not None:
-                    beside.extend(self._beside(strip, alpha=alpha))
-                yield guard.blend(strip.output.sr, first_row=strip.first_row)
-
-        guard = FlatRegionBlend(lr01, scale=self._scale)
-        rows = (
-            [guard.blend(self_ensemble(self.engine, lr01, warned=self.warned.append), first_row=0)]
-            if self.wanted.self_ensemble
-            else strips()
-        )
-        return resample_rows(rows, size=self.lr_size.times(self._scale), wanted=self.out_size)
-
-    def _beside(self, strip: StripOutput, *, alpha: StoredRows | None) -> Iterator[RowBlock]:
-        """Yield the predictions, their weights and their disagreement as far as wanted."""
-        job, wanted, (first, output) = self.job, self.wanted, strip
-        last, leaves = first + len(output.sr), len(output.weights)
-        for leaf in range(leaves):
-            if wanted.predictions:
-                under = None if alpha is None else alpha[first:last]
-                rows = to_file_rows(output.predictions[leaf], kind=self._kind, alpha=under)
-                yield RowBlock(job.prediction(leaf), rows)
-            if wanted.weight_maps:
-                rows = heatmap(output.weights[leaf], top=_WEIGHT_TOP / leaves)
-                yield RowBlock(job.weight_map(leaf), rows)
-        if wanted.disagreement:
-            rows = heatmap(disagreement(output), top=_DISAGREEMENT_TOP)
-            yield RowBlock(job.disagreement(), rows)
-
-    def _out_alpha(self) -> StoredRows | None:
-        """Return alpha enlarged like a gray image, whole; None where there is none."""
-        if self.image.alpha is None:
-            return None
-        if self.image.alpha.min() == self._kind.top:
-            return np.full(self.out_size[::-1], self._kind.top, self.image.alpha.dtype)
-        sr = self._sr(gray_to_engine_rgb(self.image.alpha), beside=None, alpha=None)
-        return np.concatenate([self._kind.stored(rows.mean(axis=2)) for rows in sr])
-
-    def _stored(
-        self, file: Path, sr: Iterable[SrRows], *, alpha: StoredRows | None
-    ) -> Iterator[RowBlock]:
-        first = 0
-        for rows in sr:
-            last = first + len(rows)
-            under = None if alpha is None else alpha[first:last]
-            yield RowBlock(file, to_file_rows(rows, kind=self._kind, alpha=under))
-            first = last
+        Raises:
+            ImageError: the result is too large for the format.
+        """
+        pixel_format = self.image.pixel_format
+        self.collected.extend(format_limitations(pixel_format, self.job.target, size=self.out_size))
 
     @cached_property
-    def _kind(self) -> StoredPixels:
-        return kind_of(self.image.pixels)
+    def outputs(self) -> tuple[Output, ...]:
+        """Return the files that are made, SR first."""
+        job, options, image = self.job, self.options, self.image
+        outputs = [Output(job.target, image, self._sr_rows)]
+        if options.bicubic:
+            outputs.append(Output(job.bicubic(), image))
+        leaves = range(self.engine.bundle.card.config.leaves)
+        if options.predictions:
+            outputs += [
+                Output(job.prediction(leaf), image, self._prediction_rows(leaf)) for leaf in leaves
+            ]
+        if options.weight_maps:
+            outputs += [
+                Output(job.weight_map(leaf), None, _weight_rows(leaf, len(leaves)))
+                for leaf in leaves
+            ]
+        if options.disagreement:
+            outputs.append(Output(job.disagreement(), None, _disagreement_rows))
+        return tuple(outputs)
 
-    @property
-    def _scale(self) -> int:
-        return self.engine.bundle.card.scale
+    def iter_rows(self) -> Iterator[tuple[Path, StoredRows]]:
+        """Yield rows for every file, each file's from top to bottom."""
+        target, native = self.job.target, self.lr_size.times(self.scale)
+        if self.options.bicubic:
+            for rows in self._bicubic():
+                yield self.job.bicubic(), rows
+        if self.out_size != native:
+            yield from ((target, rows) for rows in self._resized_sr())
+            return
+        for strip in self._iter_strips(self._lr01):
+            for output in self.outputs:
+                if output.rows is not None:
+                    yield output.path, output.rows(strip)
+
+    def _iter_strips(self, lr01: Rgb01) -> Iterator[StripOutput]:
+        """Yield the engine's output with flat regions blended; a self-ensemble is one strip."""
+        blend = FlatRegionBlend(lr01, scale=self.scale).blend
+        warn = self.collected.append
+        if self.options.self_ensemble:
+            sr = self_ensemble(self.engine, lr01, on_warning=warn)
+            no_leaf = np.empty((0, *sr.shape), np.float32)
+            strips: Iterable[StripOutput] = [
+                StripOutput(0, EngineOutput(sr, no_leaf, no_leaf[..., 0]))
+            ]
+        else:
+            strips = self.engine.iter_strips(lr01, on_warning=warn)
+        for first, output in strips:
+            yield StripOutput(first, output._replace(sr=blend(output.sr, first_row=first)))
+
+    def _sr_rows(self, strip: StripOutput) -> StoredRows:
+        return self._to_file(strip.output.sr, first=strip.first_row)
+
+    def _prediction_rows(self, leaf: int) -> Callable[[StripOutput], StoredRows]:
+        return lambda strip: self._to_file(strip.output.predictions[leaf], first=strip.first_row)
+
+    def _resized_sr(self) -> Iterator[StoredRows]:
+        """Yield SR rows of a size that isn't the model's own."""
+        sr = (strip.output.sr for strip in self._iter_strips(self._lr01))
+        native = self.lr_size.times(self.scale)
+        return self._all_to_file(resample_rows(sr, size=native, target=self.out_size))
+
+    def _bicubic(self) -> Iterator[StoredRows]:
+        """Yield the bicubic enlargement; of 8-bit RGB exactly the baseline of the evaluation."""
+        size, pixels = self.out_size, self.image.pixels
+        if self.image.alpha is None and pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+            return iter([resize_bicubic(pixels, scale=(size.height, size.width))])
+        return self._all_to_file(resample_rows([self._lr01], size=self.lr_size, target=size))
+
+    def _all_to_file(self, blocks: Iterable[SrRows]) -> Iterator[StoredRows]:
+        first = 0
+        for rows in blocks:
+            yield self._to_file(rows, first=first)
+            first += len(rows)
+
+    def _to_file(self, rows: SrRows, *, first: int) -> StoredRows:
+        alpha = None if self._alpha is None else self._alpha[first : first + len(rows)]
+        return to_file_rows(rows, stored=self._stored, alpha=alpha)
+
+    @cached_property
+    def _lr01(self) -> Rgb01:
+        return to_engine_rgb(self.image.pixels, self.image.alpha)
+
+    @cached_property
+    def _stored(self) -> StoredPixels:
+        return StoredPixels.of(self.image.pixels)
+
+    @cached_property
+    def _alpha(self) -> Shaped[np.ndarray, "oh ow"] | None:
+        """Return alpha upscaled by the model like a gray image; None without alpha."""
+        alpha, stored = self.image.alpha, self._stored
+        if alpha is None:
+            return None
+        if alpha.min() == stored.white:
+            return np.full(self.out_size[::-1], stored.white, alpha.dtype)
+        strips = self._iter_strips(to_engine_rgb(alpha[..., None], None))
+        sr = (strip.output.sr for strip in strips)
+        native = self.lr_size.times(self.scale)
+        resized = resample_rows(sr, size=native, target=self.out_size)
+        return np.concatenate([stored.quantize(rows.mean(axis=2)) for rows in resized])
+
+
+def _weight_rows(leaf: int, leaves: int) -> Callable[[StripOutput], StoredRows]:
+    top = _MAX_WEIGHT_SHARES / leaves
+    return lambda strip: heatmap(strip.output.weights[leaf], top=top)
+
+
+def _disagreement_rows(strip: StripOutput) -> StoredRows:
+    return heatmap(disagreement(strip.output), top=_MAX_DISAGREEMENT)

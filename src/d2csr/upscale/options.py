@@ -1,40 +1,33 @@
-"""What to write for each image, and what to call it.
+"""Options of an upscaling run: which files are made, what computes them, how a run proceeds.
 
-Sizes of results: the model's own, or any other, resampled from it row by row.
-
-What a call computes with, and how much memory it may take.
+Nothing here imports the engine when it is loaded, so that `d2csr upscale --help` is quick.
 """
 
-import re
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from jaxtyping import Float, Float32, Int
-
-from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
-from d2csr.engine.backends.base import PrecisionChoice
-from d2csr.engine.engine import Engine, open_engine
 from d2csr.images.formats import DEFAULT_LIMIT_MP, FORMATS, WRITABLE_FORMATS
-from d2csr.images.resize import cubic_weights
 
-Rows = Float32[np.ndarray, "rows w c"]
-_REMEDY = "Give a number above 0."
-_VALUES_AT_ONCE = 1 << 23  # of rows that go out together: 32 MiB
+if TYPE_CHECKING:
+    from d2csr.core.bundle import Bundle
+    from d2csr.engine.engine import Engine
+
+Extension = Literal["png", "jpg", "webp", "tif", "avif", "same"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+WRITABLE = tuple(suffix for name in WRITABLE_FORMATS for suffix in FORMATS[name])
+_WRITER_BYTES = 64 << 20  # of the allowed memory: rows queued for the encoders, and the encoders
 
 
 @dataclass(frozen=True)
 class OutputSize:
-    """What size the results shall have; nothing given: the model's.
+    """Size of the results; the model's own unless one of these is given.
 
     Attributes:
-        outscale: Enlarge by this factor instead of the model's: 1.5, or 0.75.
-        width: Make the results so many pixels wide; the height follows unless it is given too.
-        height: Make the results so many pixels high; the width follows unless it is given too.
+        outscale: Enlarge by this factor instead of the model's scale, for example 1.5 or 0.75.
+        width: Width of the results in pixels; without a height, the proportions are kept.
+        height: Height of the results in pixels; without a width, the proportions are kept.
     """
 
     outscale: float | None = None
@@ -42,25 +35,25 @@ class OutputSize:
     height: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no image can be.
+        """Check the numbers.
 
         Raises:
-            UsageError: a factor beside a side, or a number that isn't above 0.
+            UsageError: a factor together with a side, or a number that isn't above 0.
         """
         if self.outscale is not None and (self.width or self.height):
             remedy = "Give --outscale alone, or --width and --height."
-            raise UsageError("--outscale", "contradicts --width or --height", remedy=remedy)
+            raise UsageError("--outscale", "contradicts --width or --height", remedy)
         for name in ("outscale", "width", "height"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"--{name}", f"can't be {value}", remedy=_REMEDY)
+                raise UsageError(f"--{name}", f"can't be {value}", "Give a number above 0.")
 
     def of(self, lr: Size, *, scale: int) -> Size:
-        """Return the size an image's result gets; sides are rounded, none vanishes.
+        """Return the size of an image's result, each side rounded and at least 1.
 
         Args:
             lr: size of the image.
-            scale: what the model enlarges by.
+            scale: scale of the model.
         """
         factor = scale if self.outscale is None else self.outscale
         if self.width and self.height:
@@ -76,84 +69,21 @@ class OutputSize:
 NATIVE_SIZE = OutputSize()
 
 
-def resample_rows(strips: Iterable[Rows], *, size: Size, wanted: Size) -> Iterator[Rows]:
-    """Yield the rows of a resampled image while those of the image come in, top to bottom.
-
-    Bicubic as MATLAB's imresize with its antialiasing, in floats throughout; only the rows under
-    one kernel are kept. What it yields doesn't depend on where the strips end. Values are resampled
-    as they are, with sRGB's curve on them: benchmarks/outscale.py.
-
-    Args:
-        strips: rows of an image of the given size.
-        size: of the image that comes in.
-        wanted: of the image that goes out.
-    """
-    if size == wanted:
-        yield from strips
-        return
-    columns = _taps(size.width, wanted.width)
-    places, weights = _taps(size.height, wanted.height)
-    complete_at = np.maximum.accumulate(places.max(axis=1)) + 1  # rows that must have come
-    needed_from = np.minimum.accumulate(places.min(axis=1)[::-1])[::-1]
-    first, done, kept = 0, 0, np.empty((0, wanted.width, 0), np.float32)
-    for strip in strips:
-        narrow = _weighted(strip, 1, places=columns[0], weights=columns[1])
-        kept = np.concatenate([kept, narrow]) if kept.size else narrow
-        ready = int(np.searchsorted(complete_at, first + len(kept), side="right"))
-        at_once = max(1, _VALUES_AT_ONCE // (wanted.width * strip.shape[2]))
-        for start in range(done, ready, at_once):
-            part = slice(start, min(start + at_once, ready))
-            yield _weighted(kept, 0, places=places[part] - first, weights=weights[part])
-        done = max(done, ready)
-        if done < wanted.height and (surplus := int(needed_from[done]) - first) > 0:
-            kept, first = kept[surplus:], first + surplus
-
-
-def _taps(
-    length: int, out_length: int
-) -> tuple[Int[np.ndarray, "out taps"], Float[np.ndarray, "out taps"]]:
-    """Return places and weights, without taps that weigh nothing anywhere."""
-    places, weights = cubic_weights(length, out_length, factor=out_length / length)
-    used = weights.any(axis=0)
-    return places[:, used], weights[:, used].astype(np.float32)
-
-
-def _weighted(
-    image: Rows,
-    axis: int,
-    *,
-    places: Int[np.ndarray, "out taps"],
-    weights: Float[np.ndarray, "out taps"],
-) -> Float32[np.ndarray, "out_rows out_w c"]:
-    """Return weighted sums of rows (axis 0) or columns (axis 1)."""
-    shape = (image.shape[0], len(places), image.shape[2])
-    total = np.zeros(shape if axis else (len(places), *image.shape[1:]), np.float32)
-    for tap in range(places.shape[1]):
-        part = np.take(image, places[:, tap], axis=axis)
-        part *= np.expand_dims(weights[:, tap], (0, 2) if axis else (1, 2))
-        total += part
-    return total
-
-
-Extension = Literal["png", "jpg", "webp", "tif", "avif", "same"]
-WRITABLE = tuple(suffix for name in WRITABLE_FORMATS for suffix in FORMATS[name])
-
-
 @dataclass(frozen=True)
 class OutputOptions:
-    """Files wanted for each image.
+    """Which files are made from each image.
 
     Attributes:
-        suffix: Added to every name, before its ending.
-        ext: Format of the images: png, jpg, webp, tif, avif, or that of each input (same).
-        predictions: Write each prediction too.
-        weight_maps: Write each prediction's weight too: dark violet none, teal an equal share,
-            yellow twice that or more.
-        disagreement: Write how far the predictions are apart too: dark violet 0, yellow 4 grey
+        suffix: Append this to every file name, before the extension.
+        ext: Format of the images: png, jpg, webp, tif, avif, or same as each input.
+        predictions: Also write each prediction.
+        weight_maps: Also write the weights of each prediction: dark violet is 0, teal an equal
+            share, yellow twice that or more.
+        disagreement: Also write how much the predictions differ: dark violet is 0, yellow 4 gray
             levels or more.
-        bicubic: Write the bicubic enlargement too, to compare with.
-        self_ensemble: Average what the model says of the image's eight flips and turns.
-        size: Of SR and of the bicubic enlargement.
+        bicubic: Also write the bicubic enlargement, for comparison.
+        self_ensemble: Average the results of the image's eight flips and rotations.
+        size: Size of SR and of the bicubic enlargement.
     """
 
     suffix: str = ""
@@ -166,131 +96,125 @@ class OutputOptions:
     size: OutputSize = NATIVE_SIZE
 
     def __post_init__(self) -> None:
-        """Refuse maps that SR would not be made from.
+        """Check that predictions and maps belong to the result.
 
         Raises:
-            UsageError: the predictions are asked for, but SR is made from more than them.
+            UsageError: they are wanted, but the result is resized or an average of several runs.
         """
         if self.needs_predictions and (self.self_ensemble or self.size != NATIVE_SIZE):
-            problem = "are of one run, at the model's own size"
-            remedy = "Leave -x, --outscale, --width and --height out."
-            raise UsageError("predictions, weight maps and disagreement", problem, remedy=remedy)
+            problem = "exist only for one run at the model's own size"
+            remedy = "Remove -x, --outscale, --width and --height."
+            raise UsageError("predictions, weight maps and disagreement", problem, remedy)
 
     @property
     def needs_predictions(self) -> bool:
-        """Return whether the fused image alone won't do."""
+        """Return whether files are made from the predictions themselves."""
         return self.predictions or self.weight_maps or self.disagreement
 
-    def settings(self) -> dict[str, Any]:
-        """Return all that decides what the files hold; their names are told by themselves."""
+    def content_settings(self) -> dict[str, Any]:
+        """Return the options that the contents of the files depend on; names are not among them."""
         values = asdict(self)
         return {name: values[name] for name in values if name not in {"suffix", "ext"}}
 
 
-DEFAULT_OUTPUT = OutputOptions()
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image to enlarge.
-
-    Attributes:
-        source: the file to read.
-        target: the SR file to write.
-    """
-
-    source: Path
-    target: Path
-
-    def bicubic(self) -> Path:
-        """Return where the bicubic enlargement goes."""
-        return self._beside("bicubic", self.target.suffix)
-
-    def prediction(self, leaf: int) -> Path:
-        """Return where a prediction goes; people count from 1."""
-        return self._beside(f"prediction_{leaf + 1}", self.target.suffix)
-
-    def weight_map(self, leaf: int) -> Path:
-        """Return where a prediction's weights go."""
-        return self._beside(f"weight_{leaf + 1}", ".png")
-
-    def disagreement(self) -> Path:
-        """Return where the disagreement of the predictions goes."""
-        return self._beside("disagreement", ".png")
-
-    def is_map(self, file: Path) -> bool:
-        """Return whether one of the image's files shows numbers, not the image."""
-        return file == self.disagreement() or file.name.startswith(f"{self.target.stem}_weight_")
-
-    def files(self, wanted: OutputOptions, leaves: int) -> Iterator[Path]:
-        """Yield every file that will be written for this image."""
-        yield self.target
-        if wanted.bicubic:
-            yield self.bicubic()
-        if wanted.predictions:
-            yield from map(self.prediction, range(leaves))
-        if wanted.weight_maps:
-            yield from map(self.weight_map, range(leaves))
-        if wanted.disagreement:
-            yield self.disagreement()
-
-    def _beside(self, what: str, ending: str) -> Path:
-        return self.target.with_name(f"{self.target.stem}_{what}{ending}")
-
-
-_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-_UNITS |= {f"{prefix}I": 1024**power for power, prefix in enumerate("KMGT", start=1)}
-_WRITING_BYTES = 64 << 20  # of the memory allowed: rows that wait for the encoder, and its own
-_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?)B?")
-
-
 @dataclass(frozen=True)
 class ComputeOptions:
-    """What to compute with.
+    """What computes the results, and its limits.
 
     Attributes:
-        backend: a name of the backend table, or `auto`.
-        device: `auto`, `cpu`, `gpu`, or a GPU's index.
-        precision: `auto`, or one that the backend has.
-        memory: bytes that the process may hold; None: what it holds, and a share of what is free.
-        limit_mp: the largest image taken, in millions of pixels.
+        backend: auto, openvino, onnxruntime, torch, or reference (the network as it was trained, in
+            one piece); auto is the fastest that is installed.
+        device: auto, cpu, gpu, or the index of a GPU, where -1 is the processor; auto is an NVIDIA
+            GPU if PyTorch can use one, otherwise the processor.
+        precision: auto, fp32, bf16, or int8; auto is the fastest that keeps the model's accuracy.
+        memory: Memory that the process may use, in bytes, or for example 4GiB or 500MB; by default
+            a share of what is free.
+        limit_mp: Largest image accepted, in megapixels; larger ones are refused before they are
+            decoded.
     """
 
     backend: str = "auto"
     device: str = "auto"
-    precision: PrecisionChoice = "auto"
+    precision: Precision = "auto"
     memory: int | None = None
     limit_mp: float = DEFAULT_LIMIT_MP
 
-    def open(self, bundle: Bundle) -> Engine:
+    def __post_init__(self) -> None:
+        """Check the limit.
+
+        Raises:
+            UsageError: it isn't above 0.
+        """
+        if not 0 < self.limit_mp < float("inf"):
+            remedy = "Give a number of megapixels above 0."
+            raise UsageError("--limit-mp", f"can't be {self.limit_mp:g}", remedy)
+
+    def open(self, bundle: "Bundle") -> "Engine":
         """Return an engine for a model.
 
         Raises:
-            UsageError: no such backend, device or precision here.
+            UsageError: the backend, device or precision isn't available.
             BundleError: a graph can't be read.
         """
+        from d2csr.engine.engine import open_engine  # imports OpenVINO
+
         return open_engine(
             bundle,
             backend=self.backend,
             device=self.device,
             precision=self.precision,
-            memory=None if self.memory is None else self.memory - _WRITING_BYTES,
+            memory=None if self.memory is None else self.memory - _WRITER_BYTES,
         )
 
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a run over many images proceeds; the contents of the results don't depend on it.
+
+    Attributes:
+        resume: Skip images that an earlier run has finished, unless the image or the options have
+            changed since.
+        json: Print a line of JSON for each image and one for the run, on standard output.
+        executor: What does the work: this process (local), or a Ray cluster (ray), which is the one
+            that RAY_ADDRESS names, or a local one. With ray, inputs and output may be URLs of
+            object storage.
+        workers: With ray, the number of processes that share the work; one per machine by default.
+    """
+
+    resume: bool = False
+    json: bool = False
+    executor: Literal["local", "ray"] = "local"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that workers belong to a cluster.
+
+        Raises:
+            UsageError: workers are given for the local executor.
+        """
+        if self.workers is not None and self.executor == "local":
+            remedy = "Remove it, or add --executor ray."
+            raise UsageError("--workers", "is the number of processes of a Ray cluster", remedy)
+
+
+DEFAULT_OUTPUT = OutputOptions()
 DEFAULT_COMPUTE = ComputeOptions()
+DEFAULT_BATCH = BatchOptions()
 
 
 def parse_bytes(text: str) -> int:
-    """Return how many bytes `4GiB`, `500MB` or `1048576` are.
+    """Return the number of bytes that `4GiB`, `500MB` or `1048576` stands for.
 
     Raises:
-        UsageError: it is none of these, or none at all.
+        UsageError: the text is no number of bytes above 0.
     """
-    match = _NUMBER.fullmatch(text.strip().upper())
-    unit = _UNITS.get(match[2]) if match else None
-    count = int(float(match[1]) * unit) if match and unit else 0
-    if count < 1:
+    from pydantic import ByteSize, TypeAdapter, ValidationError  # slow to import
+
+    try:
+        size = int(TypeAdapter(ByteSize).validate_python(text.strip()))
+    except ValidationError:
+        size = 0
+    if size < 1:
         remedy = "Write it as 4GiB, 500MB, or a number of bytes."
-        raise UsageError("--memory", f"{text!r} is no amount of memory", remedy=remedy)
-    return count
+        raise UsageError("--memory", f"{text!r} is not an amount of memory", remedy)
+    return size

@@ -1,15 +1,10 @@
-"""What came of a call: one record an image, for people or for programs, and a summary.
-
-The progress bar: images, megapixels of SR a second, and the time left.
-
-Seconds by part of the work.
-"""
+"""Reports: the outcome of each image and of a run, for people and for programs; progress."""
 
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, final
@@ -18,25 +13,29 @@ from d2csr.core.console import console
 from d2csr.core.errors import D2csrError
 from d2csr.core.geometry import UNKNOWN_SIZE, Size
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 Status = Literal["done", "unchanged", "failed"]
 
 
 @dataclass(frozen=True)
 class ImageReport:
-    """What came of one image.
+    """The outcome of one image.
 
     Attributes:
         source: the image.
         target: its SR file.
-        status: `unchanged`: done by an earlier run already.
-        files: what was written, SR first.
-        lr_size: of the image.
-        sr_size: of SR.
-        seconds: by part: decode; compute; encode, as far as writing took longer than computing.
-            They overlap with other images' parts.
-        warnings: sentences on what of the file couldn't be kept.
-        error: why it failed.
-        worker: the process of a cluster that did it.
+        status: `unchanged` if an earlier run had finished it.
+        files: the files written, SR first.
+        lr_size: size of the image.
+        sr_size: size of SR.
+        seconds: by part: decode, compute, encode (waiting for the encoders). Parts of different
+            images overlap.
+        warnings: sentences on what could not be preserved, or is not exact.
+        error: the reason for a failure.
+        worker: process id of the cluster's worker.
+        engine: model, backend, device and precision; empty if unknown.
     """
 
     source: str
@@ -49,36 +48,39 @@ class ImageReport:
     warnings: tuple[str, ...] = ()
     error: D2csrError | None = None
     worker: int | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Return the same for JSON."""
-        known = self.sr_size != UNKNOWN_SIZE
+        """Return the report as JSON values."""
+        is_known = self.sr_size != UNKNOWN_SIZE
         return {
+            "event": "image",
             "input": self.source,
             "output": self.target,
             "status": self.status,
             "files": list(self.files),
-            "lr_size": list(self.lr_size) if known else None,
-            "sr_size": list(self.sr_size) if known else None,
+            "lr_size": list(self.lr_size) if is_known else None,
+            "sr_size": list(self.sr_size) if is_known else None,
             "seconds": {part: round(value, 4) for part, value in self.seconds.items()},
             "warnings": list(self.warnings),
             "error": None if self.error is None else str(self.error),
             "worker": self.worker,
+            **self.engine,
         }
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a call.
+    """The outcome of a run.
 
     Attributes:
         model: name of the model.
-        scale: what it enlarges by.
-        images: what came of each, in the order in which they were finished.
-        errors: inputs that couldn't be found, and images that failed.
-        seconds: how long it took, by part: load (of the engine), total.
-        began_at: when, in seconds since 1970.
-        interrupted: the call was ended before its end.
+        scale: scale of the model.
+        images: a report per image, in the order in which they were finished.
+        errors: inputs that weren't found, and images that failed.
+        seconds: by part: load (the engine), total.
+        began_at: start of the run, in seconds since 1970.
+        interrupted: whether the run was ended early.
     """
 
     model: str
@@ -96,12 +98,12 @@ class Summary:
 
     @property
     def unchanged(self) -> int:
-        """Return how many images were done before."""
+        """Return the number of images that an earlier run had finished."""
         return sum(each.status == "unchanged" for each in self.images)
 
     @property
     def exit_code(self) -> int:
-        """Return 0 where all went well, 1 where some did, 2 where none did; 130 if interrupted."""
+        """Return 0 if all images succeeded, 1 if some did, 2 if none did, 130 if interrupted."""
         if self.interrupted:
             return 130
         if not self.errors:
@@ -109,7 +111,7 @@ class Summary:
         return 1 if self.done or self.unchanged else 2
 
     def record(self) -> dict[str, Any]:
-        """Return the same for JSON, the images counted."""
+        """Return the summary as JSON values, the images counted."""
         return {
             "model": self.model,
             "scale": self.scale,
@@ -123,7 +125,7 @@ class Summary:
         }
 
     def as_text(self) -> str:
-        """Return one line."""
+        """Return the summary as one line."""
         images = "1 image" if len(self.done) == 1 else f"{len(self.done)} images"
         seconds = self.seconds["total"]
         text = f"{images} enlarged x{self.scale} by {self.model} in {seconds:.1f} s"
@@ -133,99 +135,81 @@ class Summary:
 
 @final
 class Reporter:
-    """Tells what becomes of each image as it happens; threads may use it together."""
+    """Prints the outcome of each image, and collects the reports."""
 
-    def __init__(
-        self, facts: Callable[[], Mapping[str, Any]] | None = None, *, quiet: bool = False
-    ) -> None:
-        """Begin.
+    def __init__(self, *, json: bool) -> None:
+        """Prepare to print.
 
         Args:
-            facts: of the call, for each record on standard output; None: no records.
-            quiet: keep errors and warnings to itself; else they go to standard error, in words.
+            json: print a line of JSON per image on standard output; errors and warnings go to
+                standard error in either case.
         """
-        self._facts, self._quiet = facts, quiet
-        self._records = sys.stdout  # as it is now: a library's words may be turned elsewhere
-        self._lock = threading.Lock()
+        self._json = json
+        self._stdout = sys.stdout  # as it is now: Ray's messages are redirected later
         self.images: list[ImageReport] = []
 
-    def report(self, report: ImageReport) -> None:
-        """Tell what came of an image."""
-        with self._lock:
-            self.images.append(report)
-            if self._facts is not None:
-                record = {"event": "picture", **report.record(), **self._facts()}
-                print_record(record, stream=self._records)
-            if not self._quiet:
-                _say_words(report)
-
-
-def _say_words(report: ImageReport) -> None:
-    for warning in report.warnings:
-        print_stderr(f"{report.source}: {warning}")
-    if report.error is not None:
-        print_stderr(f"error: {report.error}")
+    def report(self, image: ImageReport) -> None:
+        """Print the outcome of an image."""
+        self.images.append(image)
+        if self._json:
+            print_record(image.record(), stream=self._stdout)
+        for warning in image.warnings:
+            print_stderr(f"{image.source}: {warning}")
+        if image.error is not None:
+            print_error(image.error)
 
 
 def print_record(record: Mapping[str, Any], *, stream: TextIO | None = None) -> None:
-    """Print a line of JSON at once, on standard output unless told otherwise."""
+    """Print a line of JSON, flushed, on standard output by default."""
     print(json.dumps(record, ensure_ascii=False), file=stream, flush=True)
 
 
-def print_line(text: str) -> None:
-    """Print a line on standard output."""
-    print(text)  # noqa: T201 - what --dry-run is for
+def print_error(error: D2csrError) -> None:
+    """Print an error as one line on standard error."""
+    print_stderr(f"error: {error}")
 
 
 def print_stderr(text: str) -> None:
-    """Print a line on standard error, as it is."""
+    """Print a line on standard error without interpreting markup."""
     console().print(text, markup=False, soft_wrap=True)
-
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 
 @final
 class ProgressBar:
-    """A bar over the bytes of the inputs, which grow as their pixels do; threads may share it."""
+    """A bar over the bytes of the inputs, advanced as their pixels are computed."""
 
     def __init__(self, progress: "Progress | None", *, images: int, input_bytes: int) -> None:
-        """Start at none; without a progress display nothing is shown."""
+        """Start at 0; without a progress display nothing is shown."""
         self._progress, self._of = progress, images
         self._images, self._sr_px = 0, 0
-        self._lock = threading.Lock()
         if progress is not None:
             self._task = progress.add_task("", total=input_bytes, images=f"0/{images}", rate="")
 
     def begin(self, name: str) -> None:
-        """Show what is computed now."""
+        """Show the name of the image that is computed."""
         if self._progress is not None:
             self._progress.update(self._task, description=name)
 
     def advance(self, *, input_bytes: int, sr_px: int) -> None:
-        """Count a part of an image: bytes of its file, and pixels of SR made of them."""
+        """Add a part of an image: bytes of its file, and the SR pixels made from them."""
         if self._progress is None:
             return
-        with self._lock:
-            self._sr_px += sr_px
-            elapsed = self._progress.tasks[0].elapsed or 0.0
-            known = elapsed and self._sr_px
-            rate = f"{self._sr_px / elapsed / 1e6:.1f} MP/s" if known else ""
-            images = f"{self._images}/{self._of}"
+        self._sr_px += sr_px
+        elapsed = self._progress.tasks[0].elapsed or 0.0
+        rate = f"{self._sr_px / elapsed / 1e6:.1f} MP/s" if elapsed and self._sr_px else ""
+        images = f"{self._images}/{self._of}"
         self._progress.update(self._task, advance=input_bytes, images=images, rate=rate)
 
     def finish(self) -> None:
         """Count an image."""
-        with self._lock:
-            self._images += 1
+        self._images += 1
         self.advance(input_bytes=0, sr_px=0)
 
 
 @contextmanager
 def progress_bar(*, images: int, input_bytes: int) -> Iterator[ProgressBar]:
     """Show a bar on standard error while the block runs, if that is a terminal."""
-    if not sys.stderr.isatty():  # and spare the time that rich takes to import
+    if not sys.stderr.isatty():  # saves the import of rich
         yield ProgressBar(None, images=images, input_bytes=input_bytes)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -241,16 +225,17 @@ def progress_bar(*, images: int, input_bytes: int) -> Iterator[ProgressBar]:
         yield ProgressBar(progress, images=images, input_bytes=input_bytes)
 
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 
 
 @final
 class Stopwatch:
-    """Sums seconds by part; each part belongs to one thread at a time."""
+    """Adds up seconds by part; each part is timed by one thread at a time."""
 
     def __init__(self) -> None:
-        """Start at none."""
+        """Start without any part."""
         self.seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
@@ -260,14 +245,15 @@ class Stopwatch:
             yield
         finally:
             spent = time.perf_counter() - started
-            self.seconds[part] = self.seconds.get(part, 0.0) + spent
+            with self._lock:
+                self.seconds[part] = self.seconds.get(part, 0.0) + spent
 
-    def timed(self, part: str, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """Yield pieces and add the seconds that making them takes, not those of their use."""
-        source = iter(pieces)
+    def timed(self, part: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items, and add the seconds that making them takes, without those of their use."""
+        iterator = iter(items)
         while True:
             with self.timing(part):
-                piece = next(source, None)
-            if piece is None:
+                item = next(iterator, None)
+            if item is None:
                 return
-            yield piece
+            yield item

@@ -1,19 +1,13 @@
-"""A call from inputs to summary: what is to be done, the engine, the pipeline.
-
-Ctrl-C and SIGTERM: one way to end a call, after which nothing lies about half written.
-
-The choice of a model: by name, or by scale among those that ship.
-"""
+"""A run from inputs to summary: which model, which images, and the executor that upscales them."""
 
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,14 +17,15 @@ from d2csr.core.bundle import Bundle, read_bundle
 from d2csr.core.errors import ModelNameError, UsageError
 from d2csr.core.files import remove_stale_temp_files
 from d2csr.engine.engine import Engine
-from d2csr.engine.model import find_bundle, shipped_bundles
-from d2csr.upscale.jobs import is_one_file, plan_jobs
+from d2csr.engine.model import Model, find_bundle, shipped_bundles
+from d2csr.upscale.jobs import Job, PlannedImage, is_one_file, output_folder, plan_images
 from d2csr.upscale.journal import Journal, settings_hash
 from d2csr.upscale.options import (
+    DEFAULT_BATCH,
     DEFAULT_COMPUTE,
     DEFAULT_OUTPUT,
+    BatchOptions,
     ComputeOptions,
-    Job,
     OutputOptions,
 )
 from d2csr.upscale.pipeline import Pipeline
@@ -39,21 +34,229 @@ from d2csr.upscale.report import (
     Reporter,
     Stopwatch,
     Summary,
-    print_stderr,
+    print_error,
     progress_bar,
 )
+from d2csr.upscale.storage import is_url
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that an executor needs besides the images.
+
+    Attributes:
+        bundle: the model.
+        output: folder or file of the results, by path or URL.
+        options: which files are made.
+        compute: what computes them.
+        batch: how the run proceeds.
+    """
+
+    bundle: Bundle
+    output: str
+    options: OutputOptions
+    compute: ComputeOptions
+    batch: BatchOptions
+
+    @property
+    def settings(self) -> str:
+        """Return a hash of everything that the contents of the results depend on.
+
+        Backend, device and memory change pixels by rounding at most, so they aren't included. The
+        precision is included as given: `auto` is the same on every machine of a cluster.
+        """
+        settings: dict[str, Any] = {
+            "version": __version__,
+            "model": dict(self.bundle.card.files),
+            "wanted": self.options.content_settings(),
+            "precision": self.compute.precision,
+        }
+        return settings_hash(settings)
+
+
+def upscale_files(  # noqa: PLR0913 - one keyword per concern
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    model: "str | Path | Bundle | Model | None" = None,
+    scale: int | None = None,
+    options: OutputOptions = DEFAULT_OUTPUT,
+    compute: ComputeOptions = DEFAULT_COMPUTE,
+    batch: BatchOptions = DEFAULT_BATCH,
+) -> Summary:
+    """Upscale image files and return a summary with a report per image.
+
+    Errors and warnings are printed on standard error as they occur; an image that fails doesn't
+    stop the others. Files are complete or absent, also after Ctrl-C or SIGTERM, which end the run
+    early. A folder of results contains a journal, which `batch.resume` uses.
+
+    Args:
+        inputs: image files, and folders that are searched recursively.
+        output: folder for the results; for a single image also the name of a file.
+        model: name of a shipped model, folder of a bundle or run, or a loaded model; None takes the
+            smallest shipped model of `scale`.
+        scale: scale that the model must have.
+        options: which files are made from each image.
+        compute: what computes them; a loaded model is opened again with these options.
+        batch: resume, JSON output, and the executor.
+
+    Raises:
+        ModelNameError: there is no such model.
+        UsageError: there are no images, the device isn't available, or names clash; nothing is
+            written.
+    """
+    started, began_at = time.monotonic(), time.time()
+    run = Run(select_bundle(model, scale), str(output), options, compute, batch)
+    images, errors = plan_run(inputs, run)
+    for error in errors:
+        print_error(error)
+    reporter, watch, interrupted = Reporter(json=batch.json), Stopwatch(), False
+    try:
+        with sigterm_as_interrupt():
+            for report in _execute(images, run, watch=watch):
+                reporter.report(report)
+    except KeyboardInterrupt:
+        interrupted = True
+    errors += [each.error for each in reporter.images if each.error is not None]
+    seconds = {"load": watch.seconds.get("load", 0.0), "total": time.monotonic() - started}
+    return Summary(
+        run.bundle.card.name,
+        run.bundle.card.scale,
+        images=tuple(reporter.images),
+        errors=tuple(errors),
+        seconds=seconds,
+        began_at=began_at,
+        interrupted=interrupted,
+    )
+
+
+def plan_run(inputs: Sequence[str | Path], run: Run) -> tuple[list[PlannedImage], list[Any]]:
+    """Return the images of a run and an error for each input that can't be used.
+
+    Raises:
+        UsageError: names clash, there are no images, or URLs are given to the local executor.
+    """
+    names = [str(each) for each in inputs]
+    if run.batch.executor == "local":
+        for name in filter(is_url, (*names, run.output)):
+            problem = "is a URL, which only --executor ray reads and writes"
+            raise UsageError(name, problem, "Add --executor ray, or give a folder.")
+    if run.batch.resume and is_one_file(run.output):
+        problem = "is one file, which can't be resumed"
+        raise UsageError(run.output, problem, "Remove --resume, or give a folder.")
+    leaves = run.bundle.card.config.leaves
+    return plan_images(names, run.output, options=run.options, leaves=leaves)
+
+
+def _execute(
+    images: Sequence[PlannedImage], run: Run, *, watch: Stopwatch
+) -> Iterator[ImageReport]:
+    """Yield the report of each image from the executor of the run."""
+    if run.batch.executor == "ray":
+        from d2csr.upscale.ray_executor import upscale_on_ray
+
+        return upscale_on_ray(images, run)
+    return upscale_locally(images, run, watch=watch)
+
+
+def upscale_locally(
+    images: Sequence[PlannedImage], run: Run, *, watch: Stopwatch
+) -> Iterator[ImageReport]:
+    """Yield the report of each image, upscaled in this process.
+
+    Args:
+        images: the images.
+        run: model and options.
+        watch: gets the seconds of loading the engine, which happens while the first image is read.
+    """
+    if not images:
+        return
+    folder = Path(output_folder(run.output))
+    if run.batch.resume:
+        remove_stale_temp_files(folder)
+    jobs = [Job(Path(each.source), folder / each.target) for each in images]
+    input_bytes = sum(job.source.stat().st_size for job in jobs if job.source.is_file())
+    with (
+        ThreadPoolExecutor(1) as opener,
+        progress_bar(images=len(jobs), input_bytes=input_bytes) as bar,
+    ):
+        opening = opener.submit(_open, run, watch=watch)
+        pipeline = Pipeline(
+            run.options,
+            bar,
+            journal=None if is_one_file(run.output) else Journal(folder),
+            settings=run.settings,
+            resume=run.batch.resume,
+            memory=run.compute.memory,
+            limit_mp=run.compute.limit_mp,
+        )
+        for report in pipeline.run(jobs, opening.result):
+            yield replace(report, engine=describe_engine(opening.result()))
+
+
+def _open(run: Run, *, watch: Stopwatch) -> Engine:
+    with watch.timing("load"):
+        return run.compute.open(run.bundle)
+
+
+def describe_engine(engine: Engine) -> dict[str, Any]:
+    """Return the model and the backend as JSON values, for records of images."""
+    backend = engine.backend
+    return {
+        "model": engine.bundle.card.name,
+        "weights_sha256": engine.bundle.weights_sha256,
+        "scale": engine.bundle.card.scale,
+        "backend": backend.name,
+        "device": backend.device,
+        "precision": backend.precision,
+    }
+
+
+def select_bundle(model: "str | Path | Bundle | Model | None", scale: int | None = None) -> Bundle:
+    """Return the bundle to upscale with.
+
+    Args:
+        model: name of a shipped model, folder of a bundle or run, or a loaded model; None takes the
+            smallest shipped model of `scale`.
+        scale: scale that the model must have.
+
+    Raises:
+        ModelNameError: there is no such model, or no shipped model of this scale.
+        UsageError: the model has another scale, or neither is given.
+    """
+    if model is not None:
+        bundle = _to_bundle(model)
+        if scale not in {None, bundle.card.scale}:
+            problem = f"is a model for x{bundle.card.scale}, not x{scale}"
+            raise UsageError(bundle.card.name, problem, "Remove -s, or choose another model.")
+        return bundle
+    shipped = shipped_bundles()
+    names = ", ".join(f"{each.card.name} (x{each.card.scale})" for each in shipped) or "none"
+    if scale is None:
+        raise UsageError("model", "is missing", f"Add -n NAME. Shipped models: {names}.")
+    fitting = [each for each in shipped if each.card.scale == scale]
+    if not fitting:
+        remedy = f"Shipped models: {names}. Or name the folder of a model with -n."
+        raise ModelNameError(f"x{scale}", "no shipped model has this scale", remedy)
+    return min(fitting, key=lambda each: each.card.parameters)
+
+
+def _to_bundle(model: "str | Path | Bundle | Model") -> Bundle:
+    if isinstance(model, Model):
+        return model.bundle
+    return model if isinstance(model, Bundle) else read_bundle(find_bundle(model))
 
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does, while the block runs.
+    """Raise KeyboardInterrupt for SIGTERM, as for Ctrl-C, while the block runs.
 
-    Only the main thread may say so; from another thread nothing changes.
+    Signal handlers can only be set in the main thread; in another thread nothing changes.
     """
     own = os.getpid()
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != own:  # a copy of this process, made by a library
+        if os.getpid() != own:  # a fork of this process, made by a library
             os._exit(143)
         raise KeyboardInterrupt
 
@@ -65,158 +268,3 @@ def sigterm_as_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """How a call goes about its work; what the results hold doesn't depend on it.
-
-    Attributes:
-        resume: leave out images that an earlier run has finished: the same input, settings and
-            files.
-        records: print a JSON line an image on standard output.
-        workers: processes of a cluster to share the work; None: one a machine.
-    """
-
-    resume: bool = False
-    records: bool = False
-    workers: int | None = None
-
-
-DEFAULT_BATCH = BatchOptions()
-
-
-def upscale_files(
-    inputs: Sequence[Path],
-    out: Path,
-    *,
-    bundle: Bundle,
-    wanted: OutputOptions = DEFAULT_OUTPUT,
-    compute: ComputeOptions = DEFAULT_COMPUTE,
-    manner: BatchOptions = DEFAULT_BATCH,
-) -> Summary:
-    """Enlarge images and write them into one folder; errors are told as they occur.
-
-    A folder of results keeps a list of what is done, which `resume` goes by. Ctrl-C and SIGTERM end
-    the call early: what is written is whole, and the summary says so.
-
-    Args:
-        inputs: image files, and folders searched recursively.
-        out: folder for the results; for a single image also a file.
-        bundle: the model.
-        wanted: what to write for each image.
-        compute: what to compute with.
-        manner: how to go about it.
-
-    Raises:
-        UsageError: no images, no such device, or names that clash; nothing is written then.
-    """
-    started, began_at = time.monotonic(), time.time()
-    card = bundle.card
-    if manner.resume and is_one_file(out):
-        remedy = "Leave --resume out, or give a folder."
-        raise UsageError(out, "is one file; there is nothing to resume", remedy=remedy)
-    if manner.resume:
-        remove_stale_temp_files(out)
-    jobs, errors = plan_jobs(inputs, out, wanted=wanted, leaves=card.config.leaves)
-    for error in errors:
-        print_stderr(f"error: {error}")
-    watch, interrupted = Stopwatch(), False
-    images: list[ImageReport] = []
-    if jobs:
-        with sigterm_as_interrupt(), ThreadPoolExecutor(1) as opener:
-            opening = opener.submit(_opened, bundle, compute=compute, watch=watch)
-            teller = Reporter(partial(_facts, opening) if manner.records else None)
-            try:
-                with progress_bar(images=len(jobs), input_bytes=_bytes(jobs)) as bar:
-                    pipeline = Pipeline(
-                        wanted,
-                        teller,
-                        bar,
-                        done=None if is_one_file(out) else Journal(out),
-                        settings=run_fingerprint(bundle, wanted, compute=compute),
-                        resume=manner.resume,
-                        memory=compute.memory,
-                        limit_mp=compute.limit_mp,
-                    )
-                    pipeline.run(jobs, opening.result)
-            except KeyboardInterrupt:
-                interrupted = True
-            images = teller.images
-    errors += [each.error for each in images if each.error is not None]
-    seconds = {"load": watch.seconds.get("load", 0.0), "total": time.monotonic() - started}
-    return Summary(
-        card.name,
-        card.scale,
-        images=tuple(images),
-        errors=tuple(errors),
-        seconds=seconds,
-        began_at=began_at,
-        interrupted=interrupted,
-    )
-
-
-def run_fingerprint(bundle: Bundle, wanted: OutputOptions, *, compute: ComputeOptions) -> str:
-    """Return a hash of all that decides what results hold.
-
-    Backend, device and memory are left out: they change pixels by rounding at most. Precision is
-    in it as asked for, so that `auto` means the same on every machine of a cluster.
-    """
-    settings: dict[str, Any] = {
-        "version": __version__,
-        "model": dict(bundle.card.files),
-        "wanted": wanted.settings(),
-        "precision": compute.precision,
-    }
-    return settings_hash(settings)
-
-
-def _opened(bundle: Bundle, *, compute: ComputeOptions, watch: Stopwatch) -> Engine:
-    with watch.timing("load"):
-        return compute.open(bundle)
-
-
-def _facts(opening: "Future[Engine]") -> dict[str, Any]:
-    """Return what every image's record says of the model and what it ran on."""
-    runner = opening.result().backend
-    card = runner.bundle.card
-    return {
-        "model": card.name,
-        "weights_sha256": runner.bundle.weights_sha256,
-        "scale": card.scale,
-        "backend": runner.name,
-        "device": runner.device,
-        "precision": runner.precision,
-    }
-
-
-def _bytes(jobs: Sequence[Job]) -> int:
-    return sum(job.source.stat().st_size for job in jobs if job.source.is_file())
-
-
-def select_bundle(name: str | None, scale: int | None) -> Bundle:
-    """Return the bundle to enlarge with.
-
-    Args:
-        name: a shipped model, or the folder of a bundle or a run; None: one that ships.
-        scale: what it must enlarge by; without a name, the smallest shipped model that does.
-
-    Raises:
-        ModelNameError: no model of that name, or none of that scale ships.
-        UsageError: name and scale contradict each other, or neither is given.
-    """
-    if name is not None:
-        bundle = read_bundle(find_bundle(name))
-        if scale not in {None, bundle.card.scale}:
-            problem = f"enlarges {bundle.card.scale} times, not {scale}"
-            raise UsageError(name, problem, remedy="Leave -s out, or choose another model.")
-        return bundle
-    shipped = shipped_bundles()
-    ships = ", ".join(f"{each.card.name} (x{each.card.scale})" for each in shipped) or "none"
-    if scale is None:
-        raise UsageError("model", "none is named", remedy=f"Add -n NAME. Shipped: {ships}.")
-    fitting = [each for each in shipped if each.card.scale == scale]
-    if not fitting:
-        remedy = f"Shipped: {ships}. Or name a bundle with -n."
-        raise ModelNameError(f"x{scale}", "no shipped model enlarges so", remedy=remedy)
-    return min(fitting, key=lambda each: each.card.parameters)

@@ -1,11 +1,10 @@
-"""Places of images: this machine's folders, or object storage by URL, through fsspec."""
+"""Storage: files on this machine, and objects in object storage by URL, through fsspec."""
 
 import hashlib
 import posixpath
 import shutil
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from d2csr.core.errors import ImageError, UsageError
 from d2csr.core.files import atomic_path
@@ -14,86 +13,71 @@ from d2csr.images.formats import is_image_name
 _CHUNK_BYTES = 1 << 20
 
 
-class Found(NamedTuple):
-    """An image, and its path in the tree of the outputs."""
-
-    url: str
-    place: str
-
-
 def is_url(text: str) -> bool:
-    """Return whether a place is named by URL, as `s3://bucket/photos` is."""
+    """Return whether a name is a URL, such as `s3://bucket/photos`."""
     return "://" in text
 
 
-def reject_urls(places: Iterable[str]) -> None:
-    """Refuse URLs where only this machine's files are read.
-
-    Raises:
-        UsageError: one is a URL.
-    """
-    for place in filter(is_url, places):
-        remedy = "Add --engine ray, without --dry-run, or give a folder."
-        raise UsageError(place, "is a URL, which only workers of a cluster read", remedy=remedy)
+def join_url(folder: str, path: str) -> str:
+    """Return the URL or path of a file in a folder."""
+    return f"{folder.rstrip('/')}/{path}"
 
 
-def list_images(given: str) -> list[Found]:
-    """Return the images that a file's or a folder's URL stands for, sorted.
+def list_images(url: str) -> list[tuple[str, str]]:
+    """Return the URLs of the images in a folder, sorted, each with its path in the folder.
+
+    The URL of one file gives that file, with its name as the path.
 
     Raises:
         ImageError: there is nothing.
-        UsageError: fsspec doesn't know such URLs, or lacks what it needs for them.
+        UsageError: fsspec doesn't support the URL, or needs another package for it.
     """
-    system, root = _system(given)
+    system, root = _open_file_system(url)
     if system.isfile(root):
-        return [Found(given, posixpath.basename(root))]
-    paths = sorted(system.find(root))
-    if not paths:
-        raise ImageError(given, "does not exist, or holds nothing", remedy="Check the URL.")
-    places = [PurePosixPath(posixpath.relpath(path, root)) for path in paths]
+        return [(url, posixpath.basename(root))]
+    files = sorted(system.find(root))
+    if not files:
+        raise ImageError(url, "does not exist, or is empty", "Check the URL.")
+    paths = [PurePosixPath(posixpath.relpath(file, root)) for file in files]
     return [
-        Found(system.unstrip_protocol(path), place.as_posix())
-        for path, place in zip(paths, places, strict=True)
-        if is_image_name(Path(place)) and not any(part[0] == "." for part in place.parts)
+        (system.unstrip_protocol(file), path.as_posix())
+        for file, path in zip(files, paths, strict=True)
+        if is_image_name(Path(path)) and not any(part[0] == "." for part in path.parts)
     ]
 
 
-def join_url(folder: str, place: str) -> str:
-    """Return the URL or path of a place in a folder."""
-    return f"{folder.rstrip('/')}/{place}"
-
-
 def download(source: str, target: Path) -> None:
-    """Copy a file from anywhere to this machine.
+    """Copy a file, by path or URL, to this machine.
 
     Raises:
-        ImageError: it isn't there, or can't be read.
+        ImageError: it doesn't exist, or can't be read.
     """
-    system, path = _system(source)
+    system, path = _open_file_system(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         system.get_file(path, str(target))
     except FileNotFoundError as error:
-        raise ImageError(source, "does not exist", remedy="Check the name.") from error
+        raise ImageError(source, "does not exist", "Check the name.") from error
 
 
 def upload(source: Path, target: str) -> None:
-    """Copy a file from this machine to anywhere, where it appears whole or not at all.
+    """Copy a file of this machine to a path or URL, where it appears completely or not at all.
 
-    Object storage shows an object when all of it has come; a folder gets a file by renaming.
+    Object storage makes an object visible when all of it has arrived; in a folder, the file is
+    written beside its destination and renamed.
     """
-    system, path = _system(target)
+    system, path = _open_file_system(target)
     if "file" in _protocols(system):
-        with atomic_path(Path(path)) as beside:
-            shutil.copyfile(source, beside)
+        with atomic_path(Path(path)) as temporary:
+            shutil.copyfile(source, temporary)
         return
     system.makedirs(posixpath.dirname(path), exist_ok=True)
     system.put_file(str(source), path)
 
 
 def file_digest(url: str) -> tuple[int, str] | None:
-    """Return a file's bytes and SHA-256; None where there is no such file."""
-    system, path = _system(url)
+    """Return the size in bytes and the SHA-256 of a file; None if it doesn't exist."""
+    system, path = _open_file_system(url)
     digest, size = hashlib.sha256(), 0
     try:
         with system.open(path, "rb") as file:
@@ -105,15 +89,15 @@ def file_digest(url: str) -> tuple[int, str] | None:
     return size, digest.hexdigest()
 
 
-def _system(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a URL, and the path in it; a plain path is this machine's."""
-    import fsspec
+def _open_file_system(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL or path, and the path in it."""
+    import fsspec  # installed by the extra `cluster`
 
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         remedy = "Install fsspec's package for it (s3fs, gcsfs, adlfs), or give a folder."
-        raise UsageError(url, f"can't be reached: {error}", remedy=remedy) from error
+        raise UsageError(url, f"can't be opened: {error}", remedy) from error
     return system, path
 
 

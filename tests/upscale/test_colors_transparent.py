@@ -10,8 +10,8 @@ from d2csr.engine.model import find_bundle
 from d2csr.images.formats import PixelFormat
 from d2csr.images.reader import DecodedImage, read_image
 from d2csr.images.writer import ImageWriter
+from d2csr.upscale.colors import fill_transparent
 from d2csr.upscale.run import upscale_files
-from d2csr.upscale.transparency import fill_transparent
 
 RANDOM = np.random.default_rng(0)
 COLOURS = RANDOM.random((13, 18, 3), dtype=np.float32)
@@ -55,7 +55,7 @@ def test_a_cut_out_of_one_colour_has_no_fringes(colour, tmp_path):
         tmp_path / "in.png", size=Size(50, 40), pixel_format=PixelFormat(3, has_alpha=True)
     ) as writer:
         writer.write(stored)
-    upscale_files([tmp_path / "in.png"], tmp_path / "out", bundle=bundle)
+    upscale_files([tmp_path / "in.png"], tmp_path / "out", model=bundle)
     sr: DecodedImage = read_image(tmp_path / "out" / "in.png")
     assert sr.alpha is not None
     assert np.abs(sr.pixels.astype(int) - colour).max() == 0

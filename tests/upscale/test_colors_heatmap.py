@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 
-from d2csr.upscale.heatmap import heatmap
+from d2csr.upscale.colors import heatmap
 
 
 def test_the_colours_are_viridis():

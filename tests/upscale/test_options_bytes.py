@@ -23,5 +23,5 @@ def test_amounts(text: str, count: int):
 
 @pytest.mark.parametrize("text", ["", "much", "-4GB", "0", "4 apples", "IB", "4iB"])
 def test_what_is_no_amount_is_refused(text: str):
-    with pytest.raises(UsageError, match="is no amount of memory"):
+    with pytest.raises(UsageError, match="is not an amount of memory"):
         parse_bytes(text)
