@@ -90,7 +90,7 @@ def test_a_command_is_explained_by_its_whole_docstring(d2csr):
     )
 
 
-def test_a_error_of_the_user_is_one_line_and_exit_2(d2csr, failing):
+def test_an_error_of_the_user_is_one_line_and_exit_2(d2csr, failing):
     failing(D2csrError("photo.png", "is empty", remedy="Copy it again."))
     answer = d2csr("doctor")
     assert answer == (2, "", "error: photo.png: is empty. Copy it again.\n")

@@ -122,7 +122,7 @@ def test_alpha_is_kept_as_the_page_says(tmp_path, suffix, colours, bits):
 @pytest.mark.parametrize("suffix", WRITTEN)
 def test_a_side_longer_than_the_page_says_is_refused_before_work(tmp_path, suffix):
     longest = MAX_SIDE_PX.get({".jpg": "jpeg", ".tif": "tiff"}.get(suffix, suffix[1:]))
-    assert WRITTEN[suffix][3] == ("no end" if longest is None else str(longest))
+    assert WRITTEN[suffix][3] == ("unlimited" if longest is None else str(longest))
     path = tmp_path / f"x{suffix}"
     format_limitations(PixelFormat(), path, size=Size(longest or 10**7, 1))
     if longest is not None:
@@ -134,7 +134,7 @@ def test_losses_are_the_pages_words(tmp_path):
     deep = PixelFormat(3, True, 16)
     for suffix, (_, sixteen, alpha, _) in WRITTEN.items():
         said = " ".join(format_limitations(deep, Path(f"x{suffix}"), size=Size(9, 9)))
-        assert ("white" in said) == (alpha == "laid on white")
+        assert ("white" in said) == (alpha == "blended with white")
         assert ("8 bits" in said) == ("8 bit" in sixteen)
         assert ("12 bits" in said) == ("12 bit" in sixteen)
         assert format_limitations(PixelFormat(), Path(f"x{suffix}"), size=Size(9, 9)) == ()

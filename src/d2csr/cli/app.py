@@ -1,4 +1,4 @@
-"""Table of the commands, and the way their errors reach the shell."""
+"""The `d2csr` command line: the table of commands, and how errors become exit codes."""
 
 import sys
 from collections.abc import Sequence
@@ -11,26 +11,32 @@ from d2csr.core.errors import D2csrError
 _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
     "evaluate": ("d2csr.cli.evaluate:evaluate", "Score models on paired photographs."),
-    "train": ("d2csr.cli.train:train", "Train a model by a recipe."),
-    "export": ("d2csr.cli.models:export", "Make a bundle from a training run."),
-    "align": ("d2csr.cli.align:align", "Make training pairs from photographs of a zoom lens."),
-    "simulate": ("d2csr.cli.simulate:simulate", "Make training pairs by a simulated zoom camera."),
+    "train": ("d2csr.cli.train:train", "Train a model from a recipe."),
+    "export": ("d2csr.cli.models:export", "Export a bundle from a training run."),
+    "align": (
+        "d2csr.cli.align:align",
+        "Make training pairs from photographs taken with a zoom lens.",
+    ),
+    "simulate": (
+        "d2csr.cli.simulate:simulate",
+        "Make training pairs with a simulated zoom camera.",
+    ),
     "models": ("d2csr.cli.models:models", "List the models that ship with the package."),
     "benchmark": ("d2csr.cli.benchmark:benchmark", "Measure speed and memory of models."),
     "doctor": ("d2csr.cli.doctor:doctor", "Report what works on this machine."),
 }
 _DATA_COMMANDS = {
-    "check": ("d2csr.cli.data:check", "Find every error in a folder of pairs."),
+    "check": ("d2csr.cli.data:check", "Find all errors in a folder of pairs."),
     "bicubic": ("d2csr.cli.data:bicubic", "Make bicubic pairs from a folder of photographs."),
 }
 _IMPORT_COMMANDS = {
-    "city100": ("d2csr.cli.data:city100", "Take the pairs from a clone of CameraSR."),
+    "city100": ("d2csr.cli.data:city100", "Import the pairs from a clone of CameraSR."),
 }
 _CONVERT_COMMANDS = {
     "official": ("d2csr.cli.models:official", "Convert a checkpoint of the paper's authors."),
 }
 
-# Modules of the extras, by the extra that brings them.
+# Modules by the extra that installs them.
 _EXTRAS = {
     "train": {"onnx", "safetensors", "tensorboard", "torch"},
     "onnxruntime": {"onnxruntime"},
@@ -40,12 +46,12 @@ _EXTRAS = {
 
 
 def build_app(words: Sequence[str] = ()) -> App:
-    """Return the command line with every command named and none imported.
+    """Return the command line, on which every command is registered and none imported.
 
     Args:
-        words: what the user typed; a command among them explains itself by its own docstring.
+        words: the arguments; a command among them is described by its own docstring.
     """
-    # Markdown reflows docstrings, but takes 60 of the 300 ms that `d2csr --help` may.
+    # Markdown reflows docstrings, but takes 60 of the 300 ms allowed for `d2csr --help`.
     names_command = not all(word.startswith("-") for word in words)
     app = App(
         name="d2csr",
@@ -57,8 +63,8 @@ def build_app(words: Sequence[str] = ()) -> App:
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Check, import and make pairs.")
-    imports = App(name="import", help="Take in a public set.")
-    convert = App(name="convert", help="Convert foreign weights.")
+    imports = App(name="import", help="Import a public dataset.")
+    convert = App(name="convert", help="Convert weights of other projects.")
     for parent, commands in (
         (app, _COMMANDS),
         (data, _DATA_COMMANDS),
@@ -74,7 +80,7 @@ def build_app(words: Sequence[str] = ()) -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 done in part, 2 the user can mend it."""
+    """Run one command and return its exit code: 0 done, 1 partly done, 2 an error of the user."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = build_app(words)(

@@ -45,14 +45,14 @@ class ImageScore(_Schema):
 
 
 class MeanScore(_Schema):
-    """Means over the images."""
+    """The means over the images."""
 
     psnr_db: Decibels
     ssim: float
 
 
 class ScoreInterval(_Schema):
-    """95% bootstrap intervals of the means, lower and upper end."""
+    """The 95% bootstrap intervals of the means: lower and upper end."""
 
     psnr_db: tuple[Decibels, Decibels]
     ssim: tuple[float, float]
@@ -111,7 +111,7 @@ class SparsificationCurve(_Schema):
 
 
 class CalibrationResult(_Schema):
-    """Disagreement of one model's predictions against its true error.
+    """The disagreement of one model's predictions compared with its true error.
 
     Attributes:
         model: as in `SystemResult`.
@@ -175,9 +175,9 @@ def read_results(path: Path) -> Results:
     try:
         return Results.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise DataError(path, f"can't be read: {error.strerror}", remedy=remedy) from error
+        raise DataError(path, f"can't be read: {error.strerror}", remedy) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         problem = f"is not a results file: {key}: {first['msg']}"
-        raise DataError(path, problem, remedy=remedy) from error
+        raise DataError(path, problem, remedy) from error
