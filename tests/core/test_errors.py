@@ -46,6 +46,6 @@ def test_the_first_line_of_any_error_is_a_word(message, line):
     assert first_line(MemoryError(message) if message else MemoryError()) == line
 
 
-def test_running_out_of_memory_is_no_matter_of_the_bundle():
+def test_running_out_of_memory_is_not_a_bundle_error():
     assert not issubclass(OutOfMemoryError, BundleError)
     assert is_out_of_memory(OutOfMemoryError("trunk", "can't be run", "Free some memory."))

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files and folders written completely or not at all."""
 
 import hashlib
 import subprocess
@@ -44,7 +44,7 @@ def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["file/x.json", "file/deep/x.json", "folder"])
-def test_a_place_where_no_file_can_be_is_refused_and_nothing_made(tmp_path, place):
+def test_a_path_where_no_file_can_be_is_refused_and_nothing_is_created(tmp_path, place):
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match=place):
@@ -78,7 +78,7 @@ def test_the_cache_folder_is_the_one_the_environment_names(monkeypatch, tmp_path
     assert cache_folder() == Path.home() / ".cache" / "d2csr"
 
 
-def test_what_killed_processes_left_is_removed_and_what_lives_stays(tmp_path):
+def test_temporary_files_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_path):
     writing = """
 import sys, time
 from pathlib import Path
@@ -114,7 +114,7 @@ with atomic_path(Path(sys.argv[1])) as beside:
             process.communicate()
 
 
-def test_a_folder_is_replaced_whole_and_its_former_contents_go(tmp_path):
+def test_a_folder_is_replaced_with_all_its_contents(tmp_path):
     folder = tmp_path / "model.v2"
     for name in ("one", "two"):
         with atomic_folder(folder) as temporary:

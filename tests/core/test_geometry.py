@@ -6,7 +6,7 @@ import pytest
 from d2csr.core.geometry import TURNS, Size, dihedral_transform, excess_px
 
 
-def test_the_eight_turns_of_a_image_all_differ_and_the_first_changes_nothing():
+def test_the_eight_transforms_of_an_image_all_differ_and_the_first_is_the_identity():
     image = np.arange(12).reshape(3, 4)
     seen = {
         (view.shape, view.tobytes())

@@ -94,7 +94,7 @@ def test_every_wrong_entry_is_named_at_once(tmp_path, pair):
 
 
 @pytest.mark.parametrize(
-    ("contents", "said"),
+    ("contents", "message"),
     [
         (None, "can't be read"),
         ("{", "is not JSON"),
@@ -103,11 +103,11 @@ def test_every_wrong_entry_is_named_at_once(tmp_path, pair):
         (b"\xff\xfe", "is not JSON"),
     ],
 )
-def test_a_file_that_is_no_manifest_of_this_version_is_refused(tmp_path, contents, said):
+def test_a_file_that_is_no_manifest_of_this_version_is_refused(tmp_path, contents, message):
     path = tmp_path / "manifest.json"
     if contents is not None:
         path.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
-    with pytest.raises(ManifestError, match=said):
+    with pytest.raises(ManifestError, match=message):
         read_manifest(path)
 
 

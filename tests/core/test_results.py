@@ -80,12 +80,12 @@ def test_infinity_is_written_as_null(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format_version": 2}', "[1]"])
-def test_what_is_no_results_file_is_refused(tmp_path, text):
+def test_a_file_that_holds_no_results_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(DataError, match=r"r\.json"):
         read_results(tmp_path / "r.json")
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match="can't be read"):
         read_results(tmp_path / "none.json")

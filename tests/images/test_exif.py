@@ -1,4 +1,4 @@
-"""Tags of EXIF and TIFF: read in both byte orders, mended, written into both kinds of TIFF."""
+"""Tags of EXIF and TIFF: read in both byte orders, changed, written into both kinds of TIFF."""
 
 import struct
 
@@ -65,7 +65,7 @@ def test_what_is_written_is_read_again_by_us_and_by_pillow():
     assert exif.get_ifd(0xA005) == {1: "R98"}
 
 
-def test_another_size_is_said_wherever_a_size_was_and_nowhere_else():
+def test_a_new_size_replaces_every_size_and_adds_none():
     mended = with_size(TREE, Size(70_000, 9), dpi=(600.0, 600.0))
     assert mended.exif[PIXEL_X].number == 70_000
     assert set(mended.exif) == set(TREE.exif)
@@ -94,24 +94,24 @@ def test_tags_are_added_to_a_tiff_file_that_stays_the_same_image(tmp_path, big):
 @pytest.mark.parametrize(
     "data", [b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"XX*\0\x08\0\0\0", b"MM\0+"]
 )
-def test_what_is_no_list_of_tags_is_a_value_error(data):
+def test_data_without_a_directory_of_tags_is_a_value_error(data):
     with pytest.raises(ValueError, match="directory of tags"):
         read_tags(data)
 
 
 @pytest.mark.parametrize("place", [2**62, 2**63 - 1, 2**63, 2**64 - 1])
-def test_places_beyond_everything_are_out_of_bounds(place):
+def test_offsets_beyond_the_data_are_out_of_bounds(place):
     with pytest.raises(ValueError, match="directory of tags"):
         read_tags(struct.pack("<2sHHHQ", b"II", 43, 8, 0, place) + bytes(40))
 
 
-def test_a_list_below_that_is_out_of_bounds_is_left_out():
+def test_a_directory_out_of_bounds_is_left_out():
     blob = bytearray(make_blob("<", unit=2))
     struct.pack_into("<I", blob, 8 + 2 + 3 * 12 + 8, 0xFFFFFFF0)
     assert read_tags(bytes(blob)).exif == {}
 
 
-def test_a_list_that_points_to_itself_ends():
+def test_a_directory_that_points_to_itself_ends():
     blob = bytearray(make_blob("<", unit=2))
     struct.pack_into("<I", blob, 8 + 2 + 3 * 12 + 8, 8)
     assert set(read_tags(bytes(blob)).exif) == {282, 283, 296}

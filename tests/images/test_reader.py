@@ -1,4 +1,4 @@
-"""Every row of docs/files.md: files made here, read as it says; and what it says in prose."""
+"""Every row of docs/files.md on files made here, and the claims of its prose."""
 
 import io
 import os
@@ -190,14 +190,14 @@ def test_what_is_cut_short_is_refused(tmp_path, kind, share):
         read_image(path)
 
 
-def test_texts_of_a_png_are_kept_where_they_can_be_written_again(tmp_path):
+def test_texts_of_a_png_are_kept_if_they_can_be_written(tmp_path):
     chunks = [(b"tEXt", b"Author\0A. Person"), (b"iTXt", b"Title\0\0\0de\0\0" + "ü写".encode())]
     image = read_image(put(tmp_path, ".png", png(RGB, extra=chunks)))
     assert image.metadata.texts == (("Author", "A. Person"),)
     assert "a text outside ASCII was left out" in image.warnings[0]
 
 
-def test_p3_by_number_gets_the_profile_that_says_so(tmp_path):
+def test_p3_declared_by_number_gets_the_equivalent_profile(tmp_path):
     made = CASES["PNG, Display P3 by number"]()
     icc = read_image(put(tmp_path, made.suffix, made.contents)).metadata.icc
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
@@ -206,7 +206,7 @@ def test_p3_by_number_gets_the_profile_that_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["short", "gray"])
-def test_a_profile_that_does_not_fit_is_left_out_and_said(tmp_path, damage):
+def test_an_unusable_profile_is_left_out_with_a_warning(tmp_path, damage):
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     icc = icc[:-1] if damage == "short" else icc[:16] + b"GRAY" + icc[20:]
     image = read_image(put(tmp_path, ".jpg", pillow(SMOOTH, "jpeg", icc_profile=icc)))

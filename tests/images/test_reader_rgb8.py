@@ -1,4 +1,4 @@
-"""Images of every kind become upright 8-bit RGB; what can't is refused in plain words."""
+"""Images of every kind become upright 8-bit RGB, or are refused with a readable error."""
 
 import io
 
@@ -115,13 +115,13 @@ def test_a_damaged_png_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("contents", "said"),
+    ("contents", "message"),
     [(None, "does not exist"), (b"", "is empty"), (b"a,b\n1,2\n", "no image")],
 )
-def test_what_is_no_image_says_why(tmp_path, contents, said):
+def test_a_file_that_is_no_image_is_refused_with_the_reason(tmp_path, contents, message):
     if contents is not None:
         (tmp_path / "x.png").write_bytes(contents)
-    with pytest.raises(ImageError, match=said):
+    with pytest.raises(ImageError, match=message):
         read_size(tmp_path / "x.png")
 
 

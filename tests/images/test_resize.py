@@ -1,4 +1,4 @@
-"""Bicubic resizing against MATLAB's published images, a loop, and known figures."""
+"""Bicubic resizing against MATLAB's published images, a loop, and known scores."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Images written come back; a failure leaves nothing behind."""
+"""Images that are written are read back; a failure leaves nothing behind."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path, name):
         write_rgb8(tmp_path / name, RGB)
 
 
-def test_a_image_that_the_format_can_not_hold_leaves_nothing(tmp_path):
+def test_an_image_that_the_format_can_not_store_leaves_nothing(tmp_path):
     with pytest.raises(ImageError, match=r"16384x1 is too large for \.webp"):
         write_rgb8(tmp_path / "x.webp", np.zeros((1, 16384, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Rows become files: every format as docs/files.md says, whole or not at all."""
+"""Rows written to every format as docs/files.md describes, completely or not at all."""
 
 import gc
 import io
@@ -45,7 +45,7 @@ def write(path, pixels, *, rows=7, metadata=None, scale=1.0):
     return path
 
 
-def by_hand(path):
+def decode_png(path):
     """Return the pixels of a PNG, decoded without any library: filters none and sub."""
     data, at, packed = path.read_bytes(), 8, b""
     while at < len(data):
@@ -64,10 +64,10 @@ def by_hand(path):
     return pixels.reshape(height, width * step).view(f">u{bits // 8}").reshape(height, width, -1)
 
 
-def independently(path, bits):
+def read_independently(path, bits):
     """Return a file's pixels as another library, or no library, reads them."""
     if path.suffix == ".png":
-        return by_hand(path)
+        return decode_png(path)
     if path.suffix == ".tif":
         return tifffile.imread(path).reshape((*SMOOTH.shape[:2], -1))
     if bits == 16 and path.suffix == ".avif":
@@ -81,7 +81,7 @@ def independently(path, bits):
 def test_pixels_are_kept_as_the_page_says(tmp_path, suffix, colours, bits):
     promise = WRITTEN[suffix][bits == 16]
     pixels = (SMOOTH if bits == 8 else SMOOTH16)[..., :colours]
-    found = independently(write(tmp_path / f"ü{suffix}", pixels), bits).astype(float)
+    found = read_independently(write(tmp_path / f"ü{suffix}", pixels), bits).astype(float)
     expected = pixels.astype(float)
     if "rounded to 8 bit" in promise:
         expected = np.rint(expected / 257)
@@ -95,9 +95,11 @@ def test_pixels_are_kept_as_the_page_says(tmp_path, suffix, colours, bits):
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
 def test_flat_fields_stay_flat_and_gray_gets_no_tint(tmp_path, suffix, level):
     flat = np.full((20, 30, 3), level, np.uint8)
-    assert np.unique(independently(write(tmp_path / f"x{suffix}", flat), 8)).tolist() == [level]
+    assert np.unique(read_independently(write(tmp_path / f"x{suffix}", flat), 8)).tolist() == [
+        level
+    ]
     ramp = np.repeat(np.tile(np.arange(30, dtype=np.uint8) * 8, (20, 1))[..., None], 3, axis=2)
-    found = independently(write(tmp_path / f"x{suffix}", ramp), 8)
+    found = read_independently(write(tmp_path / f"x{suffix}", ramp), 8)
     assert (found == found[..., :1]).all()
 
 
@@ -130,13 +132,13 @@ def test_a_side_longer_than_the_page_says_is_refused_before_work(tmp_path, suffi
             ImageWriter(path, size=Size(1, longest + 1), pixel_format=PixelFormat())
 
 
-def test_losses_are_the_pages_words(tmp_path):
+def test_limitations_agree_with_the_page(tmp_path):
     deep = PixelFormat(3, True, 16)
     for suffix, (_, sixteen, alpha, _) in WRITTEN.items():
-        said = " ".join(format_limitations(deep, Path(f"x{suffix}"), size=Size(9, 9)))
-        assert ("white" in said) == (alpha == "blended with white")
-        assert ("8 bits" in said) == ("8 bit" in sixteen)
-        assert ("12 bits" in said) == ("12 bit" in sixteen)
+        limitations = " ".join(format_limitations(deep, Path(f"x{suffix}"), size=Size(9, 9)))
+        assert ("white" in limitations) == (alpha == "blended with white")
+        assert ("8 bits" in limitations) == ("8 bit" in sixteen)
+        assert ("12 bits" in limitations) == ("12 bit" in sixteen)
         assert format_limitations(PixelFormat(), Path(f"x{suffix}"), size=Size(9, 9)) == ()
 
 
@@ -176,7 +178,7 @@ def photo(tmp_path_factory):
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
-def test_what_a_photo_says_is_kept_and_mended(tmp_path, photo, suffix):
+def test_metadata_of_a_photo_is_kept_and_adapted(tmp_path, photo, suffix):
     decoded = read_image(photo)
     assert decoded.size == Size(20, 30)
     larger = decoded.pixels.repeat(2, axis=0).repeat(2, axis=1)
@@ -228,7 +230,7 @@ def test_texts_of_a_png_come_back(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".avif"])
-def test_a_resolution_that_no_one_said_is_not_made_up(tmp_path, suffix):
+def test_an_unknown_resolution_is_not_invented(tmp_path, suffix):
     with Image.open(write(tmp_path / f"x{suffix}", RGB)) as image:
         assert dict(image.getexif()) == {}
 
@@ -260,7 +262,7 @@ def test_rows_may_be_changed_after_they_were_written(tmp_path):
 
 @pytest.mark.parametrize("suffix", WRITTEN)
 @pytest.mark.parametrize("written", [0, 1, 19, 20])
-def test_a_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suffix, written):
+def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suffix, written):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"old")
 
@@ -275,7 +277,7 @@ def test_a_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path, suf
     assert "encoder" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_missing_rows_are_a_error_of_ours_and_leave_nothing(tmp_path):
+def test_missing_rows_are_a_value_error_and_leave_nothing(tmp_path):
     with (
         pytest.raises(ValueError, match="19 of 20 rows"),
         ImageWriter(tmp_path / "x.png", size=Size(30, 20), pixel_format=PixelFormat()) as strips,
@@ -287,7 +289,7 @@ def test_missing_rows_are_a_error_of_ours_and_leave_nothing(tmp_path):
 @pytest.mark.parametrize(
     "rows", [RGB[:, :29], RGB16, np.vstack([RGB, RGB]), RGB[..., :1], RGB[..., 0]]
 )
-def test_rows_of_another_kind_are_a_error_of_ours(tmp_path, rows):
+def test_rows_of_another_shape_or_type_are_a_value_error(tmp_path, rows):
     with (
         pytest.raises(ValueError, match="rows"),
         ImageWriter(tmp_path / "x.png", size=Size(30, 20), pixel_format=PixelFormat()) as strips,
@@ -296,7 +298,7 @@ def test_rows_of_another_kind_are_a_error_of_ours(tmp_path, rows):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_writer_left_open_holds_nobody(tmp_path):
+def test_a_writer_left_open_blocks_no_thread(tmp_path):
     def rows():
         with ImageWriter(
             tmp_path / "x.tif", size=Size(30, 20), pixel_format=PixelFormat()
@@ -312,7 +314,7 @@ def test_a_writer_left_open_holds_nobody(tmp_path):
     assert "encoder" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_a_place_that_can_not_be_written_is_a_usage_error(tmp_path):
+def test_a_folder_that_can_not_be_written_is_a_usage_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(UsageError, match="can't be written"),
@@ -369,7 +371,7 @@ def run(script, path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_a_full_disk_is_told_at_once_and_leaves_nothing(tmp_path, suffix):
+def test_a_full_disk_is_reported_at_once_and_leaves_nothing(tmp_path, suffix):
     assert "can't be written" in run(FULL_DISK, tmp_path / f"x{suffix}")
     assert list(tmp_path.iterdir()) == []
 

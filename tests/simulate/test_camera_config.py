@@ -1,4 +1,4 @@
-"""The camera's tree: files of it, and that no value in it does nothing."""
+"""The configuration of the camera: its YAML files, and that every value has an effect."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -69,7 +69,7 @@ def files_of(camera: CameraConfig, folder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_every_value_changes_what_comes_out(tmp_path, monkeypatch):
+def test_every_value_changes_the_output(tmp_path, monkeypatch):
     monkeypatch.setattr("d2csr.core.files.flush_to_disk", lambda path: None)  # 200 files
     assert set(OTHERS) == set(leaves(CameraConfig()))
     base = files_of(camera_with({}), tmp_path / "base")
@@ -82,7 +82,7 @@ def test_every_value_changes_what_comes_out(tmp_path, monkeypatch):
     assert idle == []
 
 
-def test_a_file_says_what_differs(tmp_path):
+def test_a_file_overrides_the_defaults_that_it_names(tmp_path):
     file = tmp_path / "camera.yaml"
     file.write_text("sensor: {pixel_pitch_um: 1.22}\noptics:\n  tele: {f_number: [2.0, 2.8]}\n")
     camera = read_camera_config(file)

@@ -1,4 +1,4 @@
-"""Whole runs: the same by seed and processes, read by what trains, whole or not at all."""
+"""Whole runs: determined by the seed, usable for training, written completely or not at all."""
 
 import json
 from dataclasses import replace
@@ -65,8 +65,8 @@ def test_two_steps_of_training_move_every_weight(pairs):
     for pair in read_manifest(pairs / "manifest.json").pairs[:2]:
         lr, hr = (torch.from_numpy(each / 255.0).float() for each in load_pair(pair, scale=2))
         crop = lr[:16, :16].permute(2, 0, 1)[None], hr[:32, :32].permute(2, 0, 1)[None]
-        said = network(crop[0])
-        loss = (getattr(said, "sr", said) - crop[1]).abs().mean()
+        output = network(crop[0])
+        loss = (getattr(output, "sr", output) - crop[1]).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,7 +76,7 @@ def test_two_steps_of_training_move_every_weight(pairs):
     assert [name for name in still if ".attention." not in name] == []
 
 
-def test_hr_and_lr_lie_on_one_another(pairs):
+def test_hr_and_lr_are_aligned(pairs):
     """HR, reduced, is nearest to LR where it is not moved."""
     pair = read_manifest(pairs / "manifest.json").pairs[0]
     lr = read_rgb8(pair.lr).astype(float).mean(axis=2)
@@ -90,7 +90,7 @@ def test_hr_and_lr_lie_on_one_another(pairs):
     assert abs(reduced.mean() - lr.mean()) < 5
 
 
-def test_captures_have_their_truth(tmp_path):
+def test_captures_come_with_ground_truth(tmp_path):
     out = tmp_path / "captures"
     simulate(SCENES[:2], out, options=replace(JOB, captures=True, scale=3))
     truths = read_truth(out)
@@ -103,27 +103,27 @@ def test_captures_have_their_truth(tmp_path):
     assert np.shape(rows[0]["matrix"]) == (3, 3)
 
 
-def test_splits_are_drawn_once_by_the_seed():
+def test_splits_are_determined_by_the_seed():
     first = draw_splits(20, val=0.1, test=0.2, seed=0)
     assert (first.count("val"), first.count("test")) == (2, 4)
     assert draw_splits(20, val=0.1, test=0.2, seed=0) == first
     assert draw_splits(20, val=0.1, test=0.2, seed=1) != first
 
 
-def test_what_cannot_be_used_is_told_before_work(tmp_path):
+def test_unusable_photos_are_reported_before_any_work(tmp_path):
     photos = tmp_path / "photos"
     small, broken = photos / "small.png", photos / "broken.png"
     write_rgb8(small, draw_procedural_image(Size(30, 200), rng=np.random.default_rng(0)))
     broken.write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"2 can't be used") as told:
+    with pytest.raises(DataError, match=r"2 can't be used") as raised:
         simulate(find_photos([photos], output=tmp_path / "out"), tmp_path / "out", options=JOB)
-    assert "small.png: is 30x200 px; scale 2 needs 40 px" in str(told.value)
-    assert "broken.png" in str(told.value)
+    assert "small.png: is 30x200 px; scale 2 needs 40 px" in str(raised.value)
+    assert "broken.png" in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_photo_damaged_behind_its_header_leaves_nothing_behind(tmp_path, workers):
+def test_a_photo_damaged_after_its_header_leaves_nothing_behind(tmp_path, workers):
     photo = tmp_path / "photo.png"
     write_rgb8(photo, draw_procedural_image(Size(150, 130), rng=np.random.default_rng(0)))
     photo.write_bytes(photo.read_bytes()[:-3000])

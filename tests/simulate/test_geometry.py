@@ -1,4 +1,4 @@
-"""Geometry: views against OpenCV's camera, and rendered dots against the truth."""
+"""Geometry: views against OpenCV's camera, and rendered dots against the ground truth."""
 
 from dataclasses import replace
 
@@ -99,7 +99,7 @@ TILTED = CameraConfig(
 )
 
 
-def test_dots_appear_where_the_truth_says():
+def test_dots_appear_at_the_positions_of_the_ground_truth():
     """To 0.01 px of each grid: wide, tele, and the tele image on the wide grid times 3."""
     photo, places = dots()
     both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
@@ -156,6 +156,6 @@ def test_a_nearer_plane_hides_the_backdrop_and_moves_more():
     assert image[outer].min() > 120
 
 
-def test_a_photo_too_small_is_told():
+def test_a_photo_that_is_too_small_is_an_error():
     with pytest.raises(CameraError, match="below 16 px"):
         plan_pair(np.zeros((60, 60, 3), np.uint8), CameraConfig(), scale=4, fields=1.0, seed=(0,))

@@ -1,4 +1,4 @@
-"""Development: a Bayer mosaic filled in again, tone curves, sharpening, bands of rows."""
+"""The ISP: demosaicing, tone curves, sharpening, strips of rows, JPEG."""
 
 import cv2
 import numpy as np
@@ -50,7 +50,7 @@ def test_contrast_turns_about_black_middle_and_white():
     assert np.diff(apply_contrast(step, 1.4)) / np.diff(step) == pytest.approx(1.4, rel=1e-3)
 
 
-def test_bands_of_rows_leave_no_seam(monkeypatch):
+def test_strips_of_rows_leave_no_seam(monkeypatch):
     raw = np.random.default_rng(1).random((90, 40, 1)).astype(np.float32)
     settings = IspSettings(IspConfig(sharpening=1.0))
     whole = develop(raw, settings)

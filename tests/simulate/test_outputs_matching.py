@@ -1,4 +1,4 @@
-"""Brightness and colour of HR brought to LR's: undone exactly where a line is what differs."""
+"""Color matching of HR to LR: exact where the two differ by a line."""
 
 import numpy as np
 
@@ -27,8 +27,8 @@ def test_one_tone_is_moved_not_stretched():
     hr = np.full((48, 48, 3), 100, np.uint8)
     hr[::2] = 102
     lr = np.full((16, 16, 3), 111, np.uint8)
-    said = match_color(hr, lr)
-    assert (np.unique(said) == [110, 112]).all()
+    matched = match_color(hr, lr)
+    assert (np.unique(matched) == [110, 112]).all()
 
 
 def test_nothing_between_black_and_white_changes_nothing():

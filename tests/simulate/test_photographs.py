@@ -1,4 +1,4 @@
-"""What is drawn: once for both photographs of a scene, or for each."""
+"""Values sampled once for both photographs of a scene, or for each."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from d2csr.simulate.photographs import plan_pair
 PHOTO = np.full((200, 240, 3), 128, np.uint8)
 
 
-def test_filter_and_sharpening_are_drawn_once_for_both_photographs():
+def test_filter_and_sharpening_are_sampled_once_for_both_photographs():
     """One camera took them: what differs between the two is the lens, the pose, the light."""
     camera = CameraConfig()
     drawn = []

@@ -84,7 +84,7 @@ def test_a_rendered_wave_has_the_contrast_of_aberration_and_filter():
     assert wave_contrast(shot, 0.2) == pytest.approx(expected, abs=0.01)
 
 
-def test_a_square_pixel_lets_nothing_through_at_its_own_frequency():
+def test_the_mtf_of_a_square_pixel_is_zero_at_its_own_frequency():
     none = np.zeros((1, 1))
     assert pixel_mtf(np.array([[0.25]]), none, pixel_pitch_um=4.0, olpf_um=0.0)[
         0, 0

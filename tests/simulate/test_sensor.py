@@ -1,4 +1,4 @@
-"""Noise: its mean and variance follow from electrons, reading and the converter."""
+"""Noise: mean and variance against those of photons, read noise and the ADC."""
 
 import numpy as np
 import pytest

@@ -1,1 +1,1 @@
-"""Facts every room shares: errors, configuration, schemas; no pixels, no torch."""
+"""Foundations of every package: errors, configuration, file schemas; no pixels, no torch."""

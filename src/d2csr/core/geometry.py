@@ -26,7 +26,7 @@ UNKNOWN_SIZE = Size(0, 0)
 
 
 def excess_px(used: Size, whole: Size) -> tuple[int, int]:
-    """Return how many columns and rows of `whole` lie outside `used`; below 0: too few."""
+    """Return the number of columns and rows of `whole` outside `used`; negative if too few."""
     return whole.width - used.width, whole.height - used.height
 
 

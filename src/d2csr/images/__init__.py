@@ -1,1 +1,1 @@
-"""Images: files to arrays and back, colour, resizing; no torch."""
+"""Images: reading, writing, metadata, resizing; no torch."""

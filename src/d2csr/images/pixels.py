@@ -1,4 +1,7 @@
-"""Conversions of pixel values: rounding to 8 bit, and sRGB to linear light and back."""
+"""Conversions of pixel values: rounding to 8 bit, and sRGB to linear light and back.
+
+Separate so that metrics, engine and align can import it without libvips.
+"""
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8, UInt16

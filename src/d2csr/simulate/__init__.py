@@ -1,1 +1,1 @@
-"""The zoom camera: tele and wide images of one scene, with the truth about both."""
+"""Simulated zoom camera: wide and tele images of one scene, with their ground truth."""
