@@ -1,9 +1,12 @@
 """The shape of the code: who imports whom, what needs torch, and whether the file list is true."""
 
+import ast
 import importlib.util
+import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -75,3 +78,110 @@ def _rooms() -> set[str]:
 def _module(file: Path) -> str:
     parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
+
+
+# Modules and functions of a size that one can read at once.
+MODULES_AT_MOST = 145
+MODULE_LINES = (60, 400)
+FUNCTION_LINES_AT_MOST = 40
+REASON = "Separate "  # how the docstring of a smaller module begins its reason
+
+
+def test_there_are_at_most_145_modules():
+    assert len(FILES) <= MODULES_AT_MOST
+
+
+def test_no_module_is_long_and_a_short_one_gives_its_reason():
+    least, most = MODULE_LINES
+    wrong = []
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        lines = text.count("\n")
+        reason = REASON in (ast.get_docstring(ast.parse(text)) or "")
+        if lines > most or (lines < least and not reason and not file.name.startswith("__")):
+            wrong.append(f"{file.relative_to(PACKAGE)}: {lines} lines")
+    assert wrong == []
+
+
+def _functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{file.relative_to(PACKAGE)}: {node.name}", node
+
+
+def test_no_function_is_over_40_lines():
+    assert [
+        name
+        for name, node in _functions()
+        if (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES_AT_MOST
+    ] == []
+
+
+def test_docstrings_name_what_is_returned():
+    """`Return the PSNR of ...`, not `Return what ...`."""
+    vague = re.compile(r"Return (what|how|where|which|who|why)\b")
+    assert [name for name, node in _functions() if vague.match(ast.get_docstring(node) or "")] == []
+
+
+# Words that this project used for something that has a standard name.
+RETIRED = {
+    r"errands?": "job",
+    r"conveyors?": "queue",
+    r"tellers?": "reporter",
+    r"kept_of|class Kept": "metadata",
+    r"carriers?": "row stream",
+    r"faults?": "error",
+    r"pictures?": "image; chart",
+    r"likeness": "similarity",
+    r"dressed": "with metadata",
+    r"couples?": "pair",
+    r"anew": "again",
+    r"mends?|mended|mending": "fix",
+    r"so-manieth": "n-th",
+    r"to be had": "available",
+    r"short-sighted": "finite receptive field",
+}
+
+
+@pytest.mark.parametrize("word", RETIRED)
+def test_a_retired_word_is_not_used(word: str):
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs").glob("*.py"))]
+    pattern = re.compile(rf"(?<![\w.])({word})(?![\w-])", re.IGNORECASE)
+    found = [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in (*FILES, *pages, ROOT / "README.md")
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
+        if pattern.search(line.replace("_", " "))
+    ]
+    assert found == [], f"say {RETIRED[word]}"
+
+
+def test_tests_mirror_the_package():
+    """`tests/ROOM/test_MODULE.py` or `test_MODULE_TOPIC.py` tests `src/d2csr/ROOM/MODULE.py`."""
+    rooms = {file.parent.relative_to(PACKAGE) for file in FILES if file.parent != PACKAGE}
+    stray = []
+    for room in rooms:
+        modules = [file.stem for file in (PACKAGE / room).glob("*.py")]
+        for test in (ROOT / "tests" / room).glob("test_*.py"):
+            subject = f"{test.stem.removeprefix('test_')}_"
+            if not any(subject.startswith(f"{module}_") for module in modules):
+                stray.append(str(test.relative_to(ROOT)))
+    assert stray == []
+
+
+STEP = re.compile(r"^\d+\. `([\w/]+\.py)`, `(\w+)(?:\.(\w+))?`", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("walk", "at_most"), [("One image", 8), ("One pair", 12)])
+def test_the_walks_of_the_architecture_page_name_what_exists(walk: str, at_most: int):
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^## {walk}.*?(?=^## )", page, re.MULTILINE | re.DOTALL)
+    steps = STEP.findall(section)
+    assert 4 <= len({file for file, _, _ in steps}) <= at_most
+    assert len(re.findall(r"^\d+\. ", section, re.MULTILINE)) == len(steps)
+    for file, name, member in steps:
+        tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+        (node,) = [each for each in tree.body if getattr(each, "name", None) == name]
+        names = {getattr(each, "name", None) for each in ast.walk(node)}
+        assert not member or member in names, f"{file}: {name}.{member}"
