@@ -11,7 +11,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-import d2csr
 from d2csr.cli.app import build_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +22,6 @@ ROOT_PAGES = {
 COMMANDS = "<!-- commands: filled in by docs/site_hooks.py -->"
 
 _CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_EXPORT = re.compile(r"^::: d2csr\.(\w+)\n", re.MULTILINE)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 
 
@@ -37,8 +35,6 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a page's text with its links resolved and the command reference filled in."""
     del config
-    if page.file.src_uri == "api.md":
-        return _EXPORT.sub(lambda name: name[0] if name[1] in d2csr.__all__ else "", markdown)
     if COMMANDS in markdown:
         return markdown.replace(COMMANDS, command_reference())
     return resolve_links(markdown, page=page.file.src_uri, pages=set(files.src_uris))

