@@ -1,6 +1,6 @@
 """Command `train`: a recipe and pairs to a trained, exported model.
 
-Short because torch, which takes seconds to import, must be imported by the call alone.
+Separate so that PyTorch, which takes seconds to import, is imported only by the call.
 """
 
 from pathlib import Path
