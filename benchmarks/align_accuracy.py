@@ -4,9 +4,9 @@
 
 Pairs are simulated, so their truth is known: for each of four scales 14 with tele frames of 1 to 3
 megapixels and one of 20; 16 of the 60 with two nearer planes, which no single mapping fits. Then
-wrong pairs are offered, and on every third small pair the competitors and this tool with parts left
-out are run. Every pair and every row is kept in DIR; a row is made anew when the tool's code has
-changed.
+wrong pairs are registered, and on every third small pair the competitors and this tool with parts
+left out are run. Every pair and every row is stored in DIR; a row is measured again when the tool's
+code has changed.
 """
 
 import argparse
@@ -16,19 +16,25 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 
 import d2csr.align
 from d2csr import __version__
+from d2csr.align.camera_info import focal_ratio
 from d2csr.align.photo import Photo, read_pair
+from d2csr.align.registration import refine as refine_module
+from d2csr.align.registration.features import register_coarse
+from d2csr.align.registration.photometric import ColorTransfer
 from d2csr.align.registration.quality import check_quality
-from d2csr.align.registration.refine import ROUNDS, Ablation
+from d2csr.align.registration.refine import ITERATIONS, GrayPair, Iteration, refine
 from d2csr.align.registration.transform import Mapping, covered_region, registered_of_wide
-from d2csr.align.registration.warp import gray01
+from d2csr.align.registration.warp import to_gray01
 from d2csr.align.steps import Settings, register
 from d2csr.core.errors import PairRejectedError
 from d2csr.core.files import write_atomically
@@ -59,7 +65,7 @@ Grays = tuple[np.ndarray, np.ndarray]
 
 def code_stamp() -> str:
     """Return a hash of the tool's code: rows of other code are out of date."""
-    files = sorted(Path(d2csr.align.__file__).parent.glob("*.py"))
+    files = sorted(Path(d2csr.align.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
@@ -120,7 +126,7 @@ def captures(work: Path, *, large: bool) -> Iterator[Good]:
             yield scale, out, truth
 
 
-def couple_of(good: Good) -> tuple[Photo, Photo]:
+def read_photo_pair(good: Good) -> tuple[Photo, Photo]:
     """Return the photographs of a simulated pair."""
     _, folder, truth = good
     return read_pair(folder / truth.wide_file, folder / truth.tele_file)
@@ -129,24 +135,24 @@ def couple_of(good: Good) -> tuple[Photo, Photo]:
 def good_row(good: Good) -> dict[str, Any]:
     """Return the verdict on a good pair, the error of its grid and the time it took."""
     scale, _, truth = good
-    couple = couple_of(good)
+    photos = read_photo_pair(good)
     start = time.process_time()
-    row = verdict(couple, scale, good=good)
+    row = verdict(photos, scale, good=good)
     row["cpu_seconds"] = time.process_time() - start
     return {"scale": scale, "tele": list(truth.tele.size), "planes": len(truth.planes_m)} | row
 
 
-def verdict(couple: tuple[Photo, Photo], scale: int, *, good: Good | None) -> dict[str, Any]:
+def verdict(photos: tuple[Photo, Photo], scale: int, *, good: Good | None) -> dict[str, Any]:
     """Return whether a pair is accepted, its scores, and how far its grid is off."""
     try:
-        registered = register(*couple, settings=Settings(scale))
+        registration = register(*photos, settings=Settings(scale))
     except PairRejectedError as rejection:
         return {"accepted": False, "reason": rejection.reason}
-    row: dict[str, Any] = {"scores": registered.scores.as_json()}
+    row: dict[str, Any] = {"scores": registration.scores.as_json()}
     if good is not None:
-        row |= errors_px(registered.mapping, good, used=(registered.region, registered.mask))
+        row |= errors_px(registration.mapping, good, used=(registration.region, registration.mask))
     try:
-        check_quality(registered.scores, scale=scale)
+        check_quality(registration.scores, scale=scale)
     except PairRejectedError as rejection:
         return row | {"accepted": False, "reason": rejection.reason}
     return row | {"accepted": True}
@@ -166,12 +172,14 @@ def errors_px(
         np.unique(np.linspace(region.left, region.right - 1, 120).astype(int)),
         np.unique(np.linspace(region.top, region.bottom - 1, 80).astype(int)),
     )
-    places = registered_of_wide(np.stack([x, y], -1).astype(np.float64), mapping.scale)
+    positions = registered_of_wide(np.stack([x, y], -1).astype(np.float64), mapping.scale)
     seen = read_rgb8(folder / truth.planes_file)[y, x, 0]
-    true = truth.tele_position(places)
+    true = truth.tele_position(positions)
     for plane in range(1, len(truth.planes_m)):
-        true = np.where((seen == plane)[..., None], truth.tele_position(places, plane=plane), true)
-    error = np.hypot(*np.moveaxis(mapping(places) - true, -1, 0)) / mapping.tele_px_per_px
+        true = np.where(
+            (seen == plane)[..., None], truth.tele_position(positions, plane=plane), true
+        )
+    error = np.hypot(*np.moveaxis(mapping(positions) - true, -1, 0)) / mapping.tele_px_per_px
     result = distances(error, "")
     if used is not None:
         region, mask = used
@@ -192,15 +200,15 @@ def wrong_row(good: list[Good], number: int) -> dict[str, Any]:
     rng = np.random.default_rng((7, number))
     chosen = good[int(rng.integers(len(good)))]
     scale = chosen[0]
-    wide, tele = couple_of(chosen)
+    wide, tele = read_photo_pair(chosen)
     kind = KINDS[number % len(KINDS)]
     pixels = tele.pixels
     if kind == "two scenes":
         others = [each for each in good if each[0] == scale and each[1] != chosen[1]]
-        pixels = couple_of(others[int(rng.integers(len(others)))])[1].pixels
+        pixels = read_photo_pair(others[int(rng.integers(len(others)))])[1].pixels
     elif kind == "another part":  # the wide frame shows the scene's left third, the tele its right
         side = wide.pixels.shape[1] // 3
-        wide = Photo(wide.path, np.ascontiguousarray(wide.pixels[:, :side]), wide.facts)
+        wide = Photo(wide.path, np.ascontiguousarray(wide.pixels[:, :side]), wide.camera)
         pixels = np.ascontiguousarray(pixels[:, pixels.shape[1] // 2 :])
     elif kind == "blank wall":
         noise = rng.normal(140, 4, pixels.shape).clip(0, 255)
@@ -213,7 +221,7 @@ def wrong_row(good: list[Good], number: int) -> dict[str, Any]:
     else:
         pixels = np.ascontiguousarray(pixels[:, ::-1] if kind == "mirrored" else pixels[::-1])
     return {"kind": kind, "scale": scale} | verdict(
-        (wide, Photo(tele.path, pixels, tele.facts)), scale, good=None
+        (wide, Photo(tele.path, pixels, tele.camera)), scale, good=None
     )
 
 
@@ -255,31 +263,63 @@ COMPETITORS: dict[str, Callable[[Grays, int], Mapping]] = {
     "SIFT + homography once": plain_sift,
     "ECC alone": ecc_alone,
 }
-VARIANTS = {
-    "without lenses and mesh": Ablation(radial=False, mesh=False),
-    "without HR blur": Ablation(blur=False),
-    "without brightness matching": Ablation(tone=False),
-    "without iteration": Ablation(rounds=ROUNDS[-1:], again=0),
-    "without rounds that leave out what is masked": Ablation(again=0),
+
+
+def without_warp(photos: tuple[Photo, Photo], scale: int) -> Mapping:
+    """Return the mapping of a homography alone."""
+    return register(*photos, settings=Settings(scale, warp="none")).mapping
+
+
+def without_blur(photos: tuple[Photo, Photo], scale: int) -> Mapping:
+    """Return the mapping estimated from the tele image at its own resolution."""
+    no_blur = {"relative_blur": lambda *_, **__: 0.0, "INITIAL_SIGMA": 0.0}
+    with patch.multiple(refine_module, **no_blur):
+        return register(*photos, settings=Settings(scale)).mapping
+
+
+def without_brightness(photos: tuple[Photo, Photo], scale: int) -> Mapping:
+    """Return the mapping, and the mask that it depends on, without matched brightness."""
+
+    def identity(*_: np.ndarray, region: Region, scale: int) -> ColorTransfer:
+        return ColorTransfer(region.times(scale), np.eye(8)[1:2])
+
+    with patch.object(refine_module, "fit_gray_transfer", identity):
+        return register(*photos, settings=Settings(scale)).mapping
+
+
+def unmasked(
+    photos: tuple[Photo, Photo], scale: int, *, iterations: tuple[Iteration, ...] = ITERATIONS
+) -> Mapping:
+    """Return the mapping after some iterations, none of which leaves out masked patches."""
+    wide, tele = photos
+    gray = GrayPair(to_gray01(wide.pixels), to_gray01(tele.pixels))
+    initial = Mapping(scale, wide.size, tele.size, np.eye(3))
+    ratio = focal_ratio(wide.camera, tele.camera)
+    coarse = register_coarse(*gray, initial=initial, focal_ratio=ratio).mapping
+    return refine(gray, mapping=coarse, lens_prior=coarse, iterations=iterations).mapping
+
+
+VARIANTS: dict[str, Callable[[tuple[Photo, Photo], int], Mapping]] = {
+    "without lenses and mesh": without_warp,
+    "without HR blur": without_blur,
+    "without brightness matching": without_brightness,
+    "without iteration": partial(unmasked, iterations=ITERATIONS[-1:]),
+    "without rounds that leave out what is masked": unmasked,
 }
 
 
 def competitor_row(good: Good, name: str) -> dict[str, Any]:
     """Return a competitor's error on a pair."""
     scale, _, _ = good
-    wide, tele = (gray01(photo.pixels) for photo in couple_of(good))
+    wide, tele = (to_gray01(photo.pixels) for photo in read_photo_pair(good))
     return tried(lambda: COMPETITORS[name]((wide, tele), scale), good)
 
 
 def variant_row(good: Good, name: str) -> dict[str, Any]:
     """Return this tool's error on a pair with a part left out."""
     scale, _, _ = good
-    couple, switches = couple_of(good), VARIANTS[name]
-
-    def mapping() -> Mapping:
-        return register(*couple, settings=Settings(scale), switches=switches).mapping
-
-    return tried(mapping, good)
+    photos = read_photo_pair(good)
+    return tried(lambda: VARIANTS[name](photos, scale), good)
 
 
 def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
@@ -305,15 +345,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for pairs and rows")
     parser.add_argument("--only", choices=("captures", "tool", "all"), default="all")
-    parser.add_argument("-o", "--out", type=Path)
-    words = parser.parse_args()
+    parser.add_argument("--output", "-o", type=Path)
+    arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    small = list(captures(words.work, large=False))
-    if words.only == "captures":
-        list(captures(words.work, large=True))
+    small = list(captures(arguments.work, large=False))
+    if arguments.only == "captures":
+        list(captures(arguments.work, large=True))
         return
     own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    ours, theirs = Rows(words.work / "rows", code_stamp()), Rows(words.work / "rows", own)
+    ours, theirs = Rows(arguments.work / "rows", code_stamp()), Rows(arguments.work / "rows", own)
     stored: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "version": __version__,
@@ -334,10 +374,10 @@ def main() -> None:
         for number in range(WRONG_PAIRS)
     ]
     stored["compared"] = {}
-    write(stored, words.out)  # what there is, should the rest be interrupted
-    stored["good"] += good_rows(list(captures(words.work, large=True)))
-    write(stored, words.out)
-    if words.only == "all":
+    write(stored, arguments.output)  # what there is, should the rest be interrupted
+    stored["good"] += good_rows(list(captures(arguments.work, large=True)))
+    write(stored, arguments.output)
+    if arguments.only == "all":
         for pair in small[:: COMPARED_EVERY * len(SCALES)]:
             at = small.index(pair)
             for each in small[at : at + len(SCALES)]:
@@ -353,7 +393,7 @@ def main() -> None:
                     )
                     for method in VARIANTS
                 }
-    write(stored, words.out)
+    write(stored, arguments.output)
     accepted = [row for row in stored["good"] if row["accepted"]]
     print(f"{len(accepted)} of {len(stored['good'])} good pairs accepted")
     print(f"{sum(row['accepted'] for row in stored['wrong'])} wrong pairs accepted")

@@ -19,7 +19,7 @@ import numpy as np
 from d2csr import __version__
 from d2csr.align.photo import Photo, read_pair
 from d2csr.align.registration.transform import covered_region
-from d2csr.align.registration.warp import gray01
+from d2csr.align.registration.warp import to_gray01
 from d2csr.align.steps import Settings, register
 from d2csr.core.manifest import Pair, read_manifest
 from d2csr.images.reader import read_rgb8
@@ -64,8 +64,8 @@ def displacement_px(lr: np.ndarray, hr: np.ndarray, *, scale: int) -> dict[str, 
     has not: it is the root of the mean product of each patch's displacement with the mean of its
     four neighbours', which share no pixel with it: noise of LR (grain, aliasing) cancels.
     """
-    enlarged = cv2.resize(gray01(lr), hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    field = phase_field(enlarged, gray01(hr), scale=scale)
+    enlarged = cv2.resize(to_gray01(lr), hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    field = phase_field(enlarged, to_gray01(hr), scale=scale)
     size = np.hypot(field[..., 0], field[..., 1])
     products = []
     for row, column in np.ndindex(*size.shape):
@@ -141,14 +141,14 @@ def main() -> None:
     parser.add_argument("published", type=Path)
     parser.add_argument("registered", type=Path)
     parser.add_argument("--moved", type=int, default=10, help="pairs to move")
-    parser.add_argument("-o", "--out", type=Path, required=True)
-    words = parser.parse_args()
+    parser.add_argument("--output", "-o", type=Path, required=True)
+    arguments = parser.parse_args()
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
-    pairs = read_manifest(words.registered / "manifest.json").pairs
-    again = [again_row(pair, words.published, rng=rng) for pair in pairs]
-    names = sorted(words.published.glob("*_LR3.*"))
-    moved = [moved_row(lr, rng) for lr in names[:: max(1, len(names) // words.moved)]]
+    pairs = read_manifest(arguments.registered / "manifest.json").pairs
+    again = [again_row(pair, arguments.published, rng=rng) for pair in pairs]
+    names = sorted(arguments.published.glob("*_LR3.*"))
+    moved = [moved_row(lr, rng) for lr in names[:: max(1, len(names) // arguments.moved)]]
     summary = {
         f"{state}_{score}": float(np.median([row[state][score] for row in again]))
         for state in ("published", "again", "floor")
@@ -166,7 +166,7 @@ def main() -> None:
     }
     stored = {"date": datetime.now(UTC).date().isoformat(), "version": __version__}
     stored |= {"summary": summary, "again": again, "moved": moved}
-    words.out.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    arguments.output.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=1))
 
 

@@ -33,24 +33,24 @@ def main() -> None:
     photos = Path(os.environ.get("D2CSR_DATA") or sys.exit(UNSET)) / PHOTOS
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.output or Path(folder) / "set"
-        settings, shape = Settings(SCALE), DatasetLayout(SCALE)
-        summary = align_folder(photos, out, settings=settings, shape=shape, jobs=None)
+        settings, layout = Settings(SCALE), DatasetLayout(SCALE)
+        summary = align_folder(photos, out, settings=settings, layout=layout)
     values = {
         "date": date.today().isoformat(),
         "scale": SCALE,
         "pairs": [
             {
-                "capture": outcome.capture,
-                "verdict": outcome.verdict,
-                "reason": outcome.reason,
-                "scores": outcome.scores,
+                "capture": result.photos.name,
+                "verdict": result.verdict.status,
+                "reason": result.verdict.reason,
+                "scores": result.registration.scores,
             }
-            for outcome in summary.outcomes
+            for result in summary.results
         ],
     }
     path = RESULTS / f"phone_pairs-{values['date']}.json"
     write_atomically(path, f"{json.dumps(values, indent=1)}\n".encode())
-    print(f"{summary.count('accepted')} of {len(summary.outcomes)} accepted: {path}")
+    print(f"{summary.count('accepted')} of {len(summary.results)} accepted: {path}")
 
 
 if __name__ == "__main__":

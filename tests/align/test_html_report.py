@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from d2csr.align.html_report import write_report
-from d2csr.align.outcome import PairResult
+from d2csr.align.outcome import PairImages, PairResult, RegistrationRecord, Verdict
+from d2csr.align.pairing import PhotoPair
 
 BROWSER = next(
     (
@@ -26,21 +27,19 @@ BROWSER = next(
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    about: dict[str, Any] = {"key": "", "scene": "s", "wide": "w.jpg", "tele": "t.jpg"}
-    good = PairResult(
-        name="Cam_001", capture="</script><b>one", verdict="accepted", lr_size=(100, 80),
-        hr_size=(200, 160),
-        scores={"residual_median_px": 0.1, "likeness": 0.9, "grid_error_px": None},
-        arrows=[[10.0, 10.0, 0.1, 0.2], [50.0, 60.0, 2.0, 0.0]], **about,
-    )  # fmt: skip
-    bad = PairResult(
-        name="Cam_002",
-        capture="two",
-        verdict="rejected",
-        cause="features",
-        reason="too few",
-        **about,
+    def result(name: str, photos: str, verdict: Verdict, **details: Any) -> PairResult:
+        pair = PhotoPair(photos, "s", Path("w.jpg"), Path("t.jpg"))
+        return PairResult("", name, pair, "Cam", verdict, **details)
+
+    record = RegistrationRecord(
+        scores={"residual_median_px": 0.1, "similarity": 0.9, "grid_error_px": None},
+        arrows=[[10.0, 10.0, 0.1, 0.2], [50.0, 60.0, 2.0, 0.0]],
     )
+    good = result(
+        "Cam_001", "</script><b>one", Verdict("accepted"),
+        images=PairImages((100, 80), (200, 160)), registration=record,
+    )  # fmt: skip
+    bad = result("Cam_002", "two", Verdict("rejected", "features", "too few"))
     for kind, value in (("a", 60), ("b", 180)):
         cv2.imwrite(str(tmp_path / f"Cam_001_{kind}.jpg"), np.full((160, 200, 3), value, np.uint8))
     cv2.imwrite(str(tmp_path / "Cam_001_m.png"), np.full((80, 100, 4), 99, np.uint8))
@@ -55,13 +54,13 @@ def test_names_cannot_end_the_script(report):
     assert report.read_text().count("</script>") == 2
 
 
-# Runs in the page before its own script: keeps what goes wrong.
+# Runs in the page before its own script: records errors.
 WATCH = """<script>
 window.errors = [];
 addEventListener("error", event => errors.push(String(event.message || event.target.src)), true);
 console.error = console.warn = (...words) => errors.push(words.join(" "));
 </script>"""
-# Runs behind it: does what a reader does, and writes down what is seen.
+# Runs after it: acts as a reader does and records the result.
 USE = """<script>
 const seen = {}, at_ = id => document.getElementById(id);
 const front = () => getComputedStyle(at_("b")).visibility === "visible";
@@ -82,12 +81,12 @@ setTimeout(() => {
     const mask = at_("m");
     const shown = () => mask.getBoundingClientRect().width * (mask.naturalWidth > 0);
     seen.masked = [shown()]; at_("masked").click(); seen.masked.push(shown());
-    const untold = at_("scores").rows[2].cells[1];
-    seen.untold = [untold.textContent, untold.className];
+    const unmeasured = at_("scores").rows[2].cells[1];
+    seen.unmeasured = [unmeasured.textContent, unmeasured.className];
     seen.meaning = at_("scores").rows[1].cells[3].textContent;
     at_("masked").click(); at_("sheet").children[1].click(); seen.masked.push(shown());
     seen.reason = at_("reason").textContent;
-    seen.asked = performance.getEntriesByType("resource").map(entry => entry.name)
+    seen.requests = performance.getEntriesByType("resource").map(entry => entry.name)
       .filter(name => !name.startsWith("data:"));
     seen.errors = errors;
     document.body.dataset.seen = JSON.stringify(seen);
@@ -119,7 +118,7 @@ def test_report_works_in_a_browser(report):
     assert seen["still"][0] == seen["still"][1] != seen["swapped"]
     assert seen["covers"] < 1 < seen["wide"]  # arrows lie on the image
     assert seen["masked"] == [seen["wide"], 0, 0]  # over all of it, put away, and none of another
-    assert seen["untold"] == ["can't be told", "breach"]
+    assert seen["unmeasured"] == ["can't be measured", "breach"]
     assert "variance that the other image explains" in seen["meaning"]
     assert seen["reason"] == "rejected: too few"
-    assert (seen["asked"], seen["faults"]) == ([], [])
+    assert (seen["requests"], seen["errors"]) == ([], [])

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from d2csr.align.build import WORK_NAME, align_captures, align_folder
+from d2csr.align.build import WORK_NAME, Workers, align_folder, build_dataset
 from d2csr.align.dataset import DatasetLayout
 from d2csr.align.pairing import find_pairs
 from d2csr.align.steps import Settings
 from d2csr.core.errors import UsageError
 
-SETTINGS, SHAPE = Settings(scale=3), DatasetLayout(scale=3)
+SETTINGS, LAYOUT = Settings(scale=3), DatasetLayout(scale=3)
 
 
 def children(parent: int) -> list[int]:
@@ -52,7 +52,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `ray_session`)")
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `cluster`)")
 def test_two_workers_one_killed_give_the_same_set_as_one_process(captures, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -61,10 +61,10 @@ def test_two_workers_one_killed_give_the_same_set_as_one_process(captures, tmp_p
             source = captures / f"{'001' if name == '003' else name}_{end}.jpg"
             shutil.copy(source, photos / f"{name}_{end}.jpg")
     (photos / "003_tele.jpg").write_bytes((captures / "001_tele.jpg").read_bytes()[:9000])
-    align_folder(photos, tmp_path / "one", settings=SETTINGS, shape=SHAPE, jobs=1)
+    align_folder(photos, tmp_path / "one", settings=SETTINGS, layout=LAYOUT, workers=Workers(1))
 
     out = tmp_path / "many"
-    words = ["align", str(photos), "-o", str(out), "-s", "3", "--engine", "ray", "--workers", "2"]
+    words = ["align", str(photos), "-o", str(out), "-s", "3", "--executor", "ray", "--workers", "2"]
     quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     killed = 0
     with subprocess.Popen([sys.executable, "-m", "d2csr", *words], env=quiet) as process:
@@ -82,7 +82,7 @@ def test_without_ray_the_extra_is_named(captures, tmp_path, monkeypatch):
     monkeypatch.setattr("d2csr.core.parallel.find_spec", lambda _name: None)
     found = find_pairs(captures, scale=3)
     with pytest.raises(UsageError, match=r"ray isn't installed.*d2csr\[cluster\]"):
-        align_captures(
-            found, tmp_path / "out", settings=SETTINGS, shape=SHAPE, jobs=1, engine="ray"
+        build_dataset(
+            found, tmp_path / "out", settings=SETTINGS, layout=LAYOUT, workers=Workers(1, "ray")
         )
     assert not (tmp_path / "out" / WORK_NAME).exists()

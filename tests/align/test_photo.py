@@ -62,16 +62,16 @@ def mosaic(photo: Photo, *, neutral: tuple[float, float, float]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def couple(captures: Path) -> tuple[Photo, Photo]:
+def photo_pair(captures: Path) -> tuple[Photo, Photo]:
     return read_pair(captures / "001_wide.jpg", captures / "001_tele.jpg")
 
 
 SEEN, WRONG = (0.5, 1.0, 0.667), (0.8, 1.0, 0.4)
 
 
-def test_raw_photographs_share_the_wide_ones_white_balance(couple, tmp_path):
+def test_raw_photographs_share_the_wide_ones_white_balance(photo_pair, tmp_path):
     """One sensor reading twice, the second time with another opinion of what was gray."""
-    bare = mosaic(couple[0], neutral=SEEN)
+    bare = mosaic(photo_pair[0], neutral=SEEN)
     for name, told in (("wide", SEEN), ("tele", WRONG)):
         (tmp_path / f"{name}.dng").write_bytes(dng(bare, neutral=told))
     wide, tele = read_pair(tmp_path / "wide.dng", tmp_path / "tele.dng")
@@ -81,8 +81,8 @@ def test_raw_photographs_share_the_wide_ones_white_balance(couple, tmp_path):
     assert np.abs(alone - tele.pixels).mean() > 1000  # of 65535
 
 
-def test_raw_photographs_make_a_pair(couple, tmp_path):
-    for photo, name in zip(couple, ("wide", "tele"), strict=True):
+def test_raw_photographs_make_a_pair(photo_pair, tmp_path):
+    for photo, name in zip(photo_pair, ("wide", "tele"), strict=True):
         contents = dng(mosaic(photo, neutral=SEEN), neutral=SEEN)
         (tmp_path / f"{name}.dng").write_bytes(contents)
     raw = read_pair(tmp_path / "wide.dng", tmp_path / "tele.dng")
@@ -91,9 +91,9 @@ def test_raw_photographs_make_a_pair(couple, tmp_path):
     assert pair.lr.dtype == np.uint16
 
 
-def test_heic_photographs_are_the_same_pixels(couple, tmp_path):
-    for photo, name in zip(couple, ("wide", "tele"), strict=True):
+def test_heic_photographs_are_the_same_pixels(photo_pair, tmp_path):
+    for photo, name in zip(photo_pair, ("wide", "tele"), strict=True):
         (tmp_path / f"{name}.heic").write_bytes(heic(photo.pixels, "RGB"))
     found = read_pair(tmp_path / "wide.heic", tmp_path / "tele.heic")
-    for mine, photo in zip(found, couple, strict=True):
+    for mine, photo in zip(found, photo_pair, strict=True):
         np.testing.assert_array_equal(mine.pixels, photo.pixels)

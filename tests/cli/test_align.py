@@ -30,7 +30,7 @@ def test_two_photographs_make_a_pair(captures, tmp_path, capsys):
     assert pair.split == "train"
 
 
-def test_rejected_pair_is_told_and_counts_as_nothing_done(captures, tmp_path, capsys):
+def test_rejected_pair_is_reported_and_exits_with_2(captures, tmp_path, capsys):
     noise = tmp_path / "noise.png"
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
     cv2.imwrite(str(noise), pixels)
@@ -40,16 +40,16 @@ def test_rejected_pair_is_told_and_counts_as_nothing_done(captures, tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (["a", "b", "c"], "photographs: are 3"),
-        (["a", "--scale", "1"], "enlarges nothing"),
-        (["a", "--lens", "fisheye"], "none of its choices"),
+        (["a", "b", "c"], "photographs: 3 paths were given"),
+        (["a", "--scale", "1"], "--scale: is 1"),
+        (["a", "--lens", "fisheye"], "neither a choice nor a file"),
         (["a", "--val", "0.5", "--test", "0.5"], "take all scenes"),
-        (["missing"], "is no folder"),
+        (["missing"], "is not a folder"),
     ],
 )
-def test_errors_are_told_before_work(words, told, tmp_path, capsys):
+def test_invalid_options_are_refused_before_work(words, message, tmp_path, capsys):
     assert main(["align", *words, "-o", str(tmp_path / "set")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "set").exists()

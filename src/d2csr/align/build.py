@@ -1,357 +1,369 @@
-"""Many pairs at once: processes side by side, every outcome kept, so that a killed run goes on.
+"""Training sets from photographs: many pairs in parallel, resumable, and lenses shared by pairs."""
 
-Distortion of a lens, from all pairs taken with it: what the pairs fitted apart agree on.
-"""
-
-import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
-from d2csr.align.camera_info import facts_of_file
+from d2csr.align.camera_info import read_camera_info
 from d2csr.align.dataset import DatasetLayout, locate, remove_stale, write_set
 from d2csr.align.html_report import REPORT_NAME, write_report
-from d2csr.align.outcome import PairResult, cache_key, outcomes_in, read_outcome
-from d2csr.align.pair_worker import PairJob, outcomes_of_cluster, process_pair
+from d2csr.align.outcome import PairResult, read_result, read_results
+from d2csr.align.pair_worker import PairJob, process_on_cluster, process_pair, use_one_thread
 from d2csr.align.pairing import PairingResult, PhotoPair, find_pairs
 from d2csr.align.photo import is_raw_name
-from d2csr.align.registration.lens import Lens, LensSpec
+from d2csr.align.registration.lens import LensSpec
 from d2csr.align.steps import Settings
 from d2csr.core.console import console
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.files import check_writable
+from d2csr.core.geometry import NO_DISTORTION, BrownDistortion
+from d2csr.core.hardware import free_bytes, usable_cores
 from d2csr.core.manifest import MANIFEST_NAME, read_manifest
-from d2csr.core.parallel import require_packages
+from d2csr.core.parallel import map_in_processes, require_packages
 from d2csr.images.reader import read_size
 
-Group = tuple[object, ...]
-
-
-def group_of(outcome: PairResult | None) -> Group:
-    """Return what pairs of one lens at one zoom share: camera and both focal lengths."""
-    if outcome is None:
-        return ()
-    return (outcome.camera, *outcome.transform.get("focal_mm", ()))
-
-
-def estimate_lenses(outcomes: Sequence[PairResult]) -> dict[Group, LensSpec]:
-    """Return the lenses of each group: the median of every coefficient over accepted pairs.
-
-    The median, because a pair with little texture or much parallax may be far off. A group without
-    an accepted pair gets straight lenses.
-    """
-    pairs: dict[Group, list[PairResult]] = defaultdict(list)
-    for outcome in outcomes:
-        pairs[group_of(outcome)].append(outcome)
-    return {
-        group: LensSpec("given", *(_median(members, end) for end in ("wide_lens", "tele_lens")))
-        for group, members in pairs.items()
-    }
-
-
-def _median(outcomes: Sequence[PairResult], end: str) -> Lens:
-    found = [each.transform[end] for each in outcomes if each.verdict == "accepted"]
-    if not found:
-        return Lens()
-    names = [each.name for each in fields(Lens)]
-    return Lens(**{name: float(np.median([lens[name] for lens in found])) for name in names})
-
-
 WORK_NAME = ".align"
-BYTES_PER_PX = 36  # of both photographs together, at the most; measured (docs/align.md)
-RAW_PX = 50_000_000  # assumed of a file whose size isn't read before it is developed
+BYTES_PER_PX = 36  # peak memory per pixel of both photographs; measured (docs/align.md)
+RAW_PX = 50_000_000  # assumed for RAW files, whose size isn't known before they are developed
+MEMORY_SHARE = 0.8  # of the free memory
 
-Engine = Literal["local", "ray"]
+Executor = Literal["local", "ray"]
+LensGroup = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What a run came to."""
+class Workers:
+    """Number and kind of the processes that align pairs.
 
-    outcomes: tuple[PairResult, ...]
-    alone: tuple[tuple[Path, str], ...]
-    out: Path
+    Attributes:
+        count: pairs processed in parallel; None uses all cores. Free memory limits it.
+        executor: local processes, or workers of a Ray cluster.
+    """
 
-    def count(self, verdict: str) -> int:
-        """Return how many pairs met a verdict."""
-        return sum(outcome.verdict == verdict for outcome in self.outcomes)
+    count: int | None = None
+    executor: Executor = "local"
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """Results of a run.
+
+    Attributes:
+        results: of every pair, those of earlier runs included.
+        unpaired: photographs without a partner, with the reason.
+        output: folder of the set.
+    """
+
+    results: tuple[PairResult, ...]
+    unpaired: tuple[tuple[Path, str], ...]
+    output: Path
+
+    def count(self, status: str) -> int:
+        """Return the number of pairs with a status."""
+        return sum(result.verdict.status == status for result in self.results)
 
     @property
     def exit_code(self) -> int:
         """Return 0 if every pair was accepted, 1 if some were, 2 if none."""
         accepted = self.count("accepted")
-        return 0 if accepted == len(self.outcomes) else 1 if accepted else 2
+        return 0 if accepted == len(self.results) else 1 if accepted else 2
+
+    def as_text(self) -> str:
+        """Return the lines for the terminal: counts, then every pair that isn't in the set."""
+        lines = [
+            f"{self.output}: {self.count('accepted')} of {len(self.results)} pairs accepted; "
+            f"{MANIFEST_NAME}, {REPORT_NAME}"
+        ]
+        lines += [
+            f"{result.verdict.status}: {result.name} ({result.photos.name}): "
+            f"{result.verdict.reason}"
+            for result in self.results
+            if not result.is_accepted
+        ]
+        lines += [f"unpaired: {path.name}: {reason}" for path, reason in self.unpaired]
+        return "\n".join(lines)
 
 
 def align_folder(
     folder: Path,
-    out: Path,
+    output: Path,
     *,
     settings: Settings,
-    shape: DatasetLayout,
-    jobs: int | None,
-    engine: Engine = "local",
-) -> Summary:
-    """Make a training set of a folder of photographs; see `align_captures`.
+    layout: DatasetLayout,
+    workers: Workers = Workers(),
+) -> BuildSummary:
+    """Make a training set of a folder of photographs; see `build_dataset`.
 
     Raises:
-        D2csrError: the folder holds no pairs, or the output can't be written; told before work.
+        D2csrError: the folder has no pairs, or the output can't be written.
     """
-    if out.resolve() == folder.resolve() or folder.resolve().is_relative_to(out.resolve()):
-        remedy = "Choose a folder outside the photographs'."
-        raise UsageError(out, "is, or holds, the folder of the photographs", remedy=remedy)
+    if output.resolve() == folder.resolve() or folder.resolve().is_relative_to(output.resolve()):
+        remedy = "Choose a folder outside that of the photographs."
+        raise UsageError(output, "is, or contains, the folder of the photographs", remedy)
     found = find_pairs(folder, scale=settings.scale)
-    inside = out.resolve()
 
-    def outside(path: Path) -> bool:
-        return not path.resolve().is_relative_to(inside)
+    def is_outside(path: Path) -> bool:
+        return not path.resolve().is_relative_to(output.resolve())
 
-    captures = PairingResult(
-        tuple(pair for pair in found.pairs if outside(pair.wide)),
-        tuple((path, why) for path, why in found.unpaired if outside(path)),
+    pairing = PairingResult(
+        tuple(pair for pair in found.pairs if is_outside(pair.wide)),
+        tuple((path, reason) for path, reason in found.unpaired if is_outside(path)),
     )
-    return align_captures(captures, out, settings=settings, shape=shape, jobs=jobs, engine=engine)
+    return build_dataset(pairing, output, settings=settings, layout=layout, workers=workers)
 
 
 def align_pair(
     wide: Path,
-    *,
     tele: Path,
-    out: Path,
+    *,
+    output: Path,
     settings: Settings,
-    shape: DatasetLayout,
-    engine: Engine = "local",
-) -> Summary:
-    """Add one pair to the set in a folder, which may be empty; see `align_captures`.
+    layout: DatasetLayout,
+    workers: Workers = Workers(),
+) -> BuildSummary:
+    """Add one pair to the set in a folder, which may be empty; see `build_dataset`.
 
-    The pairs of earlier calls stay as they are; the same photographs again replace their own.
+    Pairs of earlier calls stay unchanged; a pair of the same photographs is replaced.
     """
-    both = [wide.resolve(), tele.resolve()]
-    kept = [
-        outcome.name
-        for outcome in outcomes_in(out / WORK_NAME)
-        if [Path(outcome.wide).resolve(), Path(outcome.tele).resolve()] != both
+    both = (wide.resolve(), tele.resolve())
+    existing = [
+        result.name
+        for result in read_results(output / WORK_NAME)
+        if (result.photos.wide.resolve(), result.photos.tele.resolve()) != both
     ]
-    pair = PhotoPair(wide.stem, wide.stem, wide, tele)
-    captures = PairingResult((pair,), (), tuple(kept))
-    return align_captures(captures, out, settings=settings, shape=shape, jobs=1, engine=engine)
+    pairing = PairingResult((PhotoPair(wide.stem, wide.stem, wide, tele),), (), tuple(existing))
+    return build_dataset(pairing, output, settings=settings, layout=layout, workers=workers)
 
 
-def align_captures(
-    captures: PairingResult,
-    out: Path,
+def build_dataset(
+    pairing: PairingResult,
+    output: Path,
     *,
     settings: Settings,
-    shape: DatasetLayout,
-    jobs: int | None,
-    engine: Engine = "local",
-) -> Summary:
-    """Make a training set of these pairs; what an earlier run into the folder did is taken over.
+    layout: DatasetLayout,
+    workers: Workers = Workers(),
+) -> BuildSummary:
+    """Make a training set of pairs of photographs, or resume an earlier run.
 
-    Pairs of an earlier run that are neither among the captures nor kept leave the set, and are
-    told.
+    Pairs of an earlier run that are neither in the pairing nor existing leave it, with a message.
 
     Args:
-        captures: photographs, in pairs and alone, and names of pairs that stay.
-        out: folder of the set.
-        settings: how pairs are made.
-        shape: how the set is laid out.
-        jobs: pairs at once, at most what memory holds; as many as there are cores for None.
-        engine: who works: processes of this machine, or workers of a Ray cluster.
+        pairing: pairs and unpaired photographs, and names of existing pairs that stay.
+        output: folder of the set.
+        settings: parameters of the alignment.
+        layout: folders and splits of the set.
+        workers: number and kind of processes.
+
+    Raises:
+        D2csrError: the folder can't be written, has other files, or has a set of another scale.
     """
-    if engine == "ray":
+    if workers.executor == "ray":
         require_packages("ray")
-    _refuse_foreign(out)
-    _refuse_other_scale(out, scale=settings.scale)
-    check_writable(out, folder=True)
-    work = out / WORK_NAME
+    _check_output(output, scale=settings.scale)
+    work = output / WORK_NAME
     work.mkdir(parents=True, exist_ok=True)
-    tasks = [
-        PairJob(capture, f"{camera}_{number:03}", camera, settings, work)
-        for number, capture in zip(_numbers(captures.kept), captures.pairs, strict=False)
-        for camera in [camera_name(capture)]
-    ]
-    earlier = outcomes_in(work)
-    kept = [outcome for outcome in earlier if outcome.name in captures.kept]
-    names = {*captures.kept, *(task.name for task in tasks)}
-    gone = [outcome for outcome in earlier if outcome.name not in names]
+    earlier = read_results(work)
+    jobs = _make_jobs(pairing, settings, work=work)
     if settings.lens.source == "estimate":
-        tasks = _with_estimated_lenses(tasks, jobs, engine=engine)
-    done = {task.name: outcome for task in tasks if (outcome := _done(task, out, shape=shape))}
-    left = [task for task in tasks if task.name not in done]
-    if done:
-        console().print(f"{len(done)} of {len(tasks)} pairs were done before")
-    for outcome in _shown(left, jobs, engine=engine):
-        done[outcome.name] = outcome
-    outcomes = (*kept, *(done[task.name] for task in tasks))
-    manifest = write_set(outcomes, work, out=out, shape=shape)
-    remove_stale([*outcomes, *gone], manifest, work=work, shape=shape)
-    for outcome in gone:
-        (work / f"{outcome.name}.json").unlink(missing_ok=True)
-        told = f"{outcome.name} ({outcome.capture}) left the set: not among the photographs"
-        console().print(told, soft_wrap=True, markup=False)
-    write_report(
-        outcomes, captures.unpaired, work=work, path=out / REPORT_NAME, scale=settings.scale
-    )
-    return Summary(outcomes, captures.unpaired, out)
+        jobs = _with_estimated_lenses(jobs, workers)
+    results = [result for result in earlier if result.name in pairing.existing]
+    results += _resume(jobs, workers, output=output, layout=layout)
+    manifest = write_set(results, work, output=output, layout=layout)
+    removed = _removed(earlier, results)
+    remove_stale([*results, *removed], manifest, work=work, layout=layout)
+    _forget(removed, work)
+    report = output / REPORT_NAME
+    write_report(results, pairing.unpaired, work=work, path=report, scale=settings.scale)
+    return BuildSummary(tuple(results), pairing.unpaired, output)
 
 
-def _numbers(kept: Sequence[str]) -> Iterator[int]:
-    """Yield the numbers that no pair of these names has, from 1 on."""
-    taken = {int(name.rpartition("_")[2]) for name in kept}
-    return (number for number in count(1) if number not in taken)
+def _removed(earlier: Sequence[PairResult], results: Sequence[PairResult]) -> list[PairResult]:
+    names = {result.name for result in results}
+    return [result for result in earlier if result.name not in names]
 
 
-def _with_estimated_lenses(
-    tasks: Sequence[PairJob], jobs: int | None, *, engine: Engine
-) -> list[PairJob]:
-    """Return the tasks with the lenses that the pairs of one camera and zoom agree on.
+def _forget(removed: Sequence[PairResult], work: Path) -> None:
+    """Delete the stored results of pairs that left the set, with a message for each."""
+    for result in removed:
+        (work / f"{result.name}.json").unlink(missing_ok=True)
+        message = f"{result.name} ({result.photos.name}) left the set: not among the photographs"
+        console().print(message, soft_wrap=True, markup=False)
 
-    Each pair is registered alone first, in a folder that a resumed run finds again.
+
+def _check_output(output: Path, *, scale: int) -> None:
+    """Check that the output is a new folder, or the set of an earlier run at the same scale.
+
+    Raises:
+        UsageError: it isn't, or it can't be written.
     """
-    alone = [
-        replace(
-            task,
-            settings=replace(task.settings, lens=LensSpec()),
-            work=task.work / "alone",
-        )
-        for task in tasks
-    ]
-    known = {task.name: read_outcome(task.outcome_path) for task in alone}
-    left = [
-        task
-        for task in alone
-        if (outcome := known[task.name]) is None
-        or outcome.key != cache_key(task.capture, task.settings)
-    ]
-    for outcome in _shown(left, jobs, engine=engine, what="Estimating lenses"):
-        known[outcome.name] = outcome
-    lenses = estimate_lenses([outcome for outcome in known.values() if outcome is not None])
-    return [
-        replace(task, settings=replace(task.settings, lens=lenses[group_of(known[task.name])]))
-        for task in tasks
-    ]
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Refuse a folder with somebody else's files in it."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(out, "is a file", remedy="Give the name of a folder.")
-    if out.is_dir() and any(out.iterdir()) and not (out / WORK_NAME).is_dir():
-        remedy = "Choose a new folder, or one that an earlier run made."
-        raise UsageError(out, "holds other files", remedy=remedy)
-
-
-def _refuse_other_scale(out: Path, *, scale: int) -> None:
-    """Refuse a set whose images an earlier run made at another scale."""
-    manifest = out / MANIFEST_NAME
+    if output.exists() and not output.is_dir():
+        raise UsageError(output, "is a file", "Give the name of a folder.")
+    if output.is_dir() and any(output.iterdir()) and not (output / WORK_NAME).is_dir():
+        remedy = "Choose a new folder, or the output of an earlier run."
+        raise UsageError(output, "contains other files", remedy)
+    manifest = output / MANIFEST_NAME
     if manifest.is_file() and (earlier := read_manifest(manifest).scale) != scale:
-        problem = f"holds a set at scale {earlier}, and {scale} is asked for"
-        remedy = f"Choose a new folder, or repeat with --scale {earlier}."
-        raise UsageError(out, problem, remedy=remedy)
+        problem = f"contains a set of scale {earlier}, not {scale}"
+        raise UsageError(output, problem, f"Choose a new folder, or use --scale {earlier}.")
+    check_writable(output, folder=True)
 
 
-def camera_name(capture: PhotoPair) -> str:
-    """Return letters and digits of the camera's name, by which files are called."""
-    facts = facts_of_file(capture.wide)
-    return re.sub(r"[^A-Za-z0-9]", "", facts.model) or "Camera"
+def _make_jobs(pairing: PairingResult, settings: Settings, *, work: Path) -> list[PairJob]:
+    """Return a job for each pair, named by its camera and the first unused numbers."""
+    used = {int(name.rpartition("_")[2]) for name in pairing.existing}
+    unused = (number for number in count(1) if number not in used)
+    jobs = []
+    for number, photos in zip(unused, pairing.pairs, strict=False):
+        camera = camera_name(photos)
+        jobs.append(PairJob(photos, f"{camera}_{number:03}", camera, settings, work))
+    return jobs
 
 
-def _done(task: PairJob, out: Path, *, shape: DatasetLayout) -> PairResult | None:
-    """Return an earlier run's outcome, if files and settings are the same and images there."""
-    outcome = read_outcome(task.outcome_path)
-    if outcome is None or outcome.key != cache_key(task.capture, task.settings):
-        return None
-    there = all(
-        locate(outcome, kind, work=task.work, out=out, shape=shape) for kind in outcome.hashes
-    )
-    return outcome if there else None
-
-
-def worker_count(tasks: Sequence[PairJob], jobs: int | None) -> int:
-    """Return how many pairs to work on at once: as asked, at most what free memory holds."""
-    jobs = jobs or os.cpu_count() or 1
-    if jobs <= 1 or len(tasks) <= 1:
-        return 1
-    largest = _most_bytes(tasks)
+def camera_name(photos: PhotoPair) -> str:
+    """Return letters and digits of the camera's model, for file names."""
     try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        free = largest * jobs
-    return max(1, min(jobs, len(tasks), int(0.8 * free / largest)))
+        model = read_camera_info(photos.wide).model
+    except D2csrError:  # the error is reported when the pair is processed
+        model = ""
+    return re.sub(r"[^A-Za-z0-9]", "", model) or "Camera"
 
 
-def _most_bytes(tasks: Sequence[PairJob]) -> int:
-    """Return the memory that the largest pair needs."""
-    return max((_bytes(task) for task in tasks), default=1)
+def _resume(
+    jobs: Sequence[PairJob], workers: Workers, *, output: Path, layout: DatasetLayout
+) -> list[PairResult]:
+    """Return the results of all jobs, of which those that are up to date aren't run again."""
+    results = {}
+    for job in jobs:
+        result = _read_current(job)
+        if result and all(
+            locate(result, kind, work=job.work, output=output, layout=layout)
+            for kind in result.images.hashes
+        ):
+            results[job.name] = result
+    if results:
+        console().print(f"{len(results)} of {len(jobs)} pairs were done before")
+    remaining = [job for job in jobs if job.name not in results]
+    for result in _run(remaining, workers, title="Aligning"):
+        results[result.name] = result
+    return [results[job.name] for job in jobs]
 
 
-def _bytes(task: PairJob) -> int:
-    pixels = 0
-    for path in (task.capture.wide, task.capture.tele):
-        try:
-            size = (RAW_PX, 1) if is_raw_name(path) else read_size(path)
-        except D2csrError:
-            continue  # told as this pair's error when its turn comes
-        pixels += size[0] * size[1]
-    return max(1, pixels * BYTES_PER_PX)
+def _read_current(job: PairJob) -> PairResult | None:
+    """Return the stored result of a job, or None if it is missing or out of date."""
+    result = read_result(job.result_path)
+    return result if result and result.key == job.key else None
 
 
-def _shown(
-    tasks: Sequence[PairJob], jobs: int | None, *, engine: Engine, what: str = "Aligning"
-) -> Iterator[PairResult]:
-    """Yield outcomes as they come, with a progress bar."""
+def _with_estimated_lenses(jobs: Sequence[PairJob], workers: Workers) -> list[PairJob]:
+    """Return the jobs with lenses estimated from all pairs of a camera and zoom.
+
+    Each pair is first registered with unknown lenses, in a folder that a resumed run reuses.
+    """
+    first = [
+        replace(job, settings=replace(job.settings, lens=LensSpec()), work=job.work / "first_pass")
+        for job in jobs
+    ]
+    results = {job.name: result for job in first if (result := _read_current(job))}
+    remaining = [job for job in first if job.name not in results]
+    for result in _run(remaining, workers, title="Estimating lenses"):
+        results[result.name] = result
+    lenses = estimate_lenses(list(results.values()))
+    return [
+        replace(job, settings=replace(job.settings, lens=lenses[lens_group(results[job.name])]))
+        for job in jobs
+    ]
+
+
+def lens_group(result: PairResult) -> LensGroup:
+    """Return the key of pairs that share lens and zoom: camera and both focal lengths."""
+    return (result.camera, *result.registration.transform.get("focal_mm", ()))
+
+
+def estimate_lenses(results: Sequence[PairResult]) -> dict[LensGroup, LensSpec]:
+    """Return the lenses of each group: the median of every coefficient over accepted pairs.
+
+    The median is robust against pairs with little texture or much parallax. A group without an
+    accepted pair gets lenses without distortion.
+    """
+    groups: dict[LensGroup, list[PairResult]] = defaultdict(list)
+    for result in results:
+        groups[lens_group(result)].append(result)
+    return {
+        group: LensSpec(
+            "given", *(_median_lens(members, end) for end in ("wide_lens", "tele_lens"))
+        )
+        for group, members in groups.items()
+    }
+
+
+def _median_lens(results: Sequence[PairResult], end: str) -> BrownDistortion:
+    lenses = [each.registration.transform[end] for each in results if each.is_accepted]
+    if not lenses:
+        return NO_DISTORTION
+    names = [each.name for each in fields(BrownDistortion)]
+    return BrownDistortion(
+        **{name: float(np.median([lens[name] for lens in lenses])) for name in names}
+    )
+
+
+def _run(jobs: Sequence[PairJob], workers: Workers, *, title: str) -> Iterator[PairResult]:
+    """Yield results as they finish, with a progress bar."""
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn  # slow to import
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(), transient=True) as bar:
-        shown = bar.add_task(what, total=len(tasks))
-        if engine == "ray":
-            found = outcomes_of_cluster(tasks, workers=jobs, bytes_each=_most_bytes(tasks))
-        else:
-            found = _outcomes(process_pair, tasks, jobs=worker_count(tasks, jobs))
-        for outcome in found:
-            bar.advance(shown)
-            yield outcome
+    with Progress(*columns, console=console(), transient=True) as progress:
+        bar = progress.add_task(title, total=len(jobs))
+        for result in _process(jobs, workers):
+            progress.advance(bar)
+            yield result
 
 
-def _outcomes(
-    work: Callable[[PairJob], PairResult], tasks: Sequence[PairJob], *, jobs: int
-) -> Iterator[PairResult]:
-    if jobs <= 1:
-        yield from map(work, tasks)
+def _process(jobs: Sequence[PairJob], workers: Workers) -> Iterator[PairResult]:
+    if workers.executor == "ray":
+        bytes_each = _bytes_needed(jobs)
+        yield from process_on_cluster(jobs, workers=workers.count, bytes_each=bytes_each)
         return
-    context = get_context("spawn")  # forked copies of libvips' threads would hang
-    with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
-        left = {pool.submit(work, task) for task in tasks}
+    number = worker_count(jobs, workers.count)
+    for _, result in map_in_processes(
+        process_pair, jobs, workers=number, initializer=use_one_thread
+    ):
+        yield result
+
+
+def worker_count(jobs: Sequence[PairJob], requested: int | None) -> int:
+    """Return the number of pairs to process in parallel, limited by the free memory.
+
+    Args:
+        jobs: the pairs.
+        requested: upper limit; None for the number of cores.
+    """
+    number = min(requested or usable_cores(), len(jobs))
+    if number <= 1:
+        return 1
+    fitting = int(MEMORY_SHARE * free_bytes() / _bytes_needed(jobs))
+    return max(1, min(number, fitting))
+
+
+def _bytes_needed(jobs: Sequence[PairJob]) -> int:
+    """Return the memory that the largest pair needs."""
+    return max((_pixel_count(job.photos) * BYTES_PER_PX for job in jobs), default=1) or 1
+
+
+def _pixel_count(photos: PhotoPair) -> int:
+    pixels = 0
+    for path in (photos.wide, photos.tele):
+        if is_raw_name(path):
+            pixels += RAW_PX
+            continue
         try:
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED, timeout=0.5)
-                for future in done:
-                    yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def summary_text(summary: Summary) -> str:
-    """Return the lines for the screen: counts, then every pair that is not in the set."""
-    lines = [
-        f"{summary.out}: {summary.count('accepted')} of {len(summary.outcomes)} pairs accepted; "
-        f"{MANIFEST_NAME}, {REPORT_NAME}"
-    ]
-    lines += [
-        f"{outcome.verdict}: {outcome.name} ({outcome.capture}): {outcome.reason}"
-        for outcome in summary.outcomes
-        if outcome.verdict != "accepted"
-    ]
-    lines += [f"unpaired: {path.name}: {why}" for path, why in summary.alone]
-    return "\n".join(lines)
+            width, height = read_size(path)
+        except D2csrError:  # the error is reported when the pair is processed
+            continue
+        pixels += width * height
+    return pixels

@@ -1,4 +1,4 @@
-"""What a camera says of a photograph: focal length, time, name; from EXIF, wherever that lies."""
+"""Camera information of a photograph from EXIF: focal length, time, camera and lens."""
 
 import struct
 from dataclasses import dataclass
@@ -7,35 +7,45 @@ from pathlib import Path
 
 import pyvips
 
-from d2csr.core.errors import ImageError
+from d2csr.core.errors import ImageError, first_line
 from d2csr.images.decode import detect_format, open_image
-from d2csr.images.exif import ExifTags, Tag, read_tags
+from d2csr.images.exif import (
+    DATE_TIME,
+    DATE_TIME_ORIGINAL,
+    EXPOSURE_TIME,
+    F_NUMBER,
+    FOCAL_LENGTH,
+    FOCAL_LENGTH_35MM,
+    ISO,
+    MAKE,
+    MODEL,
+    ExifTags,
+    Tag,
+    read_tags,
+)
 
-MIN_RATIO = 0.8  # of the scale: the least ratio of focal lengths that may be called it
+MIN_RATIO = 0.8  # smallest ratio of the focal lengths, as a share of the scale
 
-MAKE, MODEL, DATE = 0x010F, 0x0110, 0x0132
-EXPOSURE, F_NUMBER, ISO = 0x829A, 0x829D, 0x8827
-DATE_TAKEN, SUBSECOND, DISTANCE = 0x9003, 0x9291, 0x9206
-FOCAL, FOCAL_35, LENS = 0x920A, 0xA405, 0xA434
-_RAW_HEAD_BYTES = 1 << 22  # tags of a RAW file lie at its head
-_TIFF_MARKS = (b"II*\0", b"MM\0*")
+SUBJECT_DISTANCE, SUBSECOND_ORIGINAL, LENS_MODEL = 0x9206, 0x9291, 0xA434
+_RAW_HEADER_BYTES = 1 << 22  # RAW files have their tags at the beginning
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
 class CameraInfo:
-    """What the file of a photograph tells; None or empty where it doesn't.
+    """Camera settings of a photograph; None or empty where EXIF lacks them.
 
     Attributes:
         focal_mm: focal length.
-        focal_35mm: the same in terms of 35 mm film.
-        taken: when, by the camera's clock.
-        make: of the camera.
-        model: of the camera.
-        lens: its name.
+        focal_35mm: focal length equivalent on 35 mm film.
+        taken: date and time by the clock of the camera.
+        make: manufacturer of the camera.
+        model: model of the camera.
+        lens: model of the lens.
         f_number: aperture.
-        exposure_s: time.
+        exposure_s: exposure time.
         iso: sensitivity.
-        distance_m: of the subject.
+        distance_m: distance of the subject.
     """
 
     focal_mm: float | None = None
@@ -51,64 +61,70 @@ class CameraInfo:
 
     @property
     def focal(self) -> float | None:
-        """Return the focal length to compare with others: in 35 mm terms where told.
+        """Return the focal length for comparisons: the 35 mm equivalent if there is one.
 
-        Phones have a sensor for each lens; only those terms tell their fields of view apart.
+        The lenses of a phone have different sensors, so that only the equivalents compare.
         """
         return self.focal_35mm or self.focal_mm
 
 
-NO_FACTS = CameraInfo()
+UNKNOWN_CAMERA = CameraInfo()
 
 
 def focal_ratio(wide: CameraInfo, tele: CameraInfo) -> float | None:
-    """Return the tele focal length by the wide one's; None where EXIF doesn't tell both alike."""
+    """Return the tele focal length divided by the wide one; None if EXIF lacks one of them."""
     if wide.focal_mm and tele.focal_mm and wide.model == tele.model:
         same_sensor = not (wide.focal_35mm and tele.focal_35mm) or (
             abs((tele.focal_35mm / tele.focal_mm) / (wide.focal_35mm / wide.focal_mm) - 1) < 0.1
         )
-        if same_sensor:  # finer than 35 mm terms, which are rounded to whole millimetres
+        if same_sensor:  # more exact than 35 mm equivalents, which are rounded to millimetres
             return tele.focal_mm / wide.focal_mm
     if wide.focal_35mm and tele.focal_35mm:
         return tele.focal_35mm / wide.focal_35mm
     return None
 
 
-def facts_of_file(path: Path) -> CameraInfo:
-    """Return what a photograph's file tells; nothing where it has no readable EXIF."""
+def read_camera_info(path: Path) -> CameraInfo:
+    """Return the camera info of a photograph; empty where the file has no EXIF.
+
+    Raises:
+        ImageError: the file, or its EXIF, can't be read.
+    """
     try:
-        tree = _tree(path)
-    except (ValueError, OSError, pyvips.Error, ImageError):
-        return NO_FACTS
-    return facts_of(tree)
+        return parse_camera_info(_read_exif(path))
+    except (ValueError, OSError, pyvips.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        problem = f"has EXIF that can't be read ({reason or first_line(error)})"
+        remedy = "Repair or replace the file, or give both photographs by name."
+        raise ImageError(path, problem, remedy) from error
 
 
-def facts_of(tree: ExifTags) -> CameraInfo:
-    """Return the facts among EXIF tags."""
+def parse_camera_info(tags: ExifTags) -> CameraInfo:
+    """Return the camera info in EXIF tags."""
     return CameraInfo(
-        focal_mm=_positive(tree.exif.get(FOCAL)),
-        focal_35mm=_positive(tree.exif.get(FOCAL_35)),
-        taken=_time(tree),
-        make=_text(tree.main.get(MAKE)),
-        model=_text(tree.main.get(MODEL)),
-        lens=_text(tree.exif.get(LENS)),
-        f_number=_positive(tree.exif.get(F_NUMBER)),
-        exposure_s=_positive(tree.exif.get(EXPOSURE)),
-        iso=_positive(tree.exif.get(ISO)),
-        distance_m=_positive(tree.exif.get(DISTANCE)),
+        focal_mm=_positive(tags.exif.get(FOCAL_LENGTH)),
+        focal_35mm=_positive(tags.exif.get(FOCAL_LENGTH_35MM)),
+        taken=_time(tags),
+        make=_text(tags.main.get(MAKE)),
+        model=_text(tags.main.get(MODEL)),
+        lens=_text(tags.exif.get(LENS_MODEL)),
+        f_number=_positive(tags.exif.get(F_NUMBER)),
+        exposure_s=_positive(tags.exif.get(EXPOSURE_TIME)),
+        iso=_positive(tags.exif.get(ISO)),
+        distance_m=_positive(tags.exif.get(SUBJECT_DISTANCE)),
     )
 
 
-def _tree(path: Path) -> ExifTags:
+def _read_exif(path: Path) -> ExifTags:
     with path.open("rb") as file:
-        head = file.read(4)
-    if head in _TIFF_MARKS:
+        is_tiff = file.read(4) in _TIFF_SIGNATURES
+    if is_tiff:
         with path.open("rb") as file:
-            data = file.read(_RAW_HEAD_BYTES)
-        tree = read_tags(data)
-        if tree.exif or path.stat().st_size <= _RAW_HEAD_BYTES:
-            return tree
-        return read_tags(path.read_bytes())  # some writers put the tags behind the pixels
+            data = file.read(_RAW_HEADER_BYTES)
+        tags = read_tags(data)
+        if tags.exif or path.stat().st_size <= _RAW_HEADER_BYTES:
+            return tags
+        return read_tags(path.read_bytes())  # some writers put the tags after the pixels
     detect_format(path)
     image = open_image(path)
     if not image.get_typeof("exif-data"):
@@ -117,7 +133,7 @@ def _tree(path: Path) -> ExifTags:
 
 
 def _positive(tag: Tag | None) -> float | None:
-    """Return a tag's first number, where it is one above 0."""
+    """Return the first number of a tag, or None unless it is above 0."""
     if tag is None:
         return None
     if tag.kind in (5, 10) and len(tag.data) >= 8:
@@ -134,9 +150,9 @@ def _text(tag: Tag | None) -> str:
     return "" if tag is None else tag.data.split(b"\0")[0].decode("ascii", "replace").strip()
 
 
-def _time(tree: ExifTags) -> datetime | None:
-    text = _text(tree.exif.get(DATE_TAKEN)) or _text(tree.main.get(DATE))
-    fraction = _text(tree.exif.get(SUBSECOND))
+def _time(tags: ExifTags) -> datetime | None:
+    text = _text(tags.exif.get(DATE_TIME_ORIGINAL)) or _text(tags.main.get(DATE_TIME))
+    fraction = _text(tags.exif.get(SUBSECOND_ORIGINAL))
     try:
         taken = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The training set: accepted pairs in their splits, with the manifest that training reads."""
+"""Training set on disk: images of accepted pairs in their splits, and the manifest."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from d2csr.align.outcome import IMAGES, PairResult
-from d2csr.align.pair_worker import move_image
 from d2csr.core.files import sha256_file
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import MANIFEST_NAME, Manifest, Pair, assign_splits, write_manifest
 
 SPLITS = ("train", "val", "test")
-Layout = Literal["splits", "realsr"]
+FolderLayout = Literal["splits", "realsr"]
 
-# Folder of a split's images, by layout; RealSR V3 sorts by camera first.
-FOLDERS: Mapping[Layout, Callable[[str, str, int], str]] = {
+# Folder of the images of a split, by layout; RealSR V3 has a folder per camera.
+FOLDERS: Mapping[FolderLayout, Callable[[str, str, int], str]] = {
     "splits": lambda split, camera, scale: split,
     "realsr": lambda split, camera, scale: f"{camera}/{split.capitalize()}/{scale}",
 }
@@ -24,19 +23,19 @@ FOLDERS: Mapping[Layout, Callable[[str, str, int], str]] = {
 
 @dataclass(frozen=True)
 class DatasetLayout:
-    """How a set is laid out and split.
+    """Folders, names and splits of a training set.
 
     Attributes:
-        scale: HR pixels to an LR pixel.
-        layout: of the folders.
-        seed: decides which scene goes where.
+        scale: HR pixels per LR pixel, along one axis.
+        folders: arrangement of the folders: `splits`, or that of RealSR V3.
+        seed: of the assignment of scenes to splits.
         val: share of the scenes for validation.
         test: share of the scenes for testing.
-        licence: what the manifest says.
+        licence: licence of the photographs, for the manifest.
     """
 
     scale: int
-    layout: Layout = "splits"
+    folders: FolderLayout = "splits"
     seed: int = 0
     val: float = 0.1
     test: float = 0.1
@@ -44,100 +43,104 @@ class DatasetLayout:
 
 
 def write_set(
-    outcomes: Sequence[PairResult], work: Path, *, out: Path, shape: DatasetLayout
+    results: Sequence[PairResult], work: Path, *, output: Path, layout: DatasetLayout
 ) -> Manifest:
-    """Move the accepted pairs' images to their places and write the manifest; return it."""
-    accepted = [outcome for outcome in outcomes if outcome.verdict == "accepted"]
-    splits = split_scenes([outcome.scene for outcome in accepted], shape)
+    """Move the images of accepted pairs to their splits, write the manifest and return it."""
+    accepted = [result for result in results if result.is_accepted]
+    splits = split_scenes([result.photos.scene for result in accepted], layout)
     pairs = tuple(
-        _placed(outcome, splits[outcome.scene], work=work, out=out, shape=shape)
-        for outcome in accepted
+        _place_pair(result, splits[result.photos.scene], work=work, output=output, layout=layout)
+        for result in accepted
     )
-    manifest = Manifest(shape.scale, shape.licence, pairs, out)
-    write_manifest(manifest, out / MANIFEST_NAME)
+    manifest = Manifest(layout.scale, layout.licence, pairs, output)
+    write_manifest(manifest, output / MANIFEST_NAME)
     return manifest
 
 
-def split_scenes(scenes: Sequence[str], shape: DatasetLayout) -> dict[str, str]:
-    """Return the split of each scene, drawn by a hash of its name with the seed."""
-    shuffled = sorted(set(scenes), key=lambda scene: _hash(shape.seed, scene))
-    return assign_splits(shuffled, val=shape.val, test=shape.test, fill_splits=True)
+def split_scenes(scenes: Sequence[str], layout: DatasetLayout) -> dict[str, str]:
+    """Return the split of each scene, assigned by a hash of its name and the seed."""
+    shuffled = sorted(set(scenes), key=lambda scene: _hash(layout.seed, scene))
+    return assign_splits(shuffled, val=layout.val, test=layout.test, fill_splits=True)
 
 
 def _hash(seed: int, scene: str) -> str:
     return hashlib.sha256(f"{seed}:{scene}".encode()).hexdigest()
 
 
-def place(outcome: PairResult, kind: str, *, split: str, out: Path, shape: DatasetLayout) -> Path:
-    """Return where an image of a pair belongs."""
+def target_path(
+    result: PairResult, kind: str, *, split: str, output: Path, layout: DatasetLayout
+) -> Path:
+    """Return the path of an image of a pair in the set."""
     if kind == "mask":
-        return out / "masks" / f"{outcome.name}.png"
-    folder = out / FOLDERS[shape.layout](split, outcome.camera, shape.scale)
-    return folder / f"{outcome.name}_{kind if kind == 'HR' else f'LR{shape.scale}'}.png"
+        return output / "masks" / f"{result.name}.png"
+    folder = output / FOLDERS[layout.folders](split, result.camera, layout.scale)
+    return folder / f"{result.name}_{kind if kind == 'HR' else f'LR{layout.scale}'}.png"
 
 
 def locate(
-    outcome: PairResult, kind: str, *, work: Path, out: Path, shape: DatasetLayout
+    result: PairResult, kind: str, *, work: Path, output: Path, layout: DatasetLayout
 ) -> Path | None:
-    """Return where an image lies now: in the work folder, or any split of any layout, or None.
+    """Return the present path of an image: in the work folder, or in any split of any layout.
 
-    A file of that name with other contents, of an earlier run, is not it.
+    Files with the same name but other contents are ignored; None if there is no other.
     """
-    there = [work / f"{outcome.name}_{kind}.png", *_places(outcome, kind, out=out, shape=shape)]
-    known = outcome.hashes[kind]
-    return next((path for path in there if path.is_file() and sha256_file(path) == known), None)
+    paths = [
+        work / f"{result.name}_{kind}.png",
+        *_possible_paths(result, kind, output=output, layout=layout),
+    ]
+    digest = result.images.hashes[kind]
+    return next((path for path in paths if path.is_file() and sha256_file(path) == digest), None)
 
 
 def remove_stale(
-    outcomes: Sequence[PairResult], manifest: Manifest, *, work: Path, shape: DatasetLayout
+    results: Sequence[PairResult], manifest: Manifest, *, work: Path, layout: DatasetLayout
 ) -> None:
-    """Remove images of these pairs, in work or set, that the set's manifest doesn't name."""
-    named = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask)}
-    for outcome in outcomes:
+    """Remove images of these pairs, from work folder and set, that aren't in the manifest."""
+    used = {path for pair in manifest for path in (pair.lr, pair.hr, pair.mask)}
+    for result in results:
         for kind in IMAGES:
-            places = _places(outcome, kind, out=manifest.folder, shape=shape)
-            for path in (work / f"{outcome.name}_{kind}.png", *places):
-                if path not in named:
+            paths = _possible_paths(result, kind, output=manifest.folder, layout=layout)
+            for path in (work / f"{result.name}_{kind}.png", *paths):
+                if path not in used:
                     path.unlink(missing_ok=True)
 
 
-def _places(outcome: PairResult, kind: str, *, out: Path, shape: DatasetLayout) -> list[Path]:
-    """Return where an image may lie, by split and layout."""
-    shapes = [replace(shape, layout=layout) for layout in FOLDERS]
-    places = [
-        place(outcome, kind, split=split, out=out, shape=each)
-        for each in shapes
+def _possible_paths(
+    result: PairResult, kind: str, *, output: Path, layout: DatasetLayout
+) -> list[Path]:
+    """Return the paths of an image in every split of every layout."""
+    layouts = [replace(layout, folders=folders) for folders in FOLDERS]
+    paths = [
+        target_path(result, kind, split=split, output=output, layout=each)
+        for each in layouts
         for split in SPLITS
     ]
-    return list(dict.fromkeys(places))
+    return list(dict.fromkeys(paths))
 
 
-def _placed(
-    outcome: PairResult, split: str, *, work: Path, out: Path, shape: DatasetLayout
+def _place_pair(
+    result: PairResult, split: str, *, work: Path, output: Path, layout: DatasetLayout
 ) -> Pair:
+    """Move the images of a pair to their split and return its entry for the manifest."""
     paths = {}
-    for kind in IMAGES:
-        if kind not in outcome.hashes:
-            continue
-        now, paths[kind] = (
-            locate(outcome, kind, work=work, out=out, shape=shape),
-            place(outcome, kind, split=split, out=out, shape=shape),
-        )
-        if now is None:
+    for kind in result.images.hashes:
+        source = locate(result, kind, work=work, output=output, layout=layout)
+        paths[kind] = target_path(result, kind, split=split, output=output, layout=layout)
+        if source is None:
             raise FileNotFoundError(paths[kind])
-        if now != paths[kind]:
-            move_image(now, paths[kind])
+        paths[kind].parent.mkdir(parents=True, exist_ok=True)
+        source.replace(paths[kind])
     return Pair(
-        outcome.name,
+        result.name,
         split,
         paths["LR"],
         paths["HR"],
-        Size(*outcome.lr_size),
-        Size(*outcome.hr_size),
-        outcome.hashes["LR"],
-        outcome.hashes["HR"],
+        Size(*result.images.lr_size),
+        Size(*result.images.hr_size),
+        result.images.hashes["LR"],
+        result.images.hashes["HR"],
         paths.get("mask"),
-        outcome.scores,
-        outcome.transform,
-        outcome.camera,
+        result.registration.scores,
+        result.registration.transform,
+        result.camera,
     )

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, with every pair and why it is in or out."""
+"""HTML report of an alignment run: one self-contained file with every pair and its verdict."""
 
 import base64
 import html
@@ -14,62 +14,69 @@ from d2csr.align.registration.quality import LIMITS, MEANINGS
 from d2csr.core.files import write_atomically
 
 REPORT_NAME = "report.html"
-# LR enlarged (or wide), HR (or tele), and masked places coloured on transparent ground
-PREVIEWS = {"a": "jpg", "b": "jpg", "m": "png"}
+# LR enlarged (or the wide photograph), HR (or the tele one), masked areas on transparency
+PREVIEWS = {"wide": "a.jpg", "tele": "b.jpg", "mask": "m.png"}
 
 
 def write_report(
-    outcomes: Sequence[PairResult],
-    alone: Sequence[tuple[Path, str]],
+    results: Sequence[PairResult],
+    unpaired: Sequence[tuple[Path, str]],
     *,
     work: Path,
     path: Path,
     scale: int,
 ) -> None:
-    """Write the report of all pairs, accepted, rejected and failed, and of unpaired photographs.
+    """Write the report on all pairs, accepted, rejected and failed, and on unpaired photographs.
 
     Args:
-        outcomes: of every pair.
-        alone: photographs without a partner, and why.
-        work: folder with the pairs' small images.
+        results: of every pair.
+        unpaired: photographs without a partner, and the reasons.
+        work: folder with the preview images.
         path: of the HTML file.
-        scale: HR pixels to an LR pixel.
+        scale: HR pixels per LR pixel.
     """
-    counts = Counter(outcome.verdict for outcome in outcomes)
+    counts = Counter(result.verdict.status for result in results)
     data = {
         "scale": scale,
-        "pairs": [_row(outcome, work) for outcome in outcomes],
-        "alone": [[str(photo), why] for photo, why in alone],
+        "pairs": [_describe_pair(result, work) for result in results],
+        "unpaired": [[str(photo), reason] for photo, reason in unpaired],
         "limits": {
-            name: {"bound": limit.bound(scale), "least": limit.least}
+            name: {"bound": limit.bound(scale), "is_minimum": limit.is_minimum}
             for name, limit in LIMITS.items()
         },
         "meanings": dict(MEANINGS),
     }
-    told = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "rejected", "failed"))
+    summary = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "rejected", "failed"))
     page = files("d2csr.align").joinpath("report.html").read_text(encoding="utf-8")
-    page = page.replace("{{title}}", html.escape(f"Aligned pairs, scale {scale}: {told}"))
+    page = page.replace("{{title}}", html.escape(f"Aligned pairs, scale {scale}: {summary}"))
     page = page.replace("{{data}}", _script_json(data))
     write_atomically(path, page.encode())
 
 
-def _row(outcome: PairResult, work: Path) -> dict[str, Any]:
-    kept = (
-        "name", "capture", "scene", "verdict", "cause", "reason", "camera", "lr_size", "hr_size",
-        "scores", "arrows", "notes",
-    )  # fmt: skip
-    row = {name: getattr(outcome, name) for name in kept}
-    row["ratio"] = outcome.transform.get("focal_ratio")
-    return row | {kind: _embedded(preview_path(work, outcome.name, kind=kind)) for kind in PREVIEWS}
+def _describe_pair(result: PairResult, work: Path) -> dict[str, Any]:
+    """Return the JSON values of a pair that the page uses."""
+    return {
+        "name": result.name,
+        "photos": result.photos.name,
+        "status": result.verdict.status,
+        "cause": result.verdict.cause,
+        "reason": result.verdict.reason,
+        "lr_size": result.images.lr_size,
+        "hr_size": result.images.hr_size,
+        "scores": result.registration.scores,
+        "arrows": result.registration.arrows,
+        "notes": result.notes,
+        "images": {kind: _embed(preview_path(work, result.name, kind=kind)) for kind in PREVIEWS},
+    }
 
 
 def preview_path(work: Path, name: str, *, kind: str) -> Path:
-    """Return where a pair's small image of a kind (of `PREVIEWS`) lies."""
-    return work / f"{name}_{kind}.{PREVIEWS[kind]}"
+    """Return the path of a preview image of a pair; its kind is a key of `PREVIEWS`."""
+    return work / f"{name}_{PREVIEWS[kind]}"
 
 
-def _embedded(path: Path) -> str:
-    """Return an image as a data address; empty where there is none."""
+def _embed(path: Path) -> str:
+    """Return an image as a data URL; empty if there is no image."""
     if not path.is_file():
         return ""
     kind = {".jpg": "jpeg", ".png": "png"}[path.suffix]
@@ -77,5 +84,5 @@ def _embedded(path: Path) -> str:
 
 
 def _script_json(data: dict[str, Any]) -> str:
-    """Return JSON that can't end the script element it stands in."""
+    """Return JSON that can't end the script element around it."""
     return json.dumps(data, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")

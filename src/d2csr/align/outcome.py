@@ -1,4 +1,4 @@
-"""The outcome of one pair, accepted or not: kept beside its images, so that a run can go on."""
+"""Result of each pair, accepted or not, stored beside its images so that a run can be resumed."""
 
 import hashlib
 import json
@@ -10,82 +10,160 @@ from d2csr.align.pairing import PhotoPair
 from d2csr.align.steps import Settings
 from d2csr.core.files import sha256_file, write_atomically
 
-VERSION = 2  # of how pairs are made: another number makes earlier ones anew
-Verdict = Literal["accepted", "rejected", "failed"]
+VERSION = 3  # of the method and the format: pairs of another version are made again
 IMAGES = ("LR", "HR", "mask")
+# Present names of the scores in the order in which version 2 stored them; one had another name.
+_SCORES_2 = (
+    "residual_median_px", "residual_p95_px", "grid_error_px", "parallax", "similarity", "textured",
+    "blur_minor", "blur_major", "detail", "exposure_ev", "colour_residual", "saturated", "overlap",
+    "masked", "ratio", "features",
+)  # fmt: skip
+
+Status = Literal["accepted", "rejected", "failed"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Decision on a pair.
+
+    Attributes:
+        status: accepted, rejected (not a good pair), failed (a file can't be used).
+        cause: keyword for lists, for example the name of a score; empty if accepted.
+        reason: sentence; empty if accepted.
+    """
+
+    status: Status
+    cause: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PairImages:
+    """Images of a pair.
+
+    Attributes:
+        lr_size: width and height of LR.
+        hr_size: width and height of HR.
+        hashes: SHA-256 of the files of an accepted pair, by kind: LR, HR, mask.
+    """
+
+    lr_size: tuple[int, int] = (0, 0)
+    hr_size: tuple[int, int] = (0, 0)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RegistrationRecord:
+    """Registration of a pair as JSON values; empty if registration failed.
+
+    Attributes:
+        scores: by the names of `quality.MEANINGS`.
+        transform: mapping from the LR grid to the tele photograph.
+        arrows: remaining displacements (x, y, dx, dy) in HR pixels of the pair.
+    """
+
+    scores: dict[str, Any] = field(default_factory=dict)
+    transform: dict[str, Any] = field(default_factory=dict)
+    arrows: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """What became of two photographs.
+    """Result of the alignment of two photographs.
 
     Attributes:
         key: hash of both files and of the settings; another key means that it is out of date.
-        name: of the pair's files.
-        capture: what the folder called it.
-        scene: pairs of one scene share a split.
-        wide: path of the wide photograph.
-        tele: path of the tele photograph.
-        verdict: accepted, rejected (no pair to trust), failed (a file that can't be used).
-        cause: one word for it; empty if accepted.
-        reason: a sentence; empty if accepted.
-        camera: what took them.
-        lr_size: width and height of the LR image.
-        hr_size: of the HR image.
-        hashes: of the images written, by their kind: LR, HR, mask.
-        scores: as `trust.Scores` names them; empty where it did not come so far.
-        transform: how the tele photograph lies on the LR grid.
-        arrows: places and displacements left, (x, y, dx, dy) in HR pixels of the pair.
-        notes: sentences about the files.
+        name: stem of the names of the pair's files.
+        photos: the photographs.
+        camera: name of the camera.
+        verdict: decision on the pair.
+        images: sizes and hashes of its images.
+        registration: scores and mapping.
+        notes: warnings about the files.
     """
 
     key: str
     name: str
-    capture: str
-    scene: str
-    wide: str
-    tele: str
+    photos: PhotoPair
+    camera: str
     verdict: Verdict
-    cause: str = ""
-    reason: str = ""
-    camera: str = ""
-    lr_size: tuple[int, int] = (0, 0)
-    hr_size: tuple[int, int] = (0, 0)
-    hashes: dict[str, str] = field(default_factory=dict)
-    scores: dict[str, Any] = field(default_factory=dict)
-    transform: dict[str, Any] = field(default_factory=dict)
-    arrows: list[list[float]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    images: PairImages = PairImages()
+    registration: RegistrationRecord = RegistrationRecord()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        """Return whether the pair belongs to the training set."""
+        return self.verdict.status == "accepted"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the outcome as JSON values."""
-        return asdict(self)
+        """Return the result as JSON values."""
+        values = asdict(self)
+        values["photos"] |= {"wide": str(self.photos.wide), "tele": str(self.photos.tele)}
+        return {"version": VERSION, **values}
 
 
-def cache_key(capture: PhotoPair, settings: Settings) -> str:
-    """Return what decides an outcome, as one hash; a file that can't be read counts by its name."""
-    paths = (capture.wide, capture.tele)
+def cache_key(photos: PhotoPair, settings: Settings) -> str:
+    """Return the hash of everything that a result depends on: version, settings, both files.
+
+    The path stands for a file that doesn't exist.
+    """
+    paths = (photos.wide, photos.tele)
     files = [sha256_file(path) if path.is_file() else str(path) for path in paths]
     parts = [str(VERSION), repr(settings), *files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def write_outcome(outcome: PairResult, path: Path) -> None:
-    """Write an outcome atomically, after its images."""
-    write_atomically(path, f"{json.dumps(outcome.as_json(), indent=1, allow_nan=False)}\n".encode())
+def write_result(result: PairResult, path: Path) -> None:
+    """Write a result atomically; its images must have been written before."""
+    write_atomically(path, f"{json.dumps(result.as_json(), indent=1, allow_nan=False)}\n".encode())
 
 
-def read_outcome(path: Path) -> PairResult | None:
-    """Return an outcome of an earlier run; None where there is none, or none that can be read."""
+def read_result(path: Path) -> PairResult | None:
+    """Return the result that an earlier run stored, or None if there is no readable one."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        sizes = {name: tuple(values[name]) for name in ("lr_size", "hr_size")}
-        return PairResult(**{**values, **sizes})
-    except (OSError, ValueError, TypeError, KeyError):
+        if values.get("version") != VERSION:
+            values = _upgrade(values)
+        return PairResult(
+            key=values["key"],
+            name=values["name"],
+            photos=_parse_photos(values["photos"]),
+            camera=values["camera"],
+            verdict=Verdict(**values["verdict"]),
+            images=_parse_images(values["images"]),
+            registration=RegistrationRecord(**values["registration"]),
+            notes=tuple(values["notes"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def outcomes_in(work: Path) -> list[PairResult]:
-    """Return all outcomes that lie in a folder, by their names."""
-    found = (read_outcome(path) for path in sorted(work.glob("*.json")))
-    return [outcome for outcome in found if outcome is not None]
+def read_results(work: Path) -> list[PairResult]:
+    """Return all results in a folder, sorted by name."""
+    results = (read_result(path) for path in sorted(work.glob("*.json")))
+    return [result for result in results if result is not None]
+
+
+def _parse_photos(values: dict[str, Any]) -> PhotoPair:
+    return PhotoPair(values["name"], values["scene"], Path(values["wide"]), Path(values["tele"]))
+
+
+def _parse_images(values: dict[str, Any]) -> PairImages:
+    lr_size, hr_size = ((int(w), int(h)) for w, h in (values["lr_size"], values["hr_size"]))
+    return PairImages(lr_size, hr_size, values["hashes"])
+
+
+def _upgrade(old: dict[str, Any]) -> dict[str, Any]:
+    """Return a result of version 2, which had one flat list of fields, in the present form."""
+    scores = dict(zip(_SCORES_2, old["scores"].values(), strict=bool(old["scores"])))
+    photos = {name: old[name] for name in ("scene", "wide", "tele")}
+    return {
+        **{name: old[name] for name in ("key", "name", "camera", "notes")},
+        "photos": {"name": old["capture"], **photos},
+        "verdict": {"status": old["verdict"], "cause": old["cause"], "reason": old["reason"]},
+        "images": {name: old[name] for name in ("lr_size", "hr_size", "hashes")},
+        "registration": {
+            "scores": scores, "transform": old["transform"], "arrows": old["arrows"],
+        },
+    }  # fmt: skip

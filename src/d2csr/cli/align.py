@@ -2,27 +2,30 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 from cyclopts.validators import Number
+
+if TYPE_CHECKING:
+    from d2csr.align.dataset import DatasetLayout
+    from d2csr.align.steps import Settings
 
 _Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
 
 
 @dataclass(frozen=True)
 class RegistrationOptions:
-    """How to register.
+    """Registration.
 
     Attributes:
-        lens: Distortion to undo first: identity, lensfun (by EXIF), estimate (from the pairs of one
-            lens together), or a JSON file of coefficients.
-        warp: What may bend the image besides the matrix: none, radial (both lenses' distortion,
-            fitted to the pair), or auto (a mesh of few cells too, where held-out patches are better
-            explained by it).
+        lens: Lens distortion to start from: identity (none), lensfun (by EXIF), estimate (from all
+            pairs of a lens), or a JSON file of coefficients.
+        warp: Corrections besides the homography: none, radial (distortion of both lenses, fitted to
+            the pair), or auto (also a coarse mesh, if it lowers the error on held-out patches).
         edge: LR pixels to crop from every edge.
-        centre: Share of the common area's sides to keep, against lens distortion.
+        centre: Share of the sides of the common area to use, to avoid lens distortion.
         colours: Give HR the brightness and colours of LR (match), or leave its own (keep).
     """
 
@@ -35,14 +38,15 @@ class RegistrationOptions:
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """How to lay out the set.
+    """Training set.
 
     Attributes:
-        layout: {train,val,test}/CAMERA_NNN_HR.png and _LRs.png (splits), or RealSR V3's tree.
-        seed: Decides which scene goes to which split.
+        layout: {train,val,test}/CAMERA_NNN_HR.png and _LRs.png (splits), or the folders of RealSR
+            V3 (realsr).
+        seed: Seed of the assignment of scenes to splits.
         val: Share of the scenes for validation.
         test: Share of the scenes for testing.
-        licence: What the manifest says of the photographs.
+        licence: Licence of the photographs, for the manifest.
     """
 
     layout: Literal["splits", "realsr"] = "splits"
@@ -53,73 +57,85 @@ class DatasetOptions:
 
 
 @dataclass(frozen=True)
-class Means:
-    """With what.
+class WorkerOptions:
+    """Processes.
 
     Attributes:
-        jobs: Pairs to work on at once; all cores unless given, as far as memory goes.
-        engine: Who does the work: processes here (local), or a Ray cluster (ray): the one that
-            RAY_ADDRESS names, or one started here. Paths must mean the same on all its machines.
+        workers: Pairs to process in parallel; by default one per core. Free memory limits it.
+        executor: Processes of this machine (local), or a Ray cluster (ray): the one that
+            RAY_ADDRESS names, or one started here. Paths must be the same on all its machines.
     """
 
-    jobs: Annotated[PositiveInt | None, Parameter(name=("--jobs", "--workers"))] = None
-    engine: Literal["local", "ray"] = "local"
+    workers: PositiveInt | None = None
+    executor: Literal["local", "ray"] = "local"
 
 
 def align(
     photos: Annotated[tuple[Path, ...], Parameter(negative=())],
     /,
     *,
-    out: Annotated[Path, Parameter(name=("--out", "-o"))],
+    output: Annotated[Path, Parameter(name=("--output", "-o"))],
     scale: Annotated[PositiveInt, Parameter(name=("--scale", "-s"))] = 4,
-    means: Annotated[Means, Parameter(name="*")] = Means(),
-    geometry: Annotated[RegistrationOptions, Parameter(name="*")] = RegistrationOptions(),
-    set_: Annotated[DatasetOptions, Parameter(name="*")] = DatasetOptions(),
+    registration: Annotated[RegistrationOptions, Parameter(name="*")] = RegistrationOptions(),
+    dataset: Annotated[DatasetOptions, Parameter(name="*")] = DatasetOptions(),
+    processes: Annotated[WorkerOptions, Parameter(name="*")] = WorkerOptions(),
 ) -> int:
     """Make training pairs of photographs of one scene taken wide and zoomed in.
 
-    The wide photograph's pixels become LR as they are; the tele photograph is warped onto their
-    grid times the scale by one interpolation and becomes HR. Pairs that can't be trusted are
-    rejected, and listed with the reason in the report. The same call goes on where a killed one
-    stopped. Exit code: 0 all pairs accepted, 1 some, 2 none.
+    The pixels of the wide photograph become LR unchanged; the tele photograph is interpolated once
+    on their grid, `scale` times finer, and becomes HR. Unreliable pairs are rejected, and the
+    report gives the reasons. Repeat the command to resume an interrupted run. Exit code: 0 all
+    pairs accepted, 1 some, 2 none.
 
     Args:
-        photos: A folder of photographs, searched at any depth; or two files, WIDE and TELE, which
-            are added to the set that earlier calls made in OUT.
-        out: Folder for the pairs, their manifest.json and report.html.
-        scale: HR pixels to an LR pixel; the focal lengths' ratio must reach 0.8 of it.
+        photos: A folder of photographs, searched recursively; or two files, WIDE and TELE, which
+            are added to the set in OUTPUT.
+        output: Folder for the pairs, their manifest.json and report.html.
+        scale: HR pixels per LR pixel; the ratio of the focal lengths must be at least 0.8 times it.
     """
-    from d2csr.align.build import align_folder, align_pair, summary_text
-    from d2csr.align.dataset import DatasetLayout
-    from d2csr.align.registration.lens import lens_choice
+    from d2csr.align.build import Workers, align_folder, align_pair
+    from d2csr.core.errors import UsageError
+
+    if len(photos) not in {1, 2}:
+        remedy = "Give a folder, or the wide and the tele photograph."
+        raise UsageError("photographs", f"{len(photos)} paths were given", remedy)
+    settings, layout = _make_settings(scale, registration), _make_layout(scale, dataset)
+    workers = Workers(processes.workers, processes.executor)
+    if len(photos) == 1:
+        summary = align_folder(photos[0], output, settings=settings, layout=layout, workers=workers)
+    else:
+        wide, tele = photos
+        summary = align_pair(
+            wide, tele, output=output, settings=settings, layout=layout, workers=workers
+        )
+    print(summary.as_text())
+    return summary.exit_code
+
+
+def _make_settings(scale: int, options: RegistrationOptions) -> "Settings":
+    from d2csr.align.registration.lens import parse_lens_spec
     from d2csr.align.steps import Settings
     from d2csr.core.errors import UsageError
 
     if scale < 2:
-        raise UsageError("--scale", f"{scale} enlarges nothing", remedy="Choose 2 or more.")
-    if set_.val + set_.test >= 1:
-        remedy = "Choose shares that leave some for training."
-        raise UsageError("--val, --test", "take all scenes", remedy=remedy)
-    settings = Settings(
+        raise UsageError("--scale", f"is {scale}", "Choose 2 or more.")
+    return Settings(
         scale=scale,
-        lens=lens_choice(geometry.lens),
-        warp=geometry.warp,
-        match_colours=geometry.colours == "match",
-        edge_px=geometry.edge,
-        centre=geometry.centre,
+        lens=parse_lens_spec(options.lens),
+        warp=options.warp,
+        match_color=options.colours == "match",
+        edge_px=options.edge,
+        centre=options.centre,
     )
-    shape = DatasetLayout(scale, set_.layout, set_.seed, set_.val, set_.test, set_.licence)
-    if len(photos) == 1:
-        summary = align_folder(
-            photos[0], out, settings=settings, shape=shape, jobs=means.jobs, engine=means.engine
-        )
-    elif len(photos) == 2:
-        wide, tele = photos
-        summary = align_pair(
-            wide, tele=tele, out=out, settings=settings, shape=shape, engine=means.engine
-        )
-    else:
-        remedy = "Give a folder, or the wide and the tele photograph."
-        raise UsageError("photographs", f"are {len(photos)}", remedy=remedy)
-    print(summary_text(summary))
-    return summary.exit_code
+
+
+def _make_layout(scale: int, options: DatasetOptions) -> "DatasetLayout":
+    from d2csr.align.dataset import DatasetLayout
+    from d2csr.core.errors import UsageError
+
+    if options.val + options.test >= 1:
+        remedy = "Choose smaller shares, so that some scenes are left for training."
+        raise UsageError("--val, --test", "take all scenes", remedy)
+    return DatasetLayout(
+        scale, options.layout, options.seed, options.val, options.test, options.licence
+    )

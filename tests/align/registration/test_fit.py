@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from d2csr.align.registration.fit import Matches, fit_mapping, residuals
-from d2csr.align.registration.lens import Lens
 from d2csr.align.registration.transform import Mapping, jacobian, project
-from d2csr.core.geometry import Region, Size
+from d2csr.core.geometry import BrownDistortion, Region, Size
 
 WIDE, TELE = Size(300, 200), Size(800, 540)
 TRUE = Mapping(
@@ -12,8 +11,8 @@ TRUE = Mapping(
     WIDE,
     TELE,
     np.array([[1.01, 0.004, -60.0], [-0.003, 1.008, -35.0], [4e-6, -3e-6, 1.0]]),
-    Lens(k1=-0.04),
-    Lens(k1=0.006),
+    BrownDistortion(k1=-0.04),
+    BrownDistortion(k1=0.006),
 )
 REGION = Region(80, 60, 720, 480)
 
@@ -25,9 +24,11 @@ def grid(columns: int = 24, rows: int = 16) -> np.ndarray:
 
 
 def matches_with(rng: np.random.Generator, noise_px: float) -> Matches:
-    places = grid()
-    tele = TRUE(places) + rng.normal(0, noise_px, places.shape)
-    return Matches(places, tele, np.tile(np.eye(2) / max(noise_px, 0.01) ** 2, (len(places), 1, 1)))
+    positions = grid()
+    tele = TRUE(positions) + rng.normal(0, noise_px, positions.shape)
+    return Matches(
+        positions, tele, np.tile(np.eye(2) / max(noise_px, 0.01) ** 2, (len(positions), 1, 1))
+    )
 
 
 def start() -> Mapping:
@@ -40,21 +41,23 @@ def error_px(mapping: Mapping) -> float:
 
 
 def test_matrix_and_lenses_are_found(rng):
-    found = fit_mapping(start(), matches_with(rng, 0.2), region=REGION, cells=[], straight=start())
+    found = fit_mapping(
+        start(), matches_with(rng, 0.2), region=REGION, cells=[], lens_prior=start()
+    )
     assert error_px(found) < 0.06
 
 
 def test_outliers_are_outvoted(rng):
     matches = matches_with(rng, 0.1)
     matches.tele[::4] += [3.0, -2.0]  # every fourth stands nearer
-    found = fit_mapping(start(), matches, region=REGION, cells=[], straight=start())
+    found = fit_mapping(start(), matches, region=REGION, cells=[], lens_prior=start())
     assert error_px(found) < 0.06
 
 
 def test_no_mesh_is_taken_where_noise_is_all_that_is_left(rng):
     cells = [(1, 1), (2, 3), (3, 4)]
     found = fit_mapping(
-        start(), matches_with(rng, 0.3), region=REGION, cells=cells, straight=start()
+        start(), matches_with(rng, 0.3), region=REGION, cells=cells, lens_prior=start()
     )
     assert found.mesh is None
 
@@ -64,21 +67,21 @@ def test_mesh_is_taken_where_the_image_is_bent(rng):
     bend = 0.8 * np.sin(matches.registered[:, 0] / 150)
     matches.tele[:, 1] += bend
     found = fit_mapping(
-        start(), matches, region=REGION, cells=[(1, 1), (2, 2), (2, 3), (3, 4)], straight=start()
+        start(), matches, region=REGION, cells=[(1, 1), (2, 2), (2, 3), (3, 4)], lens_prior=start()
     )
     assert found.mesh is not None
     assert np.sqrt(np.mean(residuals(found, matches) ** 2)) < 0.13
 
 
 def test_edges_inform_across_themselves_only(rng):
-    places = grid()
-    angle = rng.uniform(0, np.pi, len(places))
+    positions = grid()
+    angle = rng.uniform(0, np.pi, len(positions))
     across = np.stack([np.cos(angle), np.sin(angle)], -1)
     along = np.stack([-np.sin(angle), np.cos(angle)], -1)
-    tele = TRUE(places) + along * rng.normal(0, 3.0, (len(places), 1))
+    tele = TRUE(positions) + along * rng.normal(0, 3.0, (len(positions), 1))
     information = np.einsum("na,nb->nab", across, across) * 100 + 1e-3 * np.eye(2)
     found = fit_mapping(
-        start(), Matches(places, tele, information), region=REGION, cells=[], straight=start()
+        start(), Matches(positions, tele, information), region=REGION, cells=[], lens_prior=start()
     )
     assert error_px(found) < 0.1
 

@@ -22,7 +22,7 @@ def test_small_shifts_are_measured(rng, dx, dy):
     fixed = shifted(moving, dx, dy)
     found = measure_displacements(
         fixed.astype(np.float32), moving.astype(np.float32), window_px=24, step_px=12
-    ).moves
+    ).displacements
     assert np.median(found[:, 0]) == pytest.approx(dx, abs=0.012)
     assert np.median(found[:, 1]) == pytest.approx(dy, abs=0.012)
 
@@ -32,7 +32,7 @@ def test_gain_and_offset_leave_no_move(rng):
     found = measure_displacements(
         (0.6 * moving + 0.2).astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20
     )
-    assert np.abs(found.moves).max() < 1e-4
+    assert np.abs(found.displacements).max() < 1e-4
     assert found.similarity.min() > 0.999
 
 
@@ -54,7 +54,7 @@ def test_deviation_foretells_the_scatter(rng):
     found = measure_displacements(
         fixed.astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20
     )
-    square = np.einsum("na,nab,nb->n", found.moves, found.information, found.moves)
+    square = np.einsum("na,nab,nb->n", found.displacements, found.information, found.displacements)
     assert np.median(square) == pytest.approx(1.39, rel=0.25)  # chi-square, two degrees
 
 
@@ -67,7 +67,7 @@ def test_bands_join_without_a_seam(rng, monkeypatch):
     moving = texture(rng).astype(np.float32)
     fixed = shifted(moving, 0.1, 0.05).astype(np.float32)
     whole = measure_displacements(fixed, moving, window_px=16, step_px=8)
-    monkeypatch.setattr("d2csr.align.registration.lucas_kanade.BAND_PATCHES", 3)
+    monkeypatch.setattr("d2csr.align.registration.lucas_kanade.STRIP_PATCHES", 3)
     parts = measure_displacements(fixed, moving, window_px=16, step_px=8)
-    np.testing.assert_array_equal(whole.places, parts.places)
-    np.testing.assert_allclose(whole.moves, parts.moves, atol=1e-4)
+    np.testing.assert_array_equal(whole.positions, parts.positions)
+    np.testing.assert_allclose(whole.displacements, parts.displacements, atol=1e-4)

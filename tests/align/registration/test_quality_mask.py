@@ -2,57 +2,61 @@
 
 import numpy as np
 
-from d2csr.align.registration.lucas_kanade import Displacements
-from d2csr.align.registration.quality import displaced
+from d2csr.align.registration.lucas_kanade import PatchDisplacements
+from d2csr.align.registration.quality import find_displaced
 
 SHAPE, STEP_PX = (160, 240), 4
 
 
-def patches(*, deviation_px: float = 0.03) -> Displacements:
+def patches(*, deviation_px: float = 0.03) -> PatchDisplacements:
     """Return patches at every step of the grid, none of which moved, all of one certainty."""
     y, x = np.mgrid[8 : SHAPE[0] - 8 : STEP_PX, 8 : SHAPE[1] - 8 : STEP_PX]
-    places = np.stack([x, y], -1).reshape(-1, 2).astype(float)
-    count = len(places)
+    positions = np.stack([x, y], -1).reshape(-1, 2).astype(float)
+    count = len(positions)
     information = np.tile(np.eye(2) / deviation_px**2, (count, 1, 1))
-    return Displacements(
-        places, np.zeros((count, 2)), information, np.full(count, 0.9), np.full(count, 0.1)
+    return PatchDisplacements(
+        positions, np.zeros((count, 2)), information, np.full(count, 0.9), np.full(count, 0.1)
     )
 
 
-def aliased(rng: np.random.Generator, size_px: float = 0.3) -> Displacements:
+def aliased(rng: np.random.Generator, size_px: float = 0.3) -> PatchDisplacements:
     """Return patches as a flat scene may have them: each moved another way."""
     found = patches()
-    found.moves[:] = rng.normal(0, size_px, found.moves.shape)
+    found.displacements[:] = rng.normal(0, size_px, found.displacements.shape)
     return found
 
 
 def test_wild_single_patches_mask_nothing(rng):
-    assert displaced(aliased(rng), SHAPE, step_px=STEP_PX).mean() < 0.01
+    assert find_displaced(aliased(rng), SHAPE, step_px=STEP_PX).mean() < 0.01
 
 
 def test_a_plane_that_stands_nearer_is_found_among_them(rng):
     found = aliased(rng)
-    near = found.places[:, 0] > 120
-    found.moves[near] += [0.3, 0.0]
-    off = displaced(found, SHAPE, step_px=STEP_PX)
+    near = found.positions[:, 0] > 120
+    found.displacements[near] += [0.3, 0.0]
+    off = find_displaced(found, SHAPE, step_px=STEP_PX)
     assert off[:, 130:].mean() > 0.95
     assert off[:, :100].mean() < 0.02
 
 
 def test_a_small_thing_that_moved_far_is_found(rng):
     found = aliased(rng, 0.1)
-    inside = np.all(np.abs(found.places - [100, 60]) < 10, axis=1)
-    found.moves[inside] = [0.0, 0.9]
-    off = displaced(found, SHAPE, step_px=STEP_PX)
+    inside = np.all(np.abs(found.positions - [100, 60]) < 10, axis=1)
+    found.displacements[inside] = [0.0, 0.9]
+    off = find_displaced(found, SHAPE, step_px=STEP_PX)
     assert off[55:65, 95:105].all()
     assert off.mean() < 0.05
 
 
 def test_patches_that_know_nothing_do_not_vote():
     found = patches()
-    found.moves[:] = [2.0, 0.0]
-    unlike = Displacements(
-        found.places, found.moves, found.information, np.zeros(len(found)), found.contrast
+    found.displacements[:] = [2.0, 0.0]
+    unlike = PatchDisplacements(
+        found.positions,
+        found.displacements,
+        found.information,
+        np.zeros(len(found)),
+        found.contrast,
     )
-    assert displaced(found, SHAPE, step_px=STEP_PX).all()
-    assert not displaced(unlike, SHAPE, step_px=STEP_PX).any()
+    assert find_displaced(found, SHAPE, step_px=STEP_PX).all()
+    assert not find_displaced(unlike, SHAPE, step_px=STEP_PX).any()

@@ -30,9 +30,9 @@ TURNED = np.array([[0.97, 0.02, 8.3], [-0.03, 0.98, 9.6], [1e-5, -2e-5, 1.0]])
 def test_images_are_interpolated_where_the_mapping_points(top):
     mapping = zoomed(TURNED, Size(220, 180))
     region = Region(10, 12, 150, 120)
-    ours = warp(sampled(220, 180, top), mapping, region=region, tone=None)
-    places = mapping.on_grid(np.arange(10.0, 160), np.arange(12.0, 132))
-    true = waves(places[..., 0], places[..., 1]) * 255
+    ours = warp(sampled(220, 180, top), mapping, region=region, transfer=None)
+    positions = mapping.on_grid(np.arange(10.0, 160), np.arange(12.0, 132))
+    true = waves(positions[..., 0], positions[..., 1]) * 255
     assert np.abs(ours - true).max() < 2.0
     assert np.sqrt(np.mean((ours - true) ** 2)) < 0.6
 
@@ -40,9 +40,9 @@ def test_images_are_interpolated_where_the_mapping_points(top):
 def test_strips_join_without_a_seam(monkeypatch):
     mapping = zoomed(TURNED, Size(220, 180))
     region = Region(10, 12, 150, 120)
-    whole = warp(sampled(220, 180), mapping, region=region, tone=None)
-    monkeypatch.setattr("d2csr.align.registration.warp.BAND_ROWS", 17)
-    strips = warp(sampled(220, 180), mapping, region=region, tone=None)
+    whole = warp(sampled(220, 180), mapping, region=region, transfer=None)
+    monkeypatch.setattr("d2csr.align.registration.warp.STRIP_ROWS", 17)
+    strips = warp(sampled(220, 180), mapping, region=region, transfer=None)
     assert np.abs(whole.astype(int) - strips).max() <= 1
 
 
@@ -52,7 +52,7 @@ def test_more_tele_pixels_than_the_grid_holds_do_not_alias():
     stripes = np.repeat((127.5 + 100 * np.sin(2 * np.pi * x / 2.5))[..., None], 3, -1)
     mapping = zoomed(np.diag([1.6, 1.6, 1.0]), Size(400, 300))
     ours = warp(
-        np.rint(stripes).astype(np.uint8), mapping, region=Region(20, 20, 160, 120), tone=None
+        np.rint(stripes).astype(np.uint8), mapping, region=Region(20, 20, 160, 120), transfer=None
     )
     assert ours.astype(float).std() < 10  # 71 without the filter
 
@@ -64,9 +64,9 @@ def test_covered_region_lies_on_the_tele_frame():
     corners = np.array(
         [[x, y] for x in (wide.left, wide.right - 1) for y in (wide.top, wide.bottom - 1)], float
     )
-    places = mapping(corners)
-    assert (places > 4).all()
-    assert (places < np.array([150, 110]) - 5).all()
+    positions = mapping(corners)
+    assert (positions > 4).all()
+    assert (positions < np.array([150, 110]) - 5).all()
     assert region.width * region.height > 0.85 * 140 * 100 / 4
 
 
@@ -75,8 +75,8 @@ def test_tone_finds_gain_curve_and_vignetting(rng):
     x, y = np.linspace(0, 899, 90), np.linspace(0, 599, 60)
     tele = rng.uniform(0.05, 0.9, (60, 90, 3)).astype(np.float32)
     true = ColorTransfer(region, np.array([[0.01, 0.8, 0.1, 0.02, -0.01, -0.05, 0, -0.04]] * 3))
-    wide = true.applied(tele, x, y=y)
+    wide = true.apply(tele, x, y=y)
     wide[::9, ::7] = rng.uniform(0, 1, 3)  # something else stands there
     found = fit_color_transfer(tele, wide, x=x, y=y, region=region)
-    apart = found.applied(tele, x, y=y) - true.applied(tele, x, y=y)
+    apart = found.apply(tele, x, y=y) - true.apply(tele, x, y=y)
     assert np.abs(apart).max() < 0.01

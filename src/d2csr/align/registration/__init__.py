@@ -1,1 +1,1 @@
-"""Registration: where each pixel of one photograph lies in the other, step by step."""
+"""Registration of two photographs: the mapping between their pixels, and its quality."""

@@ -1,9 +1,9 @@
-"""Relative blur by direction: how the wide image passes what the reduced tele image holds.
+"""Directional blur of the wide image relative to the downsampled tele image.
 
-The cross spectrum of the two over the tele image's own is the transfer from one to the other; the
-wide image's noise averages out of it. Fitted as a Gaussian of any orientation: a shaken tele
-photograph is less sharp, a shaken wide one more blurred, in one direction. Smeared over
-many pixels it is no Gaussian any more: of some direction it holds nothing, which its power tells.
+The cross spectrum divided by the power spectrum of the tele image is the transfer function between
+the two; noise of the wide image averages out of it. It is fitted by a Gaussian of any orientation:
+camera shake blurs a photograph in one direction. Strong motion blur isn't Gaussian; it removes all
+detail in one direction, which the power spectra show.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Float32
 
 SIDE_PX = 32
-BAND = (0.06, 0.30)  # cycles per pixel: above lighting, below most aliasing
+FREQUENCY_BAND = (0.06, 0.30)  # cycles per pixel: above lighting, below most aliasing
 DETAIL_BAND = (0.10, 0.30)
 DIRECTIONS = 8
 
 
 class Blur(NamedTuple):
-    """Standard deviations of the relative blur in wide pixels, sharpest and softest direction."""
+    """Standard deviations of the relative blur in wide pixels, in its least and most direction."""
 
     minor: float
     major: float
@@ -27,19 +27,21 @@ class Blur(NamedTuple):
 def directional_blur(
     wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"], *, sigma: float
 ) -> Blur | None:
-    """Return the blur by which the tele image becomes the wide one; None on too small images.
+    """Return the blur from the tele image to the wide one; None if the images are too small.
+
+    A negative value means that the tele image is the more blurred one.
 
     Args:
         wide: gray.
-        reduced: the tele image on the same grid, already blurred.
-        sigma: by how much, wide pixels.
+        reduced: the blurred tele image on the same grid.
+        sigma: standard deviation of the blur already applied to `reduced`, in wide pixels.
     """
     if min(wide.shape) < SIDE_PX:
         return None
     cross, power, _ = _spectra(wide, reduced)
     x, y = _frequencies()
     radius = np.hypot(x, y)
-    used = (radius > BAND[0]) & (radius < BAND[1]) & (power > 0)
+    used = (radius > FREQUENCY_BAND[0]) & (radius < FREQUENCY_BAND[1]) & (power > 0)
     transfer = np.clip(cross[used] / power[used], 0.02, 50)
     terms = np.stack([x**2, x * y, y**2, np.full_like(x, -1 / (2 * np.pi**2))], -1)[used]
     weight = np.sqrt(power[used] * radius[used])[:, None]
@@ -54,20 +56,22 @@ def directional_blur(
 def min_detail_ratio(
     wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"]
 ) -> float | None:
-    """Return the reduced tele image's power over the wide one's, in the direction of the least.
+    """Return the ratio of the tele image's power to the wide one's, minimum over directions.
 
-    None on too small images.
+    None if the images are too small.
     """
     if min(wide.shape) < SIDE_PX:
         return None
-    _, power, of_wide = _spectra(wide, reduced)
+    _, power, wide_power = _spectra(wide, reduced)
     x, y = _frequencies()
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     shares = []
     for direction in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
-        apart = np.abs((angle - direction + np.pi / 2) % np.pi - np.pi / 2)
-        used = (radius > DETAIL_BAND[0]) & (radius < DETAIL_BAND[1]) & (apart < np.pi / DIRECTIONS)
-        shares.append(power[used].sum() / max(float(of_wide[used].sum()), 1e-12))
+        distance = np.abs((angle - direction + np.pi / 2) % np.pi - np.pi / 2)
+        used = (
+            (radius > DETAIL_BAND[0]) & (radius < DETAIL_BAND[1]) & (distance < np.pi / DIRECTIONS)
+        )
+        shares.append(power[used].sum() / max(float(wide_power[used].sum()), 1e-12))
     return float(min(shares))
 
 
@@ -78,10 +82,10 @@ class _Spectra(NamedTuple):
 
 
 def _spectra(wide: np.ndarray, reduced: np.ndarray) -> _Spectra:
-    """Return cross and own spectra, summed over half-overlapping windowed patches."""
+    """Return cross and power spectra, summed over half-overlapping windowed patches."""
     window = np.hanning(SIDE_PX + 2)[1:-1]
     window = np.outer(window, window)
-    cross, of_reduced, of_wide = np.zeros((3, SIDE_PX, SIDE_PX // 2 + 1))
+    cross, tele_power, wide_power = np.zeros((3, SIDE_PX, SIDE_PX // 2 + 1))
     for top in range(0, wide.shape[0] - SIDE_PX + 1, SIDE_PX // 2):
         for left in range(0, wide.shape[1] - SIDE_PX + 1, SIDE_PX // 2):
             part = np.s_[top : top + SIDE_PX, left : left + SIDE_PX]
@@ -90,12 +94,12 @@ def _spectra(wide: np.ndarray, reduced: np.ndarray) -> _Spectra:
                 for image in (wide, reduced)
             )
             cross += (a * b.conj()).real
-            of_reduced += np.abs(b) ** 2
-            of_wide += np.abs(a) ** 2
-    return _Spectra(cross, of_reduced, of_wide)
+            tele_power += np.abs(b) ** 2
+            wide_power += np.abs(a) ** 2
+    return _Spectra(cross, tele_power, wide_power)
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:
-    """Return the cycles per pixel of a spectrum's places, across and down."""
+    """Return the horizontal and vertical frequencies of a spectrum, in cycles per pixel."""
     x, y = np.meshgrid(np.fft.rfftfreq(SIDE_PX), np.fft.fftfreq(SIDE_PX))
     return x, y

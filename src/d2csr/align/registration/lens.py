@@ -1,10 +1,7 @@
-"""Lens distortion: Brown's model about the middle of a frame, and where its figures come from.
-
-Where a lens' distortion is known from: nowhere, given figures, or lensfun by EXIF.
-"""
+"""Lens distortion in pixels of a frame, and its sources: EXIF with lensfun, a file, the pairs."""
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -15,201 +12,174 @@ from jaxtyping import Float64
 from d2csr.align.camera_info import CameraInfo
 from d2csr.align.photo import Photo
 from d2csr.core.errors import DataError, UsageError
-from d2csr.core.geometry import Size
+from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Points, Size
 
-Points = Float64[np.ndarray, "*n 2"]
+TOLERANCE = 1e-8  # of half the diagonal, to which distortion is inverted
 
 
-@dataclass(frozen=True)
-class Lens:
-    """Brown's distortion (1966) on radii given as shares of half the frame's diagonal.
+def distort(ideal: Points, lens: BrownDistortion, *, frame: Size) -> Points:
+    """Return the distorted positions of ideal ones, in pixels of a frame.
 
-    Attributes:
-        k1: radial displacement at the corner, as a share of its radius; below 0 barrel.
-        k2: the same, growing with the fourth power of the radius.
-        k3: the same, growing with the sixth.
-        p1: tangential, first.
-        p2: tangential, second.
+    The lens is centred in the frame; its radii are in units of half the diagonal.
     """
-
-    k1: float = 0.0
-    k2: float = 0.0
-    k3: float = 0.0
-    p1: float = 0.0
-    p2: float = 0.0
-
-    @property
-    def is_identity(self) -> bool:
-        """Return whether the lens distorts nothing."""
-        return self == IDENTITY
-
-    def distorted(self, ideal: Points, frame: Size) -> Points:
-        """Return where ideal positions of a frame fall through the lens, in pixels."""
-        if self.is_identity:
-            return ideal
-        middle, corner = _middle_and_corner(frame)
-        return self._bent((ideal - middle) / corner) * corner + middle
-
-    def ideal(self, distorted: Points, frame: Size) -> Points:
-        """Return the ideal positions that fall on these, in pixels, to 1e-8 of the diagonal."""
-        if self.is_identity:
-            return distorted
-        middle, corner = _middle_and_corner(frame)
-        wanted = (distorted - middle) / corner
-        found = wanted
-        for _ in range(60):
-            miss = wanted - self._bent(found)
-            found = np.clip(
-                found + miss, -4, 4
-            )  # a strong lens has no answer far outside its frame
-            if np.abs(miss).max(initial=0.0) < 1e-8:
-                break
-        return found * corner + middle
-
-    def _bent(self, point: Points) -> Points:
-        x, y = point[..., 0], point[..., 1]
-        square = x * x + y * y
-        radial = 1 + square * (self.k1 + square * (self.k2 + square * self.k3))
-        return np.stack(
-            [
-                x * radial + 2 * self.p1 * x * y + self.p2 * (square + 2 * x * x),
-                y * radial + self.p1 * (square + 2 * y * y) + 2 * self.p2 * x * y,
-            ],
-            axis=-1,
-        )
+    if lens.is_identity:
+        return ideal
+    centre, corner = _centre_and_corner(frame)
+    return lens.distort((ideal - centre) / corner) * corner + centre
 
 
-IDENTITY = Lens()
+def undistort(distorted: Points, lens: BrownDistortion, *, frame: Size) -> Points:
+    """Return the ideal positions of distorted ones, in pixels of a frame."""
+    if lens.is_identity:
+        return distorted
+    centre, corner = _centre_and_corner(frame)
+    return lens.undistort((distorted - centre) / corner, tolerance=TOLERANCE) * corner + centre
 
 
-def _middle_and_corner(frame: Size) -> tuple[Float64[np.ndarray, " 2"], float]:
+def _centre_and_corner(frame: Size) -> tuple[Float64[np.ndarray, " 2"], float]:
     return (np.array(frame, np.float64) - 1) / 2, float(np.hypot(*frame)) / 2
 
 
 Source = Literal["identity", "lensfun", "estimate", "given"]
-# Of half the diagonal, by which Brown's even powers may miss lensfun's model, which has odd ones:
-# worst in the corners. The coefficients are refined on the pair, unless `--warp none` is said.
+# Largest difference, in units of half the diagonal, of Brown's even powers from lensfun's model,
+# which has odd ones. The coefficients are refined on the pair, but not by `--warp none`.
 LENSFUN_LIMIT = 1.5e-3
+LENSFUN_REMEDY = "Remove --lens lensfun, or give the coefficients in a JSON file."
 
 
 @dataclass(frozen=True)
 class LensSpec:
-    """Which distortion is undone before registering.
+    """Source of the lens distortion that registration starts from.
 
     Attributes:
-        source: identity, lensfun, estimate (of many pairs together; a single pair has none to
-            join), or given.
-        wide: given, of the wide photographs.
-        tele: given, of the tele photographs.
+        source: identity, lensfun, estimate (from all pairs of a lens; the same as identity for a
+            single pair), or given.
+        wide: distortion of the wide photographs, if given.
+        tele: distortion of the tele photographs, if given.
     """
 
     source: Source = "identity"
-    wide: Lens = field(default=IDENTITY)
-    tele: Lens = field(default=IDENTITY)
+    wide: BrownDistortion = NO_DISTORTION
+    tele: BrownDistortion = NO_DISTORTION
 
 
-UNKNOWN_LENSES = LensSpec()
+DEFAULT_LENSES = LensSpec()
 
 
-def lens_choice(text: str) -> LensSpec:
-    """Return the choice that a word or a JSON file names.
+def parse_lens_spec(text: str) -> LensSpec:
+    """Return the lens specification of a keyword or a JSON file.
 
     Args:
-        text: `identity`, `lensfun`, `estimate`, or a file `{"wide": {"k1": ...}, "tele": {...}}`.
+        text: `identity`, `lensfun`, `estimate`, or the name of a JSON file
+            `{"wide": {"k1": ...}, "tele": {...}}`.
 
     Raises:
-        UsageError: neither word nor file.
-        DataError: the file isn't what it should be.
+        UsageError: the text is neither a keyword nor a file.
+        DataError: the file doesn't contain lens coefficients.
     """
     for word in ("identity", "lensfun", "estimate"):
         if text == word:
             return LensSpec(word)
     path = Path(text)
     if not path.is_file():
-        remedy = "Say identity, lensfun, estimate, or the name of a JSON file."
-        raise UsageError("--lens", f"{text!r} is none of its choices and no file", remedy=remedy)
-    known = [each.name for each in fields(Lens)]
+        remedy = "Choose identity, lensfun, estimate, or the name of a JSON file."
+        raise UsageError("--lens", f"{text!r} is neither a choice nor a file", remedy)
+    known = [each.name for each in fields(BrownDistortion)]
     remedy = f'Write {{"wide": {{...}}, "tele": {{...}}}} with numbers for {", ".join(known)}.'
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         wide, tele = (
-            Lens(**{name: float(value) for name, value in values.get(end, {}).items()})
+            BrownDistortion(**{name: float(value) for name, value in values.get(end, {}).items()})
             for end in ("wide", "tele")
         )
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(path, f"holds no lenses ({error})", remedy=remedy) from error
+        raise DataError(path, f"has no valid lens coefficients ({error})", remedy) from error
     return LensSpec("given", wide, tele)
 
 
-def resolve_lenses(wide: Photo, tele: Photo, *, choice: LensSpec) -> tuple[Lens, Lens]:
-    """Return the distortion of both photographs' lenses.
+def resolve_lenses(
+    wide: Photo, tele: Photo, *, spec: LensSpec
+) -> tuple[BrownDistortion, BrownDistortion]:
+    """Return the distortion of the wide and the tele photograph's lens.
 
     Raises:
-        DataError: lensfun knows no such camera or lens.
+        DataError: lensfun doesn't know the camera or the lens.
     """
-    if choice.source == "lensfun":
+    if spec.source == "lensfun":
         first, second = (
-            lensfun_lens(each.facts, each.size, path=each.path) for each in (wide, tele)
+            read_lensfun_lens(each.camera, each.size, path=each.path) for each in (wide, tele)
         )
         return first, second
-    return choice.wide, choice.tele
+    return spec.wide, spec.tele
 
 
-def lensfun_lens(facts: CameraInfo, frame: Size, *, path: Path) -> Lens:
-    """Return lensfun's distortion of a lens at a focal length, as Brown's radial terms.
+def read_lensfun_lens(camera: CameraInfo, frame: Size, *, path: Path) -> BrownDistortion:
+    """Return lensfun's distortion of a lens at a focal length, as Brown's radial coefficients.
 
     Raises:
-        DataError: EXIF tells no lens, or lensfun knows none, or not at this focal length.
+        DataError: EXIF doesn't name the lens, or lensfun doesn't know it at this focal length.
     """
-    # its database takes a while to load, and few need it; the module says nothing of its types
+    # imported lazily, because its database is large; the module has no type annotations
     lensfunpy: Any = import_module("lensfunpy")
 
-    remedy = "Leave --lens away, or give the coefficients in a JSON file."
-    if not (facts.model and facts.focal_mm):
-        raise DataError(path, "tells no camera and focal length for lensfun", remedy=remedy)
-    database = lensfunpy.Database()
-    cameras = database.find_cameras(facts.make, facts.model)
-    known = database.find_lenses(cameras[0], None, facts.lens or None) if cameras else []
-    lenses = [each for each in known if each.min_focal <= facts.focal_mm <= each.max_focal]
-    if not lenses:
-        problem = f"has a camera or lens that lensfun doesn't know ({facts.model}, {facts.lens})"
-        raise DataError(path, problem, remedy=remedy)
-    if not facts.lens and len(lenses) > 1:
-        first = ", ".join(each.model for each in lenses[:3])
-        problem = f"tells no lens, and {len(lenses)} fit the camera at its focal length ({first})"
-        raise DataError(path, problem, remedy=remedy)
-    modifier = lensfunpy.Modifier(lenses[0], cameras[0].crop_factor, *frame)
+    lens, crop_factor = _find_lens(lensfunpy.Database(), camera, path=path)
+    modifier = lensfunpy.Modifier(lens, crop_factor, *frame)
     modifier.initialize(
-        facts.focal_mm, facts.f_number or 8.0, facts.distance_m or 10.0,
+        camera.focal_mm, camera.f_number or 8.0, camera.distance_m or 10.0,
         flags=lensfunpy.ModifyFlags.DISTORTION,
     )  # fmt: skip
-    step = max(1, max(frame) // 64)
     distorted = modifier.apply_geometry_distortion(0, 0, *frame)
     if distorted is None:
-        raise DataError(path, f"lensfun has no distortion of {lenses[0].model}", remedy=remedy)
-    return fitted_lens(
-        np.asarray(distorted, np.float64)[::step, ::step], step, frame=frame, path=path
-    )
+        raise DataError(path, f"lensfun has no distortion data for {lens.model}", LENSFUN_REMEDY)
+    step = max(1, max(frame) // 64)
+    grid = np.asarray(distorted, np.float64)[::step, ::step]
+    return fit_radial_terms(grid, step, frame=frame, path=path)
 
 
-def fitted_lens(distorted: np.ndarray, step: int, *, frame: Size, path: Path) -> Lens:
-    """Return the radial terms that bring ideal places, `step` apart, to these distorted ones.
+def _find_lens(database: Any, camera: CameraInfo, *, path: Path) -> tuple[Any, float]:
+    """Return lensfun's entry of a photograph's lens, and the crop factor of its camera."""
+    if not (camera.model and camera.focal_mm):
+        problem = "has no camera name and focal length in its EXIF, which lensfun needs"
+        raise DataError(path, problem, LENSFUN_REMEDY)
+    cameras = database.find_cameras(camera.make, camera.model)
+    known = database.find_lenses(cameras[0], None, camera.lens or None) if cameras else []
+    lenses = [each for each in known if each.min_focal <= camera.focal_mm <= each.max_focal]
+    if not lenses:
+        problem = f"has a camera or lens that lensfun doesn't know ({camera.model}, {camera.lens})"
+        raise DataError(path, problem, LENSFUN_REMEDY)
+    if not camera.lens and len(lenses) > 1:
+        first = ", ".join(each.model for each in lenses[:3])
+        problem = f"doesn't name its lens, and {len(lenses)} lenses fit the camera ({first})"
+        raise DataError(path, problem, LENSFUN_REMEDY)
+    return lenses[0], cameras[0].crop_factor
+
+
+def fit_radial_terms(
+    distorted: np.ndarray, step: int, *, frame: Size, path: Path
+) -> BrownDistortion:
+    """Return the radial coefficients that map ideal grid positions to the given distorted ones.
+
+    Args:
+        distorted: positions (rows, columns, xy) in pixels; ideally `step` apart.
+        step: distance of the ideal grid positions.
+        frame: size of the photograph.
+        path: of the photograph, for errors.
 
     Raises:
-        DataError: they don't describe it.
+        DataError: radial coefficients don't fit the distortion.
     """
     rows, columns = distorted.shape[:2]
     ideal = np.stack(np.meshgrid(np.arange(columns) * step, np.arange(rows) * step), -1)
-    middle, corner = (np.array(frame) - 1) / 2, np.hypot(*frame) / 2
-    start, goal = ((each - middle) / corner for each in (ideal, distorted))
+    centre, corner = _centre_and_corner(frame)
+    start, goal = ((each - centre) / corner for each in (ideal, distorted))
     square = (start**2).sum(-1, keepdims=True)
     terms = np.stack([start, *(start * square**power for power in (1, 2, 3))], -1).reshape(-1, 4)
     size, *radial = np.linalg.lstsq(terms, goal.reshape(-1), rcond=None)[0]
-    missed = np.abs(terms @ [size, *radial] - goal.reshape(-1)).max()
-    if missed > LENSFUN_LIMIT:
+    worst = np.abs(terms @ [size, *radial] - goal.reshape(-1)).max()
+    if worst > LENSFUN_LIMIT:
         problem = (
-            f"lensfun's model can't be written as radial terms ({missed * corner:.2f} px missed)"
+            f"lensfun's distortion doesn't fit radial coefficients (error {worst * corner:.2f} px)"
         )
-        raise DataError(path, problem, remedy="Leave --lens away.")
-    # an ideal frame enlarged by `size` has the same shape; the matrix takes the enlargement up
-    return Lens(*(float(k / size ** (2 * n + 1)) for n, k in enumerate(radial, 1)))
+        raise DataError(path, problem, LENSFUN_REMEDY)
+    # the enlargement by `size` is left to the homography
+    return BrownDistortion(*(float(k / size ** (2 * n + 1)) for n, k in enumerate(radial, 1)))

@@ -1,98 +1,145 @@
-"""What a registered pair is worth: scores in plain units, and the limits they must keep.
+"""Quality of a registered pair: scores in plain units, their limits, and the mask for training.
 
-The mask of an LR image: places where the HR image doesn't show the same, 0 = avoid.
+A pair whose scores break a limit is rejected. The mask excludes parts of an accepted pair whose HR
+image shows something else than the LR image.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from d2csr.align.registration.fit import Matches, fit_mapping
-from d2csr.align.registration.lucas_kanade import Displacements
-from d2csr.align.registration.refine import LEAST_SIMILARITY
+from d2csr.align.registration.lucas_kanade import PatchDisplacements, measure_displacements
+from d2csr.align.registration.refine import MIN_SIMILARITY
 from d2csr.align.registration.transform import Mapping as GridMapping
 from d2csr.align.registration.transform import registered_of_wide
+from d2csr.align.registration.warp import gaussian_blur
 from d2csr.core.errors import PairRejectedError
 from d2csr.core.geometry import Region
 
-TEXTURED = 0.02  # contrast, 0..1, of a patch whose similarity and move mean something
-SURE_PX = 0.15  # deviation, wide pixels, of a patch that the residual counts
-APART_WIDE_PX = 0.5  # a patch farther off than this stands at another depth, or moved
+TEXTURED = 0.02  # contrast, 0..1, of a patch whose similarity and displacement are meaningful
+MAX_DEVIATION_PX = 0.15  # wide pixels; residuals of less certain patches aren't counted
+PARALLAX_WIDE_PX = 0.5  # a patch displaced by more is at another depth, or moved
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Figures a pair is judged by; `MEANINGS` says what each is."""
+class GeometryScores:
+    """Scores of the mapping between the photographs."""
 
     residual_median_px: float
     residual_p95_px: float
     grid_error_px: float
     parallax: float
-    similarity: float
-    textured: float
-    blur_minor: float
-    blur_major: float
-    detail: float
-    exposure_ev: float
-    colour_residual: float
-    saturated: float
     overlap: float
-    masked: float
     ratio: float
     features: int
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the scores rounded to what they mean; None where nothing was left to measure."""
+
+@dataclass(frozen=True)
+class ContentScores:
+    """Scores of what both photographs show."""
+
+    similarity: float
+    textured: float
+    masked: float
+
+
+@dataclass(frozen=True)
+class SharpnessScores:
+    """Scores of blur and detail."""
+
+    blur_minor: float
+    blur_major: float
+    detail: float
+
+
+@dataclass(frozen=True)
+class ColorScores:
+    """Scores of exposure and colours."""
+
+    exposure_ev: float
+    colour_residual: float
+    saturated: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a pair in four groups; `MEANINGS` explains each of them."""
+
+    geometry: GeometryScores
+    content: ContentScores
+    sharpness: SharpnessScores
+    color: ColorScores
+
+    def as_dict(self) -> dict[str, float]:
+        """Return every score by its name; inf if too little is left to measure it."""
+        groups = (self.geometry, self.content, self.sharpness, self.color)
+        return {name: value for group in groups for name, value in asdict(group).items()}
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the scores to 4 significant digits; None for inf, which JSON doesn't have."""
         return {
             name: (value if isinstance(value, int) else float(f"{value:.4g}"))
             if np.isfinite(value)
             else None
-            for name, value in asdict(self).items()
+            for name, value in self.as_dict().items()
         }
 
 
 # Shown in the report too.
 MEANINGS: Mapping[str, str] = {
-    "residual_median_px": "displacement left in places that aren't masked, HR px; each patch's own "
-    "noise is part of it",
+    "residual_median_px": "remaining displacement where nothing is masked, in HR pixels; it "
+    "includes the noise of each measurement",
     "residual_p95_px": "the same, 95th percentile",
-    "grid_error_px": "how far mappings fitted to two halves of the patches differ, halved, HR px: "
-    "what chance leaves of the grid, about twice the true error",
-    "parallax": "share of textured patches that lie off the rest: other depths, moved things",
-    "likeness": "median share of a textured patch's variance that the other image explains",
-    "textured": "share of patches with texture to register by",
-    "blur_minor": "blur from HR to LR, LR px, in the direction where it is least; below 0 the tele "
-    "image is the softer one",
-    "blur_major": "the same in the direction where it is most",
-    "detail": "power of the reduced tele image by the wide one's, in the direction of the least; "
-    "near 0 it was smeared over many pixels",
-    "exposure_ev": "stops by which the tele image was darker (above 0) than the wide one",
-    "colour_residual": "median difference of colours left after matching, 0 to 1",
-    "saturated": "share of clipped pixels in LR",
-    "overlap": "share of the tele frame that is in the pair",
+    "grid_error_px": "uncertainty of the alignment, in HR pixels: half the difference between fits "
+    "to two halves of the patches, about twice the true error",
+    "parallax": "share of textured patches that don't fit the rest: other depths, moved objects",
+    "overlap": "share of the tele photograph that is in the pair",
+    "ratio": "ratio of the focal lengths, measured in pixels",
+    "features": "features that agree in the first, coarse registration",
+    "similarity": "median share of a textured patch's variance that the other image explains",
+    "textured": "share of patches with enough texture to register by",
     "masked": "share of LR pixels that training avoids",
-    "ratio": "true ratio of the focal lengths, in pixels",
-    "features": "SIFT features that agreed in the rough registration",
+    "blur_minor": "blur from HR to LR, in LR pixels, in the direction where it is least; below 0 "
+    "the tele photograph is the softer one",
+    "blur_major": "the same in the direction where it is most",
+    "detail": "detail of the tele photograph relative to the wide one, in the direction where "
+    "it is least; near 0 camera shake has removed it",
+    "exposure_ev": "stops by which the tele photograph is darker (above 0) than the wide one",
+    "colour_residual": "median colour difference left after matching, 0 to 1",
+    "saturated": "share of overexposed pixels in LR",
 }
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A score's limit, and how its breach reads."""
+    """Limit of a score.
+
+    Attributes:
+        bound: returns the limit at a scale.
+        is_minimum: whether smaller values are rejected, not larger ones.
+        message: reason for a rejection, with placeholders `value` and `bound`.
+    """
 
     bound: Callable[[int], float]
-    least: bool
-    says: str
+    is_minimum: bool
+    message: str
 
 
-# Set on simulated and real pairs, good and wrong (docs/align.md); bounds may depend on the scale.
+# Chosen on simulated and real pairs, good and wrong (docs/align.md).
 LIMITS: Mapping[str, Limit] = {
-    "likeness": Limit(lambda _: 0.60, True, "patches look alike by {value:.2f}, below {bound:.2f}"),
-    "textured": Limit(lambda _: 0.02, True, "only {value:.1%} of it has texture to register by"),
+    "similarity": Limit(
+        lambda _: 0.60,
+        True,
+        "the photographs have a similarity of {value:.2f}, below {bound:.2f}: do they show the "
+        "same scene?",
+    ),
+    "textured": Limit(
+        lambda _: 0.02, True, "only {value:.1%} of the area has texture to register by"
+    ),
     "grid_error_px": Limit(
         lambda scale: 0.30 if scale <= 4 else 0.075 * scale,
         False,
@@ -101,10 +148,12 @@ LIMITS: Mapping[str, Limit] = {
     "residual_median_px": Limit(
         lambda scale: 0.25 * scale,
         False,
-        "half of it is displaced by more than {value:.2f} px, above {bound:.2f}",
+        "half of the area is displaced by more than {value:.2f} px, above {bound:.2f}",
     ),
     "parallax": Limit(
-        lambda _: 0.35, False, "{value:.0%} of it lies off the rest (parallax), above {bound:.0%}"
+        lambda _: 0.35,
+        False,
+        "{value:.0%} of the area doesn't fit the rest (parallax), above {bound:.0%}",
     ),
     "blur_minor": Limit(
         lambda _: -0.30,
@@ -125,143 +174,168 @@ LIMITS: Mapping[str, Limit] = {
         "{bound:.0%}: shaken or out of focus",
     ),
     "exposure_ev": Limit(
-        lambda _: 2.0, False, "exposures are {value:.1f} stops apart, above {bound:.1f}"
+        lambda _: 2.0, False, "the exposures differ by {value:.1f} stops, above {bound:.1f}"
     ),
     "colour_residual": Limit(
         lambda _: 0.05, False, "colours differ by {value:.3f} after matching, above {bound:.3f}"
     ),
-    "saturated": Limit(lambda _: 0.30, False, "{value:.0%} of it is clipped, above {bound:.0%}"),
-    "overlap": Limit(
-        lambda _: 0.15, True, "only {value:.0%} of the tele frame is in both, below {bound:.0%}"
+    "saturated": Limit(
+        lambda _: 0.30, False, "{value:.0%} of the area is overexposed, above {bound:.0%}"
     ),
-    "masked": Limit(lambda _: 0.75, False, "{value:.0%} of it would be masked, above {bound:.0%}"),
+    "overlap": Limit(
+        lambda _: 0.15,
+        True,
+        "only {value:.0%} of the tele photograph is in the pair, below {bound:.0%}",
+    ),
+    "masked": Limit(
+        lambda _: 0.75, False, "{value:.0%} of the area would be masked, above {bound:.0%}"
+    ),
 }
 
 
 def check_quality(scores: Scores, *, scale: int) -> None:
-    """Reject a pair one of whose scores breaks its limit; the first of the table is told first.
+    """Check every score against its limit.
 
     Raises:
-        PairRejectedError: with every breach in words.
+        PairRejectedError: a limit is broken; the cause is the first one in the order of `LIMITS`,
+            the reason lists all of them.
     """
     breaches = []
+    values = scores.as_dict()
     for name, limit in LIMITS.items():
-        value, bound = getattr(scores, name), limit.bound(scale)
-        value = abs(value) if name == "exposure_ev" else value
+        bound = limit.bound(scale)
+        value = abs(values[name]) if name == "exposure_ev" else values[name]
         if not np.isfinite(value):
-            breaches.append((name, f"too little is left to tell its {name}"))
-        elif not (value >= bound if limit.least else value <= bound):
-            breaches.append((name, limit.says.format(value=value, bound=bound)))
+            breaches.append((name, f"too little is left to measure {name}"))
+        elif not (value >= bound if limit.is_minimum else value <= bound):
+            breaches.append((name, limit.message.format(value=value, bound=bound)))
     if breaches:
-        raise PairRejectedError(breaches[0][0], "; ".join(says for _, says in breaches))
+        raise PairRejectedError(breaches[0][0], "; ".join(message for _, message in breaches))
 
 
-def residual_px(
-    patches: Displacements, *, scale: int
-) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Return each patch's displacement in HR pixels, and which patches know theirs."""
-    return scale * np.hypot(*patches.moves.T), patches.deviation_px < SURE_PX
+def residual_percentiles_px(
+    patches: PatchDisplacements, mask: UInt8[np.ndarray, "h w"], *, scale: int
+) -> tuple[float, float]:
+    """Return median and 95th percentile of the displacements in HR pixels; inf if none is certain.
+
+    Args:
+        patches: with positions on the grid of the mask.
+        mask: patches where it is 0 aren't counted.
+        scale: HR pixels per LR pixel.
+    """
+    column, row = patches.positions.astype(int).T
+    certain = (patches.deviation_px < MAX_DEVIATION_PX) & (mask[row, column] > 0)
+    if not certain.any():
+        return float("inf"), float("inf")
+    sizes_px = scale * np.hypot(*patches.displacements[certain].T)
+    return float(np.median(sizes_px)), float(np.percentile(sizes_px, 95))
 
 
-def parallax_share(patches: Displacements) -> float:
-    """Return the share of textured patches off by more than chance and half a wide pixel."""
-    textured = patches.only((patches.contrast > TEXTURED) & (patches.deviation_px < SURE_PX))
+def parallax_share(patches: PatchDisplacements) -> float:
+    """Return the share of certain textured patches displaced by more than half a wide pixel."""
+    textured = patches.select(
+        (patches.contrast > TEXTURED) & (patches.deviation_px < MAX_DEVIATION_PX)
+    )
     if not len(textured):
         return 0.0
-    return float((np.hypot(*textured.moves.T) > APART_WIDE_PX).mean())
+    return float((np.hypot(*textured.displacements.T) > PARALLAX_WIDE_PX).mean())
 
 
 def grid_error_px(
     mapping: GridMapping, matches: Matches, *, region: Region, mask: UInt8[np.ndarray, "h w"]
 ) -> float:
-    """Return what chance leaves of the grid, in HR pixels RMS: halves of the patches fitted apart.
+    """Return the random error of the mapping, in HR pixels RMS; inf if too few patches are left.
 
-    Two halves' fits differ by twice the error of the fit to all, as each has half the patches. They
-    are compared where the mask leaves LR pixels of the region to training.
+    Two fits, each to half of the patches, differ by twice the error of the fit to all of them. They
+    are compared where the mask isn't 0.
     """
     fine = region.times(mapping.scale)
     side = 8 * float(np.sqrt(fine.width * fine.height / max(len(matches), 1)))
     block = np.floor((matches.registered - [fine.left, fine.top]) / side).astype(int)
     odd = block.sum(1) % 2 == 1
     rows, columns = (np.linspace(0, n - 1, 48).astype(int) for n in mask.shape)
-    kept = mask[np.ix_(rows, columns)] > 0
-    if min(odd.sum(), (~odd).sum()) < 12 or not kept.any():
+    is_used = mask[np.ix_(rows, columns)] > 0
+    if min(odd.sum(), (~odd).sum()) < 12 or not is_used.any():
         return float("inf")
     x = registered_of_wide(region.left + columns.astype(np.float64), mapping.scale)
     y = registered_of_wide(region.top + rows.astype(np.float64), mapping.scale)
     cells = [] if mapping.mesh is None else [mapping.mesh.cells]
     halves = [
         fit_mapping(
-            mapping, matches.only(part), region=fine, cells=cells, straight=mapping
-        ).on_grid(x, y)[kept]
+            mapping, matches.select(part), region=fine, cells=cells, lens_prior=mapping
+        ).on_grid(x, y)[is_used]
         for part in (odd, ~odd)
     ]
-    apart = np.hypot(*np.moveaxis(halves[0] - halves[1], -1, 0)) / mapping.tele_px_per_px
-    return float(np.sqrt(np.mean(apart**2))) / 2
+    difference = np.hypot(*np.moveaxis(halves[0] - halves[1], -1, 0)) / mapping.tele_px_per_px
+    return float(np.sqrt(np.mean(difference**2))) / 2
 
 
-UNLIKE = 0.40  # similarity below which a textured patch shows something else
-CONTRAST = 0.03
-# Displaced: the mean move of the patches about a place, weighted by a Gaussian of the first figure,
-# is above the second, wide pixels. Aliasing alone moves single patches by 0.3 at times, but not
-# whole neighbourhoods; nearer planes do. Chosen on simulated pairs (docs/align.md).
-DISPLACED = ((16.0, 0.12), (8.0, 0.25), (4.0, 0.5))
-ALIASING_PX = 0.1  # what a patch is off by whatever it knows
-LARGEST_MOVE_PX = 1.0  # counted of a patch: beyond it measures are wild
-STILL = 5.0  # vote of every place for no move: one without texture about it is left alone
-DIFFERENT = 0.10  # of full range, over a few pixels, after colours are matched
+MASK_WINDOW_PX, MASK_STEP_PX = 16, 4
+MASK_SIGMA = 1.0  # blur, wide pixels, without which aliasing lowers the similarity
+MIN_MASK_SIMILARITY = 0.40  # a textured patch below it shows something else
+MIN_MASK_CONTRAST = 0.03
+# A neighbourhood is displaced if the mean displacement of its patches, weighted by a Gaussian with
+# the first number as standard deviation, exceeds the second number, both in wide pixels. Aliasing
+# can displace single patches by 0.3, but not whole neighbourhoods; nearer planes do. Chosen on
+# simulated pairs (docs/align.md).
+DISPLACED_LIMITS = ((16.0, 0.12), (8.0, 0.25), (4.0, 0.5))
+ALIASING_PX = 0.1  # smallest error of a patch, whatever its texture
+MAX_DISPLACEMENT_PX = 1.0  # larger displacements are unreliable and are clipped
+ZERO_WEIGHT = 5.0  # weight of no displacement: areas without texture stay unmasked
+MAX_DIFFERENCE = 0.10  # of full range, over a few pixels, after brightness is matched
 GROWTH_PX = 3
 
 
 def build_mask(
-    patches: Displacements,
-    wide: Float32[np.ndarray, "h w"],
-    *,
-    reduced: Float32[np.ndarray, "h w"],
-    soft_patches: Displacements,
-    step_px: int,
+    fixed: Float32[np.ndarray, "h w"], moving: Float32[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w"]:
-    """Return 255 where a pair may be trained on, 0 where not.
+    """Return the mask for training: 255 = use, 0 = avoid.
 
     Args:
-        patches: at every `step_px`, places on the grid of the images.
-        wide: gray, blurred.
-        reduced: the tele image on the same grid, of the same resolution and brightness.
-        soft_patches: of the blurred images, whose similarity aliasing doesn't lower.
-        step_px: from patch to patch.
+        fixed: wide image, gray.
+        moving: tele image on the same grid, of the same resolution and brightness.
     """
-    bad = _different(wide, reduced) | displaced(patches, wide.shape, step_px=step_px)
-    unlike = (soft_patches.similarity < UNLIKE) & (soft_patches.contrast > CONTRAST)
-    for x, y in soft_patches.places[unlike]:
-        left, top = round(x - step_px / 2), round(y - step_px / 2)
-        bad[max(top, 0) : top + step_px, max(left, 0) : left + step_px] = True
-    grown = cv2.dilate(bad.astype(np.uint8), np.ones((2 * GROWTH_PX + 1,) * 2, np.uint8))
+    soft = gaussian_blur(fixed, MASK_SIGMA), gaussian_blur(moving, MASK_SIGMA)
+    patches, soft_patches = (
+        measure_displacements(*images, window_px=MASK_WINDOW_PX, step_px=MASK_STEP_PX)
+        for images in ((fixed, moving), soft)
+    )
+    excluded = _differs(*soft) | find_displaced(patches, fixed.shape, step_px=MASK_STEP_PX)
+    dissimilar = (soft_patches.similarity < MIN_MASK_SIMILARITY) & (
+        soft_patches.contrast > MIN_MASK_CONTRAST
+    )
+    for x, y in soft_patches.positions[dissimilar]:
+        left, top = round(x - MASK_STEP_PX / 2), round(y - MASK_STEP_PX / 2)
+        excluded[max(top, 0) : top + MASK_STEP_PX, max(left, 0) : left + MASK_STEP_PX] = True
+    grown = cv2.dilate(excluded.astype(np.uint8), np.ones((2 * GROWTH_PX + 1,) * 2, np.uint8))
     return np.where(grown > 0, np.uint8(0), np.uint8(255))
 
 
-def displaced(
-    patches: Displacements, shape: tuple[int, ...], *, step_px: int
+def find_displaced(
+    patches: PatchDisplacements, shape: tuple[int, ...], *, step_px: int
 ) -> Bool[np.ndarray, "h w"]:
-    """Return where neighbourhoods of patches lie off together: nearer things, moved things.
+    """Return the mask of neighbourhoods displaced together: nearer objects, moved objects.
 
-    Places with little texture are judged by what lies around them; without any, nothing shows.
+    Positions with little texture get the value of their surroundings.
     """
     cells = [side // step_px + 2 for side in shape]
-    column, row = np.rint(patches.places / step_px).astype(int).T
-    size_px = np.hypot(*patches.moves.T)
-    vote = (patches.similarity > LEAST_SIMILARITY) / (patches.deviation_px**2 + ALIASING_PX**2)
-    share = vote * np.minimum(1, LARGEST_MOVE_PX / np.maximum(size_px, 1e-9))
+    column, row = np.rint(patches.positions / step_px).astype(int).T
+    size_px = np.hypot(*patches.displacements.T)
+    weight = (patches.similarity > MIN_SIMILARITY) / (patches.deviation_px**2 + ALIASING_PX**2)
+    clipped = weight * np.minimum(1, MAX_DISPLACEMENT_PX / np.maximum(size_px, 1e-9))
     sums = np.zeros((*cells, 3))
-    np.add.at(sums, (row, column), np.stack([vote, *(share * patches.moves.T)], axis=-1))
-    off = np.zeros(cells, bool)
-    for sigma_px, limit_px in DISPLACED:
-        votes, x, y = np.moveaxis(cv2.GaussianBlur(sums, (0, 0), sigma_px / step_px), -1, 0)
-        off |= np.hypot(x, y) > limit_px * (votes + STILL)
+    np.add.at(
+        sums, (row, column), np.stack([weight, *(clipped * patches.displacements.T)], axis=-1)
+    )
+    is_displaced = np.zeros(cells, bool)
+    for sigma_px, limit_px in DISPLACED_LIMITS:
+        weights, x, y = np.moveaxis(cv2.GaussianBlur(sums, (0, 0), sigma_px / step_px), -1, 0)
+        is_displaced |= np.hypot(x, y) > limit_px * (weights + ZERO_WEIGHT)
     rows, columns = ((np.arange(side) + step_px // 2) // step_px for side in shape)
-    return off[np.ix_(rows, columns)]
+    return is_displaced[np.ix_(rows, columns)]
 
 
-def _different(wide: np.ndarray, reduced: np.ndarray) -> np.ndarray:
-    """Return where brightness differs over more than single pixels: clipping, reflections."""
+def _differs(wide: np.ndarray, reduced: np.ndarray) -> np.ndarray:
+    """Return the mask of brightness differences over several pixels: clipping, reflections."""
     difference = cv2.GaussianBlur(wide - reduced, (0, 0), 2.0)
-    return np.abs(difference) > DIFFERENT
+    return np.abs(difference) > MAX_DIFFERENCE

@@ -1,12 +1,8 @@
-"""The mapping: where a position of the registered grid lies on the tele photograph.
+"""Mapping from the registered grid to the tele photograph: lenses, homography and B-spline mesh.
 
-The registered grid is the whole wide frame's, `scale` times finer: position X of it is
-(X + 0.5) / scale - 0.5 on the wide photograph. Pixel centres lie at whole numbers. All parts
-(lens, matrix, smooth warp, lens) are composed here, so that pixels are interpolated once.
-
-The smooth warp: a cubic B-spline mesh of few cells, laid over the registered grid.
-
-The part of the wide frame that the tele frame covers, in whole wide pixels.
+The registered grid covers the whole wide frame and is `scale` times finer: its position X is
+(X + 0.5) / scale - 0.5 on the wide photograph. Pixel centres are at whole numbers. The parts of the
+mapping are composed as coordinates, so that pixels are interpolated only once.
 """
 
 from dataclasses import dataclass, replace
@@ -14,20 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
-from d2csr.align.registration.lens import IDENTITY, Lens
-from d2csr.core.geometry import Region, Size
+from d2csr.align.registration.lens import distort, undistort
+from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Region, Size
 
-# Matrix of the uniform cubic B-spline: rows are powers of the place in the cell.
+# Matrix of the uniform cubic B-spline: rows are powers of the position in the cell.
 _BASIS = np.array([[1, 4, 1, 0], [-3, 0, 3, 0], [3, -6, 3, 0], [-1, 3, -3, 1]]) / 6.0
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Displacements in tele pixels, over a region of the registered grid; beyond it held constant.
+    """Cubic B-spline of displacements over a region of the registered grid, constant outside it.
 
     Attributes:
-        region: what the mesh spans.
-        values: displacement at the control points, (rows, columns, xy); cells + 3 a side.
+        region: part of the grid that the mesh spans.
+        values: displacements of the control points in tele pixels, (rows, columns, xy); cells + 3
+            along each axis.
     """
 
     region: Region
@@ -50,21 +47,21 @@ class Mesh:
     def on_grid(
         self, x: Float64[np.ndarray, " w"], y: Float64[np.ndarray, " h"]
     ) -> Float64[np.ndarray, "h w 2"]:
-        """Return the displacements where columns x and rows y cross; far cheaper than `at`."""
+        """Return the displacements on the grid of columns x and rows y; far cheaper than `at`."""
         across = weights(x, self.region.left, length=self.region.width, cells=self.cells[1])
         down = weights(y, self.region.top, length=self.region.height, cells=self.cells[0])
         return np.stack([down @ self.values[..., axis] @ across.T for axis in (0, 1)], axis=-1)
 
 
 def weights(
-    places: Float64[np.ndarray, " n"], start: float | int, *, length: float | int, cells: int
+    positions: Float64[np.ndarray, " n"], start: float | int, *, length: float | int, cells: int
 ) -> Float64[np.ndarray, "n points"]:
-    """Return the weight of each of the cells + 3 control points of one axis at these places."""
-    scaled = np.clip((places - start) / length, 0.0, 1.0) * cells
+    """Return the weight of each of the cells + 3 control points of an axis at each position."""
+    scaled = np.clip((positions - start) / length, 0.0, 1.0) * cells
     cell = np.minimum(scaled.astype(np.int64), cells - 1)
     powers = (scaled - cell)[:, None] ** np.arange(4)
-    result = np.zeros((len(places), cells + 3))
-    rows = np.arange(len(places))
+    result = np.zeros((len(positions), cells + 3))
+    rows = np.arange(len(positions))
     for offset, column in enumerate((powers @ _BASIS).T):
         result[rows, cell + offset] = column
     return result
@@ -82,7 +79,7 @@ def basis(
 def roughness(cells: tuple[int, int]) -> Float64[np.ndarray, "points points"]:
     """Return the matrix whose quadratic form is the sum of squared third differences.
 
-    Third, so that what a homography leaves over on a small field (quadratic) costs nothing.
+    Third differences don't penalize the quadratic residual of a homography on a small field.
     """
     rows, columns = cells[0] + 3, cells[1] + 3
     down = np.kron(np.diff(np.eye(rows), 3, axis=0), np.eye(columns))
@@ -95,24 +92,26 @@ Points = Float64[np.ndarray, "*n 2"]
 
 @dataclass(frozen=True)
 class Mapping:
-    """Registered grid to tele photograph: undo the wide lens, matrix, warp, tele lens.
+    """Mapping from the registered grid to the tele photograph.
+
+    Undoes the wide lens, applies homography and mesh, then applies the tele lens.
 
     Attributes:
-        scale: registered pixels to a wide one.
+        scale: registered pixels per wide pixel, along one axis.
         wide: size of the wide frame.
         tele: size of the tele frame.
         matrix: homography between ideal positions, registered to tele.
         wide_lens: distortion of the wide photograph.
         tele_lens: distortion of the tele photograph.
-        mesh: smooth warp added behind the matrix; None where it earned no place.
+        mesh: displacements added after the matrix; None without a mesh.
     """
 
     scale: int
     wide: Size
     tele: Size
     matrix: Float64[np.ndarray, "3 3"]
-    wide_lens: Lens = IDENTITY
-    tele_lens: Lens = IDENTITY
+    wide_lens: BrownDistortion = NO_DISTORTION
+    tele_lens: BrownDistortion = NO_DISTORTION
     mesh: Mesh | None = None
 
     def __call__(self, registered: Points) -> Points:
@@ -120,26 +119,26 @@ class Mapping:
         return self.through_lens(self.before_lens(registered))
 
     def before_lens(self, registered: Points) -> Points:
-        """Return the ideal tele positions, before the tele lens bends them."""
+        """Return the ideal tele positions, before distortion by the tele lens."""
         ideal = project(self.matrix, self.ideal_wide(registered))
         return ideal if self.mesh is None else ideal + self.mesh.at(registered)
 
     def ideal_wide(self, registered: Points) -> Points:
-        """Return registered positions with the wide lens undone."""
-        return self.wide_lens.ideal(registered, self.wide.times(self.scale))
+        """Return registered positions without the distortion of the wide lens."""
+        return undistort(registered, self.wide_lens, frame=self.wide.times(self.scale))
 
     def through_lens(self, ideal: Points) -> Points:
-        """Return where ideal tele positions fall on the photograph."""
-        return self.tele_lens.distorted(ideal, self.tele)
+        """Return ideal tele positions with the distortion of the tele lens."""
+        return distort(ideal, self.tele_lens, frame=self.tele)
 
     def ideal_tele(self, tele: Points) -> Points:
-        """Return positions of the tele photograph with its lens undone."""
-        return self.tele_lens.ideal(tele, self.tele)
+        """Return positions on the tele photograph without the distortion of its lens."""
+        return undistort(tele, self.tele_lens, frame=self.tele)
 
     def on_grid(
         self, x: Float64[np.ndarray, " w"], y: Float64[np.ndarray, " h"]
     ) -> Float64[np.ndarray, "h w 2"]:
-        """Return the tele positions where registered columns x and rows y cross."""
+        """Return the tele positions of the grid of registered columns x and rows y."""
         points = np.stack(np.meshgrid(x, y), axis=-1)
         ideal = project(self.matrix, self.ideal_wide(points))
         if self.mesh is not None:
@@ -147,18 +146,18 @@ class Mapping:
         return self.through_lens(ideal)
 
     def with_matrix(self, matrix: Float64[np.ndarray, "3 3"], mesh: Mesh | None) -> "Mapping":
-        """Return the mapping with another matrix and warp, normalized."""
+        """Return a copy with another matrix, normalized, and another mesh."""
         return replace(self, matrix=matrix / matrix[2, 2], mesh=mesh)
 
     @property
     def tele_px_per_px(self) -> float:
-        """Return how many tele pixels lie to a registered one, in the middle of the tele frame."""
+        """Return the tele pixels per registered pixel in the centre of the tele frame."""
         middle = project(np.linalg.inv(self.matrix), (np.array(self.tele, np.float64) - 1) / 2)
         return float(np.sqrt(abs(np.linalg.det(jacobian(self.matrix, middle)))))
 
     @property
     def ratio(self) -> float:
-        """Return the true ratio of the focal lengths, in pixels: tele pixels to a wide one."""
+        """Return the ratio of the focal lengths in pixels: tele pixels per wide pixel."""
         return self.tele_px_per_px * self.scale
 
 
@@ -168,9 +167,9 @@ def registered_of_wide(wide: Float64[np.ndarray, "*n"], scale: int) -> Float64[n
 
 
 def project(matrix: Float64[np.ndarray, "3 3"], points: Points) -> Points:
-    """Return points moved by a homography."""
-    moved = points @ matrix[:, :2].T + matrix[:, 2]
-    return moved[..., :2] / moved[..., 2:]
+    """Return points transformed by a homography."""
+    homogeneous = points @ matrix[:, :2].T + matrix[:, 2]
+    return homogeneous[..., :2] / homogeneous[..., 2:]
 
 
 def jacobian(
@@ -182,23 +181,23 @@ def jacobian(
     return top / depth**2
 
 
-STEP_PX = 4  # of the wide frame: places at which cover is tested
+COVERAGE_STEP_PX = 4  # distance of the wide positions at which coverage is tested
 
 
 def covered_region(mapping: Mapping, *, margin_px: float) -> Region:
-    """Return the largest centred-as-can-be rectangle of the wide frame that lies on the tele one.
+    """Return the largest rectangle of the wide frame that the tele frame covers, in whole pixels.
 
     Args:
-        mapping: from the registered grid.
-        margin_px: tele pixels that must lie beyond every edge, for the interpolation's taps.
+        mapping: from the registered grid to the tele photograph.
+        margin_px: tele pixels required around the rectangle, for the taps of the interpolation.
     """
-    x = _axis(mapping.wide.width)
-    y = _axis(mapping.wide.height)
-    places = mapping.on_grid(
+    x = _sample_axis(mapping.wide.width)
+    y = _sample_axis(mapping.wide.height)
+    positions = mapping.on_grid(
         registered_of_wide(x, mapping.scale), registered_of_wide(y, mapping.scale)
     )
     last = np.array(mapping.tele, np.float64) - 1 - margin_px
-    inside = np.all((places >= margin_px) & (places <= last), axis=-1)
+    inside = np.all((positions >= margin_px) & (positions <= last), axis=-1)
     top, bottom, left, right = _largest_rectangle(inside)
     if bottom <= top or right <= left:
         return Region(0, 0, 0, 0)
@@ -207,9 +206,9 @@ def covered_region(mapping: Mapping, *, margin_px: float) -> Region:
     return Region(first_x, first_y, int(columns[-1]) - first_x + 1, int(rows[-1]) - first_y + 1)
 
 
-def _axis(length: int) -> Float64[np.ndarray, " n"]:
-    """Return places from the first pixel to the last, about `STEP_PX` apart."""
-    steps = max(2, -(-(length - 1) // STEP_PX) + 1)
+def _sample_axis(length: int) -> Float64[np.ndarray, " n"]:
+    """Return whole positions from the first pixel to the last, about `COVERAGE_STEP_PX` apart."""
+    steps = max(2, -(-(length - 1) // COVERAGE_STEP_PX) + 1)
     return np.unique(np.round(np.linspace(0, length - 1, steps)))
 
 
@@ -219,7 +218,7 @@ def _largest_rectangle(inside: np.ndarray) -> tuple[int, int, int, int]:
     best, result = 0, (0, 0, 0, 0)
     for row, line in enumerate(inside):
         heights = np.where(line, heights + 1, 0)
-        stack: list[tuple[int, int]] = []  # where a height began, and the height
+        stack: list[tuple[int, int]] = []  # start and height of each open rectangle
         for column, height in enumerate([*heights.tolist(), 0]):
             start = column
             while stack and stack[-1][1] >= height:

@@ -1,6 +1,7 @@
-"""The one interpolation: the source tele image warped onto the wide grid times the scale.
+"""Resampling of the tele image: to the registered grid for HR, to the wide grid for estimation.
 
-The tele photograph as the wide one would show it: blurred to its resolution, on its grid.
+HR is interpolated once, from the source pixels. For estimation the tele image is blurred to the
+resolution of the wide one and sampled on its grid.
 """
 
 import cv2
@@ -11,30 +12,28 @@ from d2csr.align.registration.photometric import ColorTransfer
 from d2csr.align.registration.transform import Mapping, registered_of_wide
 from d2csr.core.geometry import Region
 
-# Green weighs as much as the eye and the mosaic give it; rounding to 8 bit is avoided.
+# About the luma weights, with more of the green that a Bayer mosaic samples most densely.
 GRAY_WEIGHTS = (0.25, 0.60, 0.15)
-REDUCED_STRIP_ROWS = 512
-# Share of a wide pixel that its own square blurs, as the standard deviation of a Gaussian.
-PIXEL_SIGMA = 0.29
-FIRST_SIGMA = 0.50  # of a wide pixel: what real zoom pairs come to, before it is estimated
+GRAY_STRIP_ROWS = 512
+INITIAL_SIGMA = 0.50  # wide pixels; typical of real zoom pairs, used until it is estimated
 
-NO_SECOND_MAP = np.empty(0)  # OpenCV's stub knows no maps of pairs
+NO_SECOND_MAP = np.empty(0)  # OpenCV's type stub has no overload for maps of pairs
 
 RgbPixels = UInt8[np.ndarray, "h w 3"] | UInt16[np.ndarray, "h w 3"]
 
 
-def gray01(pixels: RgbPixels) -> Float32[np.ndarray, "h w"]:
-    """Return a weighted mean of the channels, 0..1."""
+def to_gray01(pixels: RgbPixels) -> Float32[np.ndarray, "h w"]:
+    """Return the weighted mean of the channels, 0..1."""
     weights = np.asarray(GRAY_WEIGHTS, np.float32) / np.iinfo(pixels.dtype).max
     result = np.empty(pixels.shape[:2], np.float32)
-    for start in range(0, len(pixels), REDUCED_STRIP_ROWS):
-        rows = slice(start, start + REDUCED_STRIP_ROWS)
+    for start in range(0, len(pixels), GRAY_STRIP_ROWS):
+        rows = slice(start, start + GRAY_STRIP_ROWS)
         np.dot(pixels[rows].astype(np.float32), weights, out=result[rows])
     return result
 
 
-def blurred(image: Float32[np.ndarray, "h w"], sigma_px: float) -> Float32[np.ndarray, "h w"]:
-    """Return an image blurred by a Gaussian; below 0.1 px nothing is done."""
+def gaussian_blur(image: Float32[np.ndarray, "h w"], sigma_px: float) -> Float32[np.ndarray, "h w"]:
+    """Return an image blurred by a Gaussian; the image itself for less than 0.1 px."""
     if sigma_px < 0.1:
         return image
     side = 2 * int(np.ceil(4 * sigma_px)) + 1
@@ -44,22 +43,22 @@ def blurred(image: Float32[np.ndarray, "h w"], sigma_px: float) -> Float32[np.nd
 def downsample_to_wide(
     blurred_tele: Float32[np.ndarray, "th tw"], mapping: Mapping, *, region: Region
 ) -> Float32[np.ndarray, "h w"]:
-    """Return a blurred tele image on a region of the wide grid; its nearest edge beyond it."""
+    """Return a blurred tele image on a region of the wide grid, edge pixels repeated outside."""
     x = registered_of_wide(np.arange(region.left, region.right, dtype=np.float64), mapping.scale)
     result = np.empty((region.height, region.width), np.float32)
-    for start in range(0, region.height, REDUCED_STRIP_ROWS):
-        stop = min(start + REDUCED_STRIP_ROWS, region.height)
+    for start in range(0, region.height, GRAY_STRIP_ROWS):
+        stop = min(start + GRAY_STRIP_ROWS, region.height)
         rows = np.arange(region.top + start, region.top + stop, dtype=np.float64)
-        places = mapping.on_grid(x, registered_of_wide(rows, mapping.scale)).astype(np.float32)
+        positions = mapping.on_grid(x, registered_of_wide(rows, mapping.scale)).astype(np.float32)
         result[start:stop] = cv2.remap(
-            blurred_tele, places, NO_SECOND_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            blurred_tele, positions, NO_SECOND_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
     return result
 
 
 STRIP_ROWS = 256
-TAPS_PX = 5  # tele pixels beyond a position that Lanczos' kernel of order 4 draws on
-# Above this many tele pixels to a registered one, what the finer grid can't hold is filtered out.
+TAPS_PX = 5  # tele pixels around a position that the Lanczos kernel of order 4 needs
+# With more tele pixels than this to a registered one, a low-pass filter prevents aliasing.
 ANTIALIAS_ABOVE = 1.01
 LANCZOS_LOBES = 3
 
@@ -67,58 +66,58 @@ Pixels = UInt8[np.ndarray, "th tw 3"] | UInt16[np.ndarray, "th tw 3"]
 
 
 def warp(
-    tele: Pixels, mapping: Mapping, *, region: Region, tone: ColorTransfer | None
+    tele: Pixels, mapping: Mapping, *, region: Region, transfer: ColorTransfer | None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Return a region of the registered grid, interpolated from the tele image in strips.
+    """Return a region of the registered grid, interpolated from the tele image strip by strip.
 
-    Lanczos' kernel of order 4 on values as stored, positions to 1/32 of a tele pixel (0.009 px
-    RMS). Where the tele image has more pixels than the grid, they are low-passed first.
+    Uses the Lanczos kernel of order 4 on stored values, with positions rounded to 1/32 of a tele
+    pixel (0.009 px RMS). A tele image with more pixels than the grid is low-pass filtered first.
 
     Args:
         tele: source image.
-        mapping: from the registered grid.
-        region: of the registered grid.
-        tone: the wide image's look; None keeps the tele image's own.
+        mapping: from the registered grid to the tele image.
+        region: part of the registered grid.
+        transfer: color transfer to the wide image; None keeps the colours of the tele image.
     """
     x = np.arange(region.left, region.right, dtype=np.float64)
     result = np.empty((region.height, region.width, 3), np.uint8)
-    kernel = _low_pass(mapping.tele_px_per_px)
+    kernel = _low_pass_kernel(mapping.tele_px_per_px)
     for start in range(0, region.height, STRIP_ROWS):
         stop = min(start + STRIP_ROWS, region.height)
         y = np.arange(region.top + start, region.top + stop, dtype=np.float64)
-        values = _interpolated(tele, mapping.on_grid(x, y), kernel=kernel)
-        if tone is not None:
-            values = tone.applied(values, x, y=y)
+        values = _interpolate(tele, mapping.on_grid(x, y), kernel=kernel)
+        if transfer is not None:
+            values = transfer.apply(values, x, y=y)
         result[start:stop] = np.rint(np.clip(values, 0, 1) * 255)
     return result
 
 
-def _interpolated(
-    tele: Pixels, places: Float64[np.ndarray, "h w 2"], *, kernel: Float64[np.ndarray, " taps"]
+def _interpolate(
+    tele: Pixels, positions: Float64[np.ndarray, "h w 2"], *, kernel: Float64[np.ndarray, " taps"]
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Return values 0..1 at positions of the tele image, of which only what is near is read."""
+    """Return interpolated values 0..1 at positions of the tele image."""
     margin = TAPS_PX + len(kernel) // 2
-    low = np.maximum(np.floor(places.min((0, 1))).astype(int) - margin, 0)
-    high = np.ceil(places.max((0, 1))).astype(int) + margin + 1
+    low = np.maximum(np.floor(positions.min((0, 1))).astype(int) - margin, 0)
+    high = np.ceil(positions.max((0, 1))).astype(int) + margin + 1
     near = tele[low[1] : high[1], low[0] : high[0]].astype(np.float32)
     near /= np.iinfo(tele.dtype).max
     if len(kernel) > 1:
         near = cv2.sepFilter2D(near, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
     return cv2.remap(
         near,
-        (places - low).astype(np.float32),
+        (positions - low).astype(np.float32),
         NO_SECOND_MAP,
         cv2.INTER_LANCZOS4,
         borderMode=cv2.BORDER_REFLECT_101,
     )
 
 
-def _low_pass(tele_px_per_px: float) -> Float64[np.ndarray, " taps"]:
-    """Return Lanczos' kernel widened to the coarser grid's Nyquist; one tap where none is due."""
+def _low_pass_kernel(tele_px_per_px: float) -> Float64[np.ndarray, " taps"]:
+    """Return a Lanczos kernel with cutoff at the Nyquist frequency of the coarser grid."""
     if tele_px_per_px < ANTIALIAS_ABOVE:
         return np.ones(1)
-    reach = int(np.ceil(LANCZOS_LOBES * tele_px_per_px))
-    distance = np.arange(-reach, reach + 1) / tele_px_per_px
+    radius = int(np.ceil(LANCZOS_LOBES * tele_px_per_px))
+    distance = np.arange(-radius, radius + 1) / tele_px_per_px
     taps = np.sinc(distance) * np.sinc(distance / LANCZOS_LOBES)
     taps[np.abs(distance) >= LANCZOS_LOBES] = 0
     return taps / taps.sum()
