@@ -68,7 +68,7 @@ class Run:
         settings: dict[str, Any] = {
             "version": __version__,
             "model": dict(self.bundle.card.files),
-            "wanted": self.options.content_settings(),
+            "options": self.options.content_settings(),
             "precision": self.compute.precision,
         }
         return settings_hash(settings)
