@@ -62,7 +62,7 @@ def displacement_px(lr: np.ndarray, hr: np.ndarray, *, scale: int) -> dict[str, 
 
     Phases below LR's Nyquist frequency only. `patch_*` has each patch's own noise in it. `common`
     has not: it is the root of the mean product of each patch's displacement with the mean of its
-    four neighbours', which share no pixel with it: noise of LR (grain, aliasing) cancels.
+    four neighbors', which share no pixel with it: noise of LR (grain, aliasing) cancels.
     """
     enlarged = cv2.resize(to_gray01(lr), hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     field = phase_field(enlarged, to_gray01(hr), scale=scale)

@@ -22,7 +22,7 @@ class PlainSizes(NamedTuple):
 
 
 class Block(nn.Module):
-    """Two convolutions, the input added: EDSR's block, no normalisation (arXiv:1707.02921)."""
+    """Two convolutions, the input added: EDSR's block, no normalization (arXiv:1707.02921)."""
 
     def __init__(self, width: int) -> None:
         """Build the block with random weights."""

@@ -56,8 +56,8 @@ def mosaic(photo: Photo, *, neutral: tuple[float, float, float]) -> np.ndarray:
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     seen = linear * neutral * 40000
     bare = np.empty((height, width))
-    for row, column, colour in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-        bare[row::2, column::2] = seen[row::2, column::2, colour]
+    for row, column, color in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        bare[row::2, column::2] = seen[row::2, column::2, color]
     return bare
 
 

@@ -113,7 +113,7 @@ def test_lr_pixels_are_the_photographs_own(photo_pairs, registered):
     assert pair.hr.shape[:2] == (3 * pair.lr.shape[0], 3 * pair.lr.shape[1])
 
 
-def test_colours_are_matched(photo_pairs, registered):
+def test_colors_are_matched(photo_pairs, registered):
     pair = make_pair(*photo_pairs[0], registration=registered[0], settings=SETTINGS)
     kept = make_pair(
         *photo_pairs[0], registration=registered[0], settings=replace(SETTINGS, match_color=False)

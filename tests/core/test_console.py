@@ -13,7 +13,7 @@ def test_notes_go_to_standard_error_and_results_stay_alone_on_standard_output(ca
     sys.stdout.write("a result\n")
     printed = capsys.readouterr()
     assert printed.out == "a result\n"
-    assert printed.err == "a note about [1,2,3]\n"  # no colours, no brackets taken for markup
+    assert printed.err == "a note about [1,2,3]\n"  # no colors, no brackets taken for markup
 
 
 def test_every_caller_shares_one_console():

@@ -85,11 +85,11 @@ def test_every_wrong_entry_is_named_at_once(tmp_path, pair):
     write_manifest(Manifest(2, "MIT", (pair,), tmp_path), path)
     values = json.loads(path.read_text())
     values["scale"] = "two"
-    values["pairs"][0] |= {"sha256_lr": "short", "colour": "red"}
+    values["pairs"][0] |= {"sha256_lr": "short", "color": "red"}
     path.write_text(json.dumps(values))
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
-    for word in ("scale", "pairs.0.sha256_lr", "pairs.0.colour"):
+    for word in ("scale", "pairs.0.sha256_lr", "pairs.0.color"):
         assert word in str(caught.value)
 
 

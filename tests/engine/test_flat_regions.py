@@ -1,4 +1,4 @@
-"""The colour guard: flat stays flat, and what isn't flat is the network's alone."""
+"""The color guard: flat stays flat, and what isn't flat is the network's alone."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from d2csr.upscale.run import upscale_files
 NOISE01 = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
 
 
-def test_a_flat_image_is_its_own_colour_whatever_the_network_says():
+def test_a_flat_image_is_its_own_color_whatever_the_network_says():
     lr01 = np.full((6, 7, 3), 0.2, np.float32)
     guarded = FlatRegionBlend(lr01, scale=3).blend(np.zeros((18, 21, 3), np.float32), first_row=0)
     assert (guarded == np.float32(0.2)).all()
@@ -48,7 +48,7 @@ def test_strips_are_rows_of_the_whole():
 
 @pytest.mark.parametrize("name", ["city100-nikon-x3", "city100-iphone-x2"])
 @pytest.mark.parametrize("level", [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 30, 90)])
-def test_shipped_models_keep_flat_colours(name: str, level, tmp_path):
+def test_shipped_models_keep_flat_colors(name: str, level, tmp_path):
     """Left alone, they are off by up to 11 levels in black and 6 in white."""
     try:
         bundle = read_bundle(find_bundle(name))

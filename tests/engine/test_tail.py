@@ -17,8 +17,8 @@ def test_it_is_the_standard_deviation_in_gray_levels_whatever_the_weights():
     wanted = np.zeros((3, 5))
     for y in range(3):
         for x in range(5):
-            for colour in range(3):
-                values = [float(output.predictions[leaf, y, x, colour]) for leaf in range(4)]
+            for color in range(3):
+                values = [float(output.predictions[leaf, y, x, color]) for leaf in range(4)]
                 mean = sum(values) / 4
                 wanted[y, x] += sum((value - mean) ** 2 for value in values) / 4 / 3
     assert np.allclose(disagreement(output), 255 * np.sqrt(wanted), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Graphs in int8: what is quantised and what is not, what it costs, and when there are none."""
+"""Graphs in int8: what is quantized and what is not, what it costs, and when there are none."""
 
 import io
 from contextlib import redirect_stdout
@@ -193,7 +193,7 @@ def test_the_command_prints_the_loss_of_int8(exported_int8):
 
 
 def test_crops_are_the_same_each_time_and_of_different_images():
-    images = [np.full((200, 150, 3), grey, np.uint8) for grey in range(60)]
+    images = [np.full((200, 150, 3), gray, np.uint8) for gray in range(60)]
     crops = list(calibration_crops(images, count=20))
     assert [round(255 * float(crop[0, 0, 0])) for crop in crops] == list(range(0, 60, 3))
     assert {crop.shape for crop in crops} == {(128, 128, 3)}

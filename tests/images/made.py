@@ -146,7 +146,7 @@ def lab16():
 
 
 def weighted():
-    """Return colours times alpha, alpha nowhere so small that they can't be found again."""
+    """Return colors times alpha, alpha nowhere so small that they can't be found again."""
     alpha = ALPHA // 2 + 128
     return np.dstack([np.rint(RGB * (alpha[..., None] / 255)).astype(np.uint8), alpha])
 
@@ -204,7 +204,7 @@ CASES: dict[str, Callable[[], Made]] = {
     "PNG, gray, alpha, 16 bit": lambda: Made(
         ".png", png(np.dstack([GRAY16, ALPHA16])), GRAY16, ALPHA16
     ),
-    "PNG, one colour see-through": lambda: Made(
+    "PNG, one color see-through": lambda: Made(
         ".png",
         png(RGB, extra=[(b"tRNS", struct.pack(">HHH", *RGB[3, 4].tolist()))]),
         RGB,
@@ -254,7 +254,7 @@ CASES: dict[str, Callable[[], Made]] = {
         RGB,
         ALPHA,
     ),
-    "TIFF, colours weighted by alpha": lambda: Made(
+    "TIFF, colors weighted by alpha": lambda: Made(
         ".tif",
         tiff(weighted(), photometric="rgb", extrasamples=["assocalpha"]),
         RGB,

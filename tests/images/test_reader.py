@@ -211,7 +211,7 @@ def test_an_unusable_profile_is_left_out_with_a_warning(tmp_path, damage):
     icc = icc[:-1] if damage == "short" else icc[:16] + b"GRAY" + icc[20:]
     image = read_image(put(tmp_path, ".jpg", pillow(SMOOTH, "jpeg", icc_profile=icc)))
     assert image.metadata.icc is None
-    assert "colour profile" in image.warnings[0]
+    assert "color profile" in image.warnings[0]
 
 
 def test_a_gif_of_several_frames_has_no_alpha_unless_it_uses_it(tmp_path):

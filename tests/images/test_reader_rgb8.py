@@ -48,7 +48,7 @@ def test_gray_is_repeated_and_alpha_is_dropped(tmp_path):
     assert np.array_equal(read_rgb8(tmp_path / "la.png"), np.dstack([gray] * 3))
 
 
-def test_palette_and_one_bit_images_get_their_colours(tmp_path):
+def test_palette_and_one_bit_images_get_their_colors(tmp_path):
     paletted = Image.fromarray(RGB).convert("P")
     paletted.save(tmp_path / "p.png")
     Image.fromarray(RGB[..., 0] > 127).save(tmp_path / "one.png")

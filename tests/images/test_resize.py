@@ -16,7 +16,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (11, 14, 3), np.uint8)
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
 def test_set5_is_reduced_as_matlab_reduced_it(data_folder, scale):
-    """One grey level off on less than 1% of pixels is allowed; no pixel is."""
+    """One gray level off on less than 1% of pixels is allowed; no pixel is."""
     for path in sorted((data_folder / "benchmarks/Set5/HR").iterdir()):
         hr = read_rgb8(path)
         height, width = (side // scale * scale for side in hr.shape[:2])

@@ -17,7 +17,7 @@ def test_lossless_formats_keep_every_pixel(tmp_path, suffix):
     assert np.array_equal(read_rgb8(tmp_path / f"é{suffix}"), RGB)
 
 
-def test_a_jpeg_is_near_the_image_with_full_colour_resolution(tmp_path):
+def test_a_jpeg_is_near_the_image_with_full_color_resolution(tmp_path):
     smooth = np.asarray(Image.fromarray(RGB).resize((50, 70), Image.Resampling.BICUBIC))
     write_rgb8(tmp_path / "x.jpg", smooth)
     assert np.abs(read_rgb8(tmp_path / "x.jpg").astype(int) - smooth).mean() < 1.5

@@ -76,11 +76,11 @@ def read_independently(path, bits):
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
-@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("colors", [1, 3])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_pixels_are_kept_as_the_page_says(tmp_path, suffix, colours, bits):
+def test_pixels_are_kept_as_the_page_says(tmp_path, suffix, colors, bits):
     promise = WRITTEN[suffix][bits == 16]
-    pixels = (SMOOTH if bits == 8 else SMOOTH16)[..., :colours]
+    pixels = (SMOOTH if bits == 8 else SMOOTH16)[..., :colors]
     found = read_independently(write(tmp_path / f"ü{suffix}", pixels), bits).astype(float)
     expected = pixels.astype(float)
     if "rounded to 8 bit" in promise:
@@ -104,11 +104,11 @@ def test_flat_fields_stay_flat_and_gray_gets_no_tint(tmp_path, suffix, level):
 
 
 @pytest.mark.parametrize("suffix", WRITTEN)
-@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("colors", [1, 3])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_alpha_is_kept_as_the_page_says(tmp_path, suffix, colours, bits):
+def test_alpha_is_kept_as_the_page_says(tmp_path, suffix, colors, bits):
     factor = 1 if bits == 8 else 257
-    pixels = np.dstack([SMOOTH[..., :colours], ALPHA]).astype(np.uint16) * factor
+    pixels = np.dstack([SMOOTH[..., :colors], ALPHA]).astype(np.uint16) * factor
     pixels = pixels.astype(f"u{bits // 8}")
     read = read_image(write(tmp_path / f"x{suffix}", pixels))
     if WRITTEN[suffix][2].startswith("kept"):
@@ -116,7 +116,7 @@ def test_alpha_is_kept_as_the_page_says(tmp_path, suffix, colours, bits):
         assert np.abs(off).max() <= (4 / 255 if suffix == ".avif" else 0)
     else:
         weight = ALPHA[..., None] / 255.0
-        on_white = SMOOTH[..., :colours] * weight + 255 * (1 - weight)
+        on_white = SMOOTH[..., :colors] * weight + 255 * (1 - weight)
         assert read.alpha is None
         assert np.abs(read.pixels - on_white).mean() < 6  # noise is what JPEG is worst at
 

@@ -62,11 +62,11 @@ def test_fusion_is_equation_8_in_loops():
     predictions, weights = torch.rand(1, 3, 3, 2, 2), torch.rand(1, 3, 2, 2)
     expected = torch.zeros(1, 3, 2, 2)
     for leaf in range(3):
-        for colour in range(3):
+        for color in range(3):
             for y in range(2):
                 for x in range(2):
                     weight = weights[0, leaf, y, x]
-                    expected[0, colour, y, x] += weight * predictions[0, leaf, colour, y, x]
+                    expected[0, color, y, x] += weight * predictions[0, leaf, color, y, x]
     torch.testing.assert_close(fuse(predictions, weights), expected)
 
 

@@ -1,6 +1,6 @@
 """The whole network in numpy, for one image, from the paper's and DESIGN's words; no torch.
 
-`weights` maps the names of the weights file to arrays; images are (colour, row, column).
+`weights` maps the names of the weights file to arrays; images are (color, row, column).
 """
 
 import numpy as np
@@ -33,8 +33,8 @@ def shuffled(image, factor):
     channels, rows, columns = image.shape
     out = np.zeros((channels // factor**2, rows * factor, columns * factor))
     for channel in range(channels):
-        colour, place = divmod(channel, factor**2)
-        out[colour, place // factor :: factor, place % factor :: factor] = image[channel]
+        color, place = divmod(channel, factor**2)
+        out[color, place // factor :: factor, place % factor :: factor] = image[channel]
     return out
 
 

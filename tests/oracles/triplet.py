@@ -1,6 +1,6 @@
 """Eq. 1 to 7 and 9 of the paper, literally, number by number; nothing of the package is used.
 
-Images are nested lists or arrays indexed [image][leaf][colour][row][column].
+Images are nested lists or arrays indexed [image][leaf][color][row][column].
 """
 
 import math
@@ -110,8 +110,8 @@ def predictions_distance(predictions, hr, of):
         values = [
             of(a - b)
             for image in range(len(hr))
-            for colour in range(3)
-            for row, true in zip(predictions[image][leaf][colour], hr[image][colour], strict=True)
+            for color in range(3)
+            for row, true in zip(predictions[image][leaf][color], hr[image][color], strict=True)
             for a, b in zip(row, true, strict=True)
         ]
         total += sum(values) / len(values)

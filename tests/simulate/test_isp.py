@@ -26,14 +26,14 @@ def mosaic_of(rgb):
 
 
 def test_a_slope_of_light_survives_mosaic_and_demosaic():
-    """What is linear in place, each colour by itself, is interpolated exactly."""
+    """What is linear in place, each color by itself, is interpolated exactly."""
     y, x = np.mgrid[:40, :50].astype(np.float32)
     rgb = np.stack([0.2 + 0.004 * x, 0.3 + 0.003 * y, 0.5 - 0.002 * (x + y)], axis=-1)
     found = demosaic(mosaic_of(rgb))
     assert np.abs(found - rgb)[4:-4, 4:-4].max() < 1e-5
 
 
-def test_measured_colours_stay_and_gray_detail_comes_back():
+def test_measured_colors_stay_and_gray_detail_comes_back():
     rng = np.random.default_rng(0)
     coarse = rng.random((20, 20)).astype(np.float32)
     gray = cv2.resize(coarse, (80, 80), interpolation=cv2.INTER_CUBIC)

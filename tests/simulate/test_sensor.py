@@ -52,7 +52,7 @@ def test_few_bits_leave_few_levels():
     assert np.diff(levels) == pytest.approx(1 / (255 - 8), rel=1e-4)
 
 
-def test_three_colours_a_pixel_without_a_mosaic():
+def test_three_colors_a_pixel_without_a_mosaic():
     light = np.full((50, 50, 3), 0.5, np.float32)
     sensor = SensorConfig(cfa="none")
     read_sensor(light, sensor, exposure=Exposure(100.0, 0.0), rng=np.random.default_rng(0))

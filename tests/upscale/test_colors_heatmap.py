@@ -1,4 +1,4 @@
-"""Heatmaps against matplotlib's colours."""
+"""Heatmaps against matplotlib's colors."""
 
 import matplotlib as mpl
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from d2csr.upscale.colors import heatmap
 
 
-def test_the_colours_are_viridis():
+def test_the_colors_are_viridis():
     values = np.linspace(0, 1, 256, dtype=np.float32)[None]
     wanted = np.rint(mpl.colormaps["viridis"](values[0])[:, :3] * 255)
     assert np.abs(heatmap(values, top=1.0)[0].astype(int) - wanted).max() <= 7

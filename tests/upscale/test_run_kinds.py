@@ -47,13 +47,13 @@ def test_gray_stays_gray(bundle: Bundle, enlarged):
     assert np.abs(sr[..., 0] - expected).max() <= 1
 
 
-def test_gray_in_three_strips_gets_no_colour(enlarged):
+def test_gray_in_three_strips_gets_no_color(enlarged):
     sr = enlarged(np.repeat(RGB8[..., :1], 3, axis=2), kind="srgb").pixels
     assert (sr == sr[..., :1]).all()
 
 
 @pytest.mark.parametrize("options", [DEFAULT_OUTPUT, OutputOptions(size=OutputSize(outscale=1.5))])
-def test_an_opaque_image_stays_opaque_and_its_colours_those_without_alpha(enlarged, options):
+def test_an_opaque_image_stays_opaque_and_its_colors_those_without_alpha(enlarged, options):
     opaque = np.full((8, 11, 1), 255, np.uint8)
     with_alpha = enlarged(np.concatenate([RGB8, opaque], axis=2), kind="srgb", options=options)
     assert (with_alpha.alpha == 255).all()
@@ -61,7 +61,7 @@ def test_an_opaque_image_stays_opaque_and_its_colours_those_without_alpha(enlarg
 
 
 def test_what_hides_under_alpha_0_does_not_show(enlarged):
-    """The same cut-out over two hidden colours comes out the same."""
+    """The same cut-out over two hidden colors comes out the same."""
     alpha = np.zeros((8, 11, 1), np.uint8)
     alpha[2:6, 3:8] = 255
     hidden = (RGB8, np.where(alpha == 0, 255 - RGB8, RGB8))

@@ -174,7 +174,7 @@ def _write_previews(
 
 
 def _write_mask_preview(job: PairJob, mask: UInt8[np.ndarray, "h w"]) -> None:
-    """Write the masked areas in colour on transparent ground, as an overlay for the report."""
+    """Write the masked areas in color on transparent ground, as an overlay for the report."""
     overlay = np.zeros((*mask.shape, 4), np.uint8)
     overlay[mask == 0] = MASK_BGRA
     small = cv2.resize(overlay, _preview_size(mask), interpolation=cv2.INTER_NEAREST)

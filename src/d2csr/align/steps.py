@@ -64,7 +64,7 @@ class Settings:
         lens: source of the lens distortion that registration starts from.
         warp: none (the matrix alone), radial (and distortion of both lenses), auto (and a mesh, if
             it lowers the error on held-out patches).
-        match_color: whether HR gets the brightness and colours of LR.
+        match_color: whether HR gets the brightness and colors of LR.
         edge_px: LR pixels cropped from every edge at the end.
         centre: share of the sides of the common area that is used, to avoid lens distortion.
     """
@@ -84,7 +84,7 @@ class Registration:
     Attributes:
         mapping: from the registered grid to the tele photograph.
         region: of the wide frame that the pair shows.
-        transfer: of the colours of the tele photograph to those of the wide one.
+        transfer: of the colors of the tele photograph to those of the wide one.
         scores: quality of the pair.
         patches: remaining displacements, with positions on the wide frame.
         mask: of the region's size; 0 = avoid.
@@ -211,7 +211,7 @@ def assess(
     refinement: Refinement,
     region: Region,
 ) -> Registration:
-    """Return the registration with its scores, mask and colours, measured on the final region."""
+    """Return the registration with its scores, mask and colors, measured on the final region."""
     mapping, sigma = refinement.mapping, refinement.sigma
     fixed, moving = Views(gray, region, sigma).matched(mapping)
     window_px = _residual_window_px(fixed.shape)
@@ -313,5 +313,5 @@ def _match_colors(
 def _blurred_difference(
     a: Float32[np.ndarray, "h w 3"], b: Float32[np.ndarray, "h w 3"]
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Return absolute colour differences, averaged over several pixels against noise and edges."""
+    """Return absolute color differences, averaged over several pixels against noise and edges."""
     return np.abs(np.stack([gaussian_blur(a[..., c] - b[..., c], 3.0) for c in range(3)], axis=-1))

@@ -45,7 +45,7 @@ _LAYERS = {
     r"divergence\.tails\.(?P<leaf>\d)\.out": "tail{node}.1",
     r"convergence\.convs\.(?P<index>\d)": "fusion_final.{index}.conv",
 }
-# BGR to RGB where an image enters or leaves: our name -> the axis that counts colours
+# BGR to RGB where an image enters or leaves: our name -> the axis that counts colors
 _COLOUR_AXIS = {
     "divergence.sub_mean.weight": 1,
     "divergence.add_mean.weight": 0,
@@ -176,7 +176,7 @@ def _check(arrays: _Arrays, names: dict[str, str], *, config: ModelConfig, path:
 
 
 def _tensor(values: Float32[np.ndarray, "..."], ours: str) -> Float[Tensor, "..."]:
-    """Return an array as our tensor of a name: biases flat, colours in RGB order."""
+    """Return an array as our tensor of a name: biases flat, colors in RGB order."""
     if ours.endswith(".bias"):
         values = values.reshape(-1)
     if ours in _COLOUR_AXIS:

@@ -26,14 +26,14 @@ class RegistrationOptions:
             the pair), or auto (also a coarse mesh, if it lowers the error on held-out patches).
         edge: LR pixels to crop from every edge.
         centre: Share of the sides of the common area to use, to avoid lens distortion.
-        colours: Give HR the brightness and colours of LR (match), or leave its own (keep).
+        colors: Give HR the brightness and colors of LR (match), or leave its own (keep).
     """
 
     lens: str = "identity"
     warp: Literal["auto", "radial", "none"] = "auto"
     edge: Annotated[int, Parameter(validator=Number(gte=0))] = 2
     centre: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 1.0
-    colours: Literal["match", "keep"] = "match"
+    colors: Literal["match", "keep"] = "match"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _make_settings(scale: int, options: RegistrationOptions) -> "Settings":
         scale=scale,
         lens=parse_lens_spec(options.lens),
         warp=options.warp,
-        match_color=options.colours == "match",
+        match_color=options.colors == "match",
         edge_px=options.edge,
         centre=options.centre,
     )

@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, Token
 from cyclopts.types import PositiveInt
@@ -18,6 +18,9 @@ from d2csr.upscale.options import (
     OutputSize,
     parse_bytes,
 )
+
+if TYPE_CHECKING:
+    from d2csr.upscale.report import Summary
 
 
 def _to_bytes(_type: Any, tokens: tuple[Token, ...]) -> int:
@@ -100,11 +103,15 @@ def upscale(
     summary = upscale_files(
         inputs, output, model=bundle, options=options, compute=compute, batch=batch
     )
-    if batch.json:
+    _print_summary(summary, output, json_lines=batch.json)
+    return summary.exit_code
+
+
+def _print_summary(summary: "Summary", output: str, *, json_lines: bool) -> None:
+    if json_lines:
         print(json.dumps({"event": "run", "output": output, **summary.record()}))
     elif not summary.interrupted:
         print(f"{summary.as_text()}: {output}")
     if summary.interrupted:
         remedy = "All files are complete; run the same command with --resume to continue."
         print(f"interrupted: {summary.as_text()}. {remedy}", file=sys.stderr)
-    return summary.exit_code

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from d2csr.core.config import ModelConfig
 
 _TAIL_TAPS = 25  # of the single 5x5 convolution that equals a tail
-_BASE_TAPS = 25  # of the bicubic base: one filter per output phase and colour
+_BASE_TAPS = 25  # of the bicubic base: one filter per output phase and color
 
 
 class Convolution(NamedTuple):

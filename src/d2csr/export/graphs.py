@@ -197,7 +197,7 @@ def _limit(builder: GraphBuilder, image: str) -> str:
 def _with_mean(
     weight: Float[Tensor, "o c kh kw"], bias: Float[Tensor, " o"], *, network: D2CSR
 ) -> tuple[Float[Tensor, "o c kh kw"], Float[Tensor, " o"]]:
-    """Return a convolution to RGB (phases grouped by colour) with the mean folded into it."""
+    """Return a convolution to RGB (phases grouped by color) with the mean folded into it."""
     matrix, offset = torch.eye(3).double(), torch.zeros(3).double()
     if network.config.mean == "convolution":
         values = network.state_dict()

@@ -15,7 +15,7 @@ from d2csr.engine.tail import EngineOutput
 from d2csr.metrics.protocols import mse_to_psnr
 from d2csr.models.d2csr import D2CSR
 
-LIMIT = 1e-5  # of the largest value: a tenth of a percent of one grey level
+LIMIT = 1e-5  # of the largest value: a tenth of a percent of one gray level
 _SIDE_PX = 96  # images are cut to this, so that the expanded network's time stays small
 _STRIP_ROWS = 7  # so that even small images have strips between other strips
 _BACKEND = "openvino"  # which every installation has

@@ -166,13 +166,13 @@ def to_rgb(path: Path, image: Any) -> tuple[Any, list[str]]:
     """Return an image in gray or RGB, and a sentence about each conversion that took place.
 
     Raises:
-        ImageError: CMYK without a colour profile.
+        ImageError: CMYK without a color profile.
         pyvips.Error: the profile is damaged.
     """
     bits = 16 if image.format in ("ushort", "short") else 8
     if image.interpretation == "cmyk":
         if not image.get_typeof("icc-profile-data"):
-            problem = "is CMYK without a colour profile, so its colours are unknown"
+            problem = "is CMYK without a color profile, so its colors are unknown"
             raise ImageError(path, problem, "Convert it to RGB, or embed its profile.")
         image = image.icc_transform(
             "srgb", embedded=True, black_point_compensation=True, depth=bits

@@ -1,6 +1,6 @@
 """Metadata of images: profile, EXIF, XMP, IPTC, resolution and texts, carried over when upscaling.
 
-libvips reads most of it; the rest (colour spaces by number, frames, PNG texts) is read here.
+libvips reads most of it; the rest (color spaces by number, frames, PNG texts) is read here.
 """
 
 import mmap
@@ -43,11 +43,11 @@ class ContainerInfo:
     """Facts in a file's container that libvips doesn't read.
 
     Attributes:
-        primaries: of the colours, by H.273; 2: unspecified.
+        primaries: of the colors, by H.273; 2: unspecified.
         transfer: characteristic of the values, by H.273; 2: unspecified.
-        is_gray: the coded image has no colour planes.
+        is_gray: the coded image has no color planes.
         frames: number of images in an animated PNG or an AVIF sequence, otherwise 1.
-        gamma: of a PNG that specifies its colours by nothing else; otherwise None.
+        gamma: of a PNG that specifies its colors by nothing else; otherwise None.
         dpi: resolution of a PNG or JPEG outside its EXIF, horizontal and vertical; None: unknown.
         texts: keywords and texts of a PNG, in the order of the file, without XMP.
     """
@@ -181,7 +181,7 @@ class ImageMetadata:
     """Metadata that is carried over to an upscaled image; it describes the upright image.
 
     Attributes:
-        icc: colour profile, for as many channels as the image has.
+        icc: color profile, for as many channels as the image has.
         exif: EXIF, or the descriptive tags of a TIFF file.
         xmp: XMP packet.
         iptc: IPTC block.
@@ -215,7 +215,7 @@ def read_metadata(
     icc = _blob(image, "icc-profile-data")
     if icc is not None and not _is_usable_profile(icc, color_channels=color_channels):
         icc = None
-        warnings.append("its colour profile is damaged or for other channels, and was left out")
+        warnings.append("its color profile is damaged or for other channels, and was left out")
     exif = _read_exif(image, path, warnings=warnings)
     xmp = _blob(image, "xmp-data")
     if xmp is not None and b"hdrgm:" in xmp:

@@ -120,7 +120,7 @@ def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImag
 def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image as upright 8-bit RGB.
 
-    Gray is repeated, alpha is dropped, 16-bit values are rounded to 8 bit. No colour profile is
+    Gray is repeated, alpha is dropped, 16-bit values are rounded to 8 bit. No color profile is
     applied. Of several pages or frames the first is read. The content decides the format, not the
     suffix.
 
@@ -188,7 +188,7 @@ def _warnings(path: Path, content: str, *, image: Any, container: ContainerInfo)
 def _with_profile(
     path: Path, metadata: ImageMetadata, *, container: ContainerInfo, warnings: list[str]
 ) -> ImageMetadata:
-    """Return the metadata with the profile of a colour space that the file gives by number only.
+    """Return the metadata with the profile of a color space that the file gives by number only.
 
     Raises:
         ImageError: the number stands for HDR, for which there is no profile.
@@ -202,7 +202,7 @@ def _with_profile(
         return replace(metadata, icc=bytes(pyvips.Operation.call("profile_load", "p3")))
     if container.primaries not in SRGB_PRIMARIES:
         number = container.primaries
-        warnings.append(f"its colour primaries (number {number} of H.273) were not carried over")
+        warnings.append(f"its color primaries (number {number} of H.273) were not carried over")
     return metadata
 
 

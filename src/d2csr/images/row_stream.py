@@ -153,7 +153,7 @@ def _header(size: Size, pixel_format: PixelFormat) -> bytes:
         _PLANES: short_tag(1),  # channels interleaved
     }
     if pixel_format.has_alpha:
-        tags[_EXTRA_SAMPLES] = short_tag(2)  # alpha that colours are not multiplied by
+        tags[_EXTRA_SAMPLES] = short_tag(2)  # alpha that colors are not multiplied by
     start = len(bigtiff_header(tags))  # the same whatever the offsets
     tags[_STRIP_OFFSETS] = Tag(LONG8, (offsets + np.uint64(start)).tobytes())
     return bigtiff_header(tags)

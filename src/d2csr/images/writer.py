@@ -32,7 +32,7 @@ from d2csr.images.row_stream import RowStream
 # Encoder options by format, measured on photographs of 4.5 megapixels.
 # PNG: 0.14 s and 3.9 MB; level 6 with every filter tried saves 4% in twice the time.
 # TIFF: 0.2 s and 3.8 MB. WebP: effort 0 takes 0.7 s, effort 2 saves 4% in 2.6 s.
-# AVIF: 1.1 s; full colour resolution, as in JPEG. 12 bits take 10 s at this quality, whatever the
+# AVIF: 1.1 s; full color resolution, as in JPEG. 12 bits take 10 s at this quality, whatever the
 # options, and lossy white varies from pixel to pixel; lossless with effort 0 takes 5 s.
 ENCODERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "png": {"compression": 3, "filter": "sub"},

@@ -90,7 +90,7 @@ def error_maps(
     *,
     settings: TripletConfig,
 ) -> Float[Tensor, "b p h w"]:
-    """Return the error map of each prediction, without regard to colour and exposure (Eq. 3)."""
+    """Return the error map of each prediction, without regard to color and exposure (Eq. 3)."""
     ours, theirs = (
         standardize(images, luma=settings.luma, statistics=settings.statistics)
         for images in (predictions, hr.unsqueeze(1))

@@ -49,8 +49,8 @@ class Protocol:
 
     Attributes:
         summary: the protocol in one line, for tables and files.
-        psnr_colour: the channels that PSNR is measured on, as shares of R, G and B.
-        ssim_colour: the channels that SSIM is measured on; the mean over them is taken.
+        psnr_color: the channels that PSNR is measured on, as shares of R, G and B.
+        ssim_color: the channels that SSIM is measured on; the mean over them is taken.
         offset: added to each channel; it changes SSIM, but not PSNR.
         peak: 255 for 8-bit levels, 1 for 0..1.
         rounded: SR is clipped and rounded to 8 bit first.
@@ -61,8 +61,8 @@ class Protocol:
     """
 
     summary: str
-    psnr_colour: Weights
-    ssim_colour: Weights
+    psnr_color: Weights
+    ssim_color: Weights
     offset: float = 0.0
     peak: float = 255.0
     rounded: bool = True
@@ -74,13 +74,13 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     "y": Protocol(
-        "BT.601 luma of 8-bit RGB, scale px cut", psnr_colour=LUMA, ssim_colour=LUMA, offset=16.0
+        "BT.601 luma of 8-bit RGB, scale px cut", psnr_color=LUMA, ssim_color=LUMA, offset=16.0
     ),
-    "rgb": Protocol("8-bit RGB, scale px cut", psnr_colour=RGB, ssim_colour=RGB),
+    "rgb": Protocol("8-bit RGB, scale px cut", psnr_color=RGB, ssim_color=RGB),
     "official": Protocol(
         "the authors' code: luma shares on B, G, R, no rounding; PSNR cut, SSIM zero-padded",
-        psnr_colour=LUMA_256_BGR,
-        ssim_colour=LUMA_256_BGR,
+        psnr_color=LUMA_256_BGR,
+        ssim_color=LUMA_256_BGR,
         peak=1.0,
         rounded=False,
         ssim_cut=False,
@@ -88,8 +88,8 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "cdc": Protocol(
         "CDC's code: luma without rounding or clipping, cut; SSIM on RGB, zero-padded",
-        psnr_colour=LUMA_256,
-        ssim_colour=RGB,
+        psnr_color=LUMA_256,
+        ssim_color=RGB,
         peak=1.0,
         rounded=False,
         psnr_clipped=False,
@@ -97,7 +97,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ssim_border="zero",
     ),
     "rgb-full": Protocol(
-        "8-bit RGB, nothing cut", psnr_colour=RGB, ssim_colour=RGB, psnr_cut=False, ssim_cut=False
+        "8-bit RGB, nothing cut", psnr_color=RGB, ssim_color=RGB, psnr_cut=False, ssim_cut=False
     ),
 }
 
@@ -165,10 +165,10 @@ def round_to_8_bit(image: Image) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def to_channels(
-    image: Float[np.ndarray, "h w 3"], colour: Weights, *, offset: float
+    image: Float[np.ndarray, "h w 3"], color: Weights, *, offset: float
 ) -> Float[np.ndarray, "c h w"]:
     """Return the channels that a protocol measures: luma, or R, G and B."""
-    return np.stack([image @ np.array(shares) + offset for shares in colour])
+    return np.stack([image @ np.array(shares) + offset for shares in color])
 
 
 def _psnr_db(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
@@ -178,7 +178,7 @@ def _psnr_db(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
         first = np.clip(first, 0, rules.peak)
     first, second = (_cut(image, scale if rules.psnr_cut else 0) for image in (first, second))
     measured = (
-        to_channels(each, rules.psnr_colour, offset=rules.offset) for each in (first, second)
+        to_channels(each, rules.psnr_color, offset=rules.offset) for each in (first, second)
     )
     return psnr_db(*measured, peak=rules.peak)
 
@@ -187,7 +187,7 @@ def _ssim(sr: Image, hr: Image, *, rules: Protocol, scale: int) -> float:
     """Return the mean SSIM over the channels that the protocol measures."""
     cut_px = scale if rules.ssim_cut else 0
     images = (_cut(to_levels(image, rules=rules), cut_px) for image in (sr, hr))
-    first, second = (to_channels(each, rules.ssim_colour, offset=rules.offset) for each in images)
+    first, second = (to_channels(each, rules.ssim_color, offset=rules.offset) for each in images)
     each_channel = [
         ssim(one, other, peak=rules.peak, border=rules.ssim_border)
         for one, other in zip(first, second, strict=True)

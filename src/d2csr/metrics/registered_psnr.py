@@ -67,8 +67,8 @@ def psnr_registered_db(sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, protocol: s
 
 def registered_psnr_db(registered: Registered, *, protocol: str) -> float:
     """Return the PSNR in dB of a registered SR on a protocol's channels; inf from 180 dB."""
-    colour = PROTOCOLS[protocol].psnr_colour
-    difference = to_channels(registered.sr - registered.hr, colour, offset=0.0)
+    color = PROTOCOLS[protocol].psnr_color
+    difference = to_channels(registered.sr - registered.hr, color, offset=0.0)
     error = float(np.mean(np.square(difference)))
     return mse_to_psnr(error if error > NOISE_FLOOR else 0.0, peak=1.0)
 
@@ -90,7 +90,7 @@ def register(sr: Image, hr: UInt8[np.ndarray, "h w 3"]) -> Registered:
     )
     spectrum, under = np.fft.rfft2(moving), _inside(fixed)
 
-    @cache  # neighbours of one row have the vertical half of the transform in common
+    @cache  # neighbors of one row have the vertical half of the transform in common
     def shift_down(dy_px: float) -> Complex[np.ndarray, "3 h k"]:
         return _shift_down(spectrum, dy_px)
 
@@ -203,7 +203,7 @@ def _find_best_correlation(
 
 
 def _descend(error_at: Callable[[int, int], float], *, start: tuple[int, int]) -> tuple[int, int]:
-    """Return the first grid point downhill from `start` with no better neighbour of eight."""
+    """Return the first grid point downhill from `start` with no better neighbor of eight."""
     errors: dict[tuple[int, int], float] = {}
     best = start
     while True:

@@ -37,7 +37,7 @@ class BicubicBase(nn.Module):
 
 
 def _cubic_taps(offset: float) -> Float[Tensor, "5"]:
-    """Return Keys' cubic weights of five neighbours, at `offset` from the middle one."""
+    """Return Keys' cubic weights of five neighbors, at `offset` from the middle one."""
     distance = (torch.arange(-2.0, 3.0, dtype=torch.float64) - offset).abs()
     near = (_CUBIC + 2) * distance**3 - (_CUBIC + 3) * distance**2 + 1
     far = _CUBIC * (distance**3 - 5 * distance**2 + 8 * distance - 4)

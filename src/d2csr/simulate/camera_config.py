@@ -47,7 +47,7 @@ class SensorConfig(_Config):
 
     Attributes:
         pixel_pitch_um: side of a pixel, whose light-sensitive area is a square without gaps.
-        cfa: colour filter array: `rggb` is a Bayer mosaic, `none` measures all three colours in
+        cfa: color filter array: `rggb` is a Bayer mosaic, `none` measures all three colors in
             every pixel, which is closer to real pairs (docs/simulator.md).
         olpf_um: distance, along each axis, between the two spots into which an optical low-pass
             filter splits light; 0 is a sensor without one.

@@ -49,7 +49,7 @@ class SimulatedPair:
     def registered(self) -> Photograph:
         """Return the tele photograph rendered on the wide one's grid times the scale.
 
-        Sharpness and noise are the tele photograph's; geometry, brightness and colour are the wide
+        Sharpness and noise are the tele photograph's; geometry, brightness and color are the wide
         one's, as after perfect registration and color matching. Otherwise a network would learn
         the random difference between two exposures.
         """

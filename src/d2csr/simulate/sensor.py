@@ -1,4 +1,4 @@
-"""The sensor: exposure behind a colour filter array, shot noise, read noise, and the ADC."""
+"""The sensor: exposure behind a color filter array, shot noise, read noise, and the ADC."""
 
 from dataclasses import dataclass
 

@@ -86,9 +86,9 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
 ) -> Summary:
     """Upscale image files and return a summary with a report per image.
 
-    Errors and warnings are printed on standard error as they occur; an image that fails doesn't
-    stop the others. Files are complete or absent, also after Ctrl-C or SIGTERM, which end the run
-    early. A folder of results contains a journal, which `batch.resume` uses.
+    Errors and warnings are printed on standard error; an image that fails doesn't stop the others.
+    Files are complete or absent, also after Ctrl-C or SIGTERM. A folder of results contains a
+    journal, which `batch.resume` uses.
 
     Args:
         inputs: image files, and folders that are searched recursively.
@@ -110,24 +110,31 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     images, errors = plan_run(inputs, run)
     for error in errors:
         print_error(error)
-    reporter, watch, interrupted = Reporter(json=batch.json), Stopwatch(), False
-    try:
-        with sigterm_as_interrupt():
-            for report in _execute(images, run, watch=watch):
-                reporter.report(report)
-    except KeyboardInterrupt:
-        interrupted = True
+    reporter, watch = Reporter(json=batch.json), Stopwatch()
+    interrupted = _report_images(images, run, reporter=reporter, watch=watch)
     errors += [each.error for each in reporter.images if each.error is not None]
-    seconds = {"load": watch.seconds.get("load", 0.0), "total": time.monotonic() - started}
     return Summary(
         run.bundle.card.name,
         run.bundle.card.scale,
         images=tuple(reporter.images),
         errors=tuple(errors),
-        seconds=seconds,
+        seconds={"load": watch.seconds.get("load", 0.0), "total": time.monotonic() - started},
         began_at=began_at,
         interrupted=interrupted,
     )
+
+
+def _report_images(
+    images: Sequence[PlannedImage], run: Run, *, reporter: Reporter, watch: Stopwatch
+) -> bool:
+    """Execute a run, report each image, and return whether the run was interrupted."""
+    try:
+        with sigterm_as_interrupt():
+            for report in _execute(images, run, watch=watch):
+                reporter.report(report)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def plan_run(inputs: Sequence[str | Path], run: Run) -> tuple[list[PlannedImage], list[Any]]:

@@ -1,4 +1,4 @@
-"""The mask: neighbourhoods that lie off are found, aliasing of single patches is not."""
+"""The mask: neighborhoods that lie off are found, aliasing of single patches is not."""
 
 import numpy as np
 

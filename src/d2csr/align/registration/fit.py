@@ -22,7 +22,7 @@ from d2csr.align.registration.transform import (
 )
 from d2csr.core.geometry import Region
 
-# Smallest error of a patch, in pixels of the wide photograph, from aliasing and the colour mosaic
+# Smallest error of a patch, in pixels of the wide photograph, from aliasing and the color mosaic
 # whatever its texture. Without it a few patches of strong texture would determine the fit.
 FLOOR_WIDE_PX = 0.02
 GAUSS_NEWTON_ITERATIONS = 8
@@ -202,7 +202,7 @@ def _robust_information(
 ) -> Float64[np.ndarray, "n 2 2"]:
     """Return the information scaled to the observed residuals and reduced for outliers.
 
-    The information of a patch is too optimistic, because of aliasing and overlapping neighbours.
+    The information of a patch is too optimistic, because of aliasing and overlapping neighbors.
     """
     square = np.einsum("na,nab,nb->n", residual, information, residual)
     # lower quartile of chi-square, two degrees: correct even if half of the patches are outliers
@@ -232,7 +232,7 @@ def _fit_mesh(
 
 
 def _folds(matches: Matches, region: Region) -> np.ndarray:
-    """Return the fold of each match; neighbours share a fold, because patches overlap."""
+    """Return the fold of each match; neighbors share a fold, because patches overlap."""
     side = max(1.0, np.sqrt(region.width * region.height / max(len(matches), 1)) * 2)
     block = np.floor((matches.registered - [region.left, region.top]) / side).astype(int)
     return (block[:, 0] * 2 + block[:, 1] * 3 + block[:, 0] // FOLDS) % FOLDS
@@ -247,7 +247,7 @@ def _held_out_errors(
     folds: np.ndarray,
     typical: float,
 ) -> Float64[np.ndarray, " n"]:
-    """Return the robust error of each match under a mesh fitted without it and its neighbours."""
+    """Return the robust error of each match under a mesh fitted without it and its neighbors."""
     errors = np.zeros(len(matches))
     for fold in range(FOLDS):
         inside, outside = folds == fold, folds != fold

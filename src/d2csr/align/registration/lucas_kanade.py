@@ -62,7 +62,7 @@ def measure_displacements(
         fixed: gray, 0..1.
         moving: gray on the same grid, displaced by less than about 1.5 px.
         window_px: side of a patch.
-        step_px: distance between the centres of neighbouring patches.
+        step_px: distance between the centres of neighboring patches.
 
     Raises:
         ValueError: the images are smaller than a patch.

@@ -1,4 +1,4 @@
-"""Color transfer: brightness and colours of the tele image matched to the wide image.
+"""Color transfer: brightness and colors of the tele image matched to the wide image.
 
 A channel v becomes c0 + c1 v + c2 v^2 + v (c3 x + c4 y + c5 x^2 + c6 x y + c7 y^2), on
 stored sRGB values. The first three terms model exposure, white balance and tone curve; the terms in

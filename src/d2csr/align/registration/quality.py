@@ -58,7 +58,7 @@ class SharpnessScores:
 
 @dataclass(frozen=True)
 class ColorScores:
-    """Scores of exposure and colours."""
+    """Scores of exposure and colors."""
 
     exposure_ev: float
     colour_residual: float
@@ -109,7 +109,7 @@ MEANINGS: Mapping[str, str] = {
     "detail": "detail of the tele photograph relative to the wide one, in the direction where "
     "it is least; near 0 camera shake has removed it",
     "exposure_ev": "stops by which the tele photograph is darker (above 0) than the wide one",
-    "colour_residual": "median colour difference left after matching, 0 to 1",
+    "colour_residual": "median color difference left after matching, 0 to 1",
     "saturated": "share of overexposed pixels in LR",
 }
 
@@ -177,7 +177,7 @@ LIMITS: Mapping[str, Limit] = {
         lambda _: 2.0, False, "the exposures differ by {value:.1f} stops, above {bound:.1f}"
     ),
     "colour_residual": Limit(
-        lambda _: 0.05, False, "colours differ by {value:.3f} after matching, above {bound:.3f}"
+        lambda _: 0.05, False, "colors differ by {value:.3f} after matching, above {bound:.3f}"
     ),
     "saturated": Limit(
         lambda _: 0.30, False, "{value:.0%} of the area is overexposed, above {bound:.0%}"
@@ -274,9 +274,9 @@ MASK_WINDOW_PX, MASK_STEP_PX = 16, 4
 MASK_SIGMA = 1.0  # blur, wide pixels, without which aliasing lowers the similarity
 MIN_MASK_SIMILARITY = 0.40  # a textured patch below it shows something else
 MIN_MASK_CONTRAST = 0.03
-# A neighbourhood is displaced if the mean displacement of its patches, weighted by a Gaussian with
+# A neighborhood is displaced if the mean displacement of its patches, weighted by a Gaussian with
 # the first number as standard deviation, exceeds the second number, both in wide pixels. Aliasing
-# can displace single patches by 0.3, but not whole neighbourhoods; nearer planes do. Chosen on
+# can displace single patches by 0.3, but not whole neighborhoods; nearer planes do. Chosen on
 # simulated pairs (docs/align.md).
 DISPLACED_LIMITS = ((16.0, 0.12), (8.0, 0.25), (4.0, 0.5))
 ALIASING_PX = 0.1  # smallest error of a patch, whatever its texture
@@ -314,7 +314,7 @@ def build_mask(
 def find_displaced(
     patches: PatchDisplacements, shape: tuple[int, ...], *, step_px: int
 ) -> Bool[np.ndarray, "h w"]:
-    """Return the mask of neighbourhoods displaced together: nearer objects, moved objects.
+    """Return the mask of neighborhoods displaced together: nearer objects, moved objects.
 
     Positions with little texture get the value of their surroundings.
     """

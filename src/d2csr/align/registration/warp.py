@@ -77,7 +77,7 @@ def warp(
         tele: source image.
         mapping: from the registered grid to the tele image.
         region: part of the registered grid.
-        transfer: color transfer to the wide image; None keeps the colours of the tele image.
+        transfer: color transfer to the wide image; None keeps the colors of the tele image.
     """
     x = np.arange(region.left, region.right, dtype=np.float64)
     result = np.empty((region.height, region.width, 3), np.uint8)
