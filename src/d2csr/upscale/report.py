@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, final
 
+from d2csr.core.bundle import ModelCard
 from d2csr.core.console import console
 from d2csr.core.errors import D2csrError
 from d2csr.core.geometry import UNKNOWN_SIZE, Size
@@ -146,7 +147,15 @@ class Reporter:
         """
         self._json = json
         self._stdout = sys.stdout  # as it is now: Ray's messages are redirected later
+        self._began_at = time.time()
         self.images: list[ImageReport] = []
+        self.errors: list[D2csrError] = []
+
+    def report_errors(self, errors: Iterable[D2csrError]) -> None:
+        """Print errors of inputs that have no image."""
+        for error in errors:
+            self.errors.append(error)
+            print_error(error)
 
     def report(self, image: ImageReport) -> None:
         """Print the outcome of an image."""
@@ -156,7 +165,27 @@ class Reporter:
         for warning in image.warnings:
             print_stderr(f"{image.source}: {warning}")
         if image.error is not None:
-            print_error(image.error)
+            self.report_errors([image.error])
+
+    def summarize(
+        self, card: ModelCard, *, seconds: Mapping[str, float], interrupted: bool
+    ) -> Summary:
+        """Return the summary of everything reported so far.
+
+        Args:
+            card: of the model.
+            seconds: by part, `total` among them.
+            interrupted: whether the run was ended early.
+        """
+        return Summary(
+            card.name,
+            card.scale,
+            images=tuple(self.images),
+            errors=tuple(self.errors),
+            seconds={"load": 0.0, **seconds},
+            began_at=self._began_at,
+            interrupted=interrupted,
+        )
 
 
 def print_record(record: Mapping[str, Any], *, stream: TextIO | None = None) -> None:

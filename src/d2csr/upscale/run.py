@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,7 +33,6 @@ from d2csr.upscale.report import (
     Reporter,
     Stopwatch,
     Summary,
-    print_error,
     progress_bar,
 )
 from d2csr.upscale.storage import is_url
@@ -93,35 +91,24 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     Args:
         inputs: image files, and folders that are searched recursively.
         output: folder for the results; for a single image also the name of a file.
-        model: name of a shipped model, folder of a bundle or run, or a loaded model; None takes the
-            smallest shipped model of `scale`.
+        model: name of a shipped model, folder of a bundle or run, or a loaded model, which is
+            opened again with `compute`; None takes the smallest shipped model of `scale`.
         scale: scale that the model must have.
         options: which files are made from each image.
-        compute: what computes them; a loaded model is opened again with these options.
+        compute: what computes them.
         batch: resume, JSON output, and the executor.
 
     Raises:
         ModelNameError: there is no such model.
-        UsageError: there are no images, the device isn't available, or names clash; nothing is
-            written.
+        UsageError: there are no images, names clash, or the device isn't available.
     """
-    started, began_at = time.monotonic(), time.time()
-    run = Run(select_bundle(model, scale), str(output), options, compute, batch)
-    images, errors = plan_run(inputs, run)
-    for error in errors:
-        print_error(error)
     reporter, watch = Reporter(json=batch.json), Stopwatch()
-    interrupted = _report_images(images, run, reporter=reporter, watch=watch)
-    errors += [each.error for each in reporter.images if each.error is not None]
-    return Summary(
-        run.bundle.card.name,
-        run.bundle.card.scale,
-        images=tuple(reporter.images),
-        errors=tuple(errors),
-        seconds={"load": watch.seconds.get("load", 0.0), "total": time.monotonic() - started},
-        began_at=began_at,
-        interrupted=interrupted,
-    )
+    with watch.timing("total"):
+        run = Run(select_bundle(model, scale), str(output), options, compute, batch)
+        images, errors = plan_run(inputs, run)
+        reporter.report_errors(errors)
+        interrupted = _report_images(images, run, reporter=reporter, watch=watch)
+    return reporter.summarize(run.bundle.card, seconds=watch.seconds, interrupted=interrupted)
 
 
 def _report_images(
