@@ -1,12 +1,12 @@
-"""How exactly `d2csr align` recovers the grid, beside what people do now; resumable.
+"""Accuracy of `d2csr align` on simulated pairs, compared with common methods; resumable.
 
     python benchmarks/align_accuracy.py --work DIR -o benchmarks/results/align_accuracy-DATE.json
 
-Pairs are simulated, so their truth is known: for each of four scales 14 with tele frames of 1 to 3
-megapixels and one of 20; 16 of the 60 with two nearer planes, which no single mapping fits. Then
-wrong pairs are registered, and on every third small pair the competitors and this tool with parts
-left out are run. Every pair and every row is stored in DIR; a row is measured again when the tool's
-code has changed.
+The ground truth of simulated pairs is known. There are 15 for each of four scales, 14 with tele
+frames of 1 to 3 megapixels and one of 20; 16 of the 60 have two nearer planes, which no single
+mapping fits. Then wrong pairs are registered, and on every third small pair the competitors
+and this tool without some of its parts. Every pair and every row is stored in DIR; a row is
+measured again when the code of the tool has changed.
 """
 
 import argparse
@@ -64,20 +64,20 @@ Grays = tuple[np.ndarray, np.ndarray]
 
 
 def code_stamp() -> str:
-    """Return a hash of the tool's code: rows of other code are out of date."""
+    """Return a hash of the tool's code; rows with another hash are out of date."""
     files = sorted(Path(d2csr.align.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 class Rows:
-    """Rows that were measured before, one file each."""
+    """Stored measurements, one file for each row."""
 
     def __init__(self, folder: Path, stamp: str) -> None:
         self._folder, self._stamp = folder, stamp
         folder.mkdir(parents=True, exist_ok=True)
 
     def of(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the row of this name, made now unless this code made it before."""
+        """Return the row of a name, measured now unless it was stored by the same code."""
         path = self._folder / f"{name}.json"
         if path.is_file():
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ CAMERA = CameraConfig(  # harder than the default: a mosaic, and aliasing that n
 
 
 def captures(work: Path, *, large: bool) -> Iterator[Good]:
-    """Yield simulated pairs, scales taking turns, each made once."""
+    """Yield simulated pairs, alternating between the scales; existing ones are reused."""
     for number in [SMALL_PAIRS] if large else range(SMALL_PAIRS):
         for scale in SCALES:
             out = work / (f"x{scale}_large" if large else f"x{scale}_{number:02}")
@@ -143,7 +143,7 @@ def good_row(good: Good) -> dict[str, Any]:
 
 
 def verdict(photos: tuple[Photo, Photo], scale: int, *, good: Good | None) -> dict[str, Any]:
-    """Return whether a pair is accepted, its scores, and how far its grid is off."""
+    """Return the verdict on a pair, its scores, and the error of its grid."""
     try:
         registration = register(*photos, settings=Settings(scale))
     except PairRejectedError as rejection:
@@ -161,10 +161,10 @@ def verdict(photos: tuple[Photo, Photo], scale: int, *, good: Good | None) -> di
 def errors_px(
     mapping: Mapping, good: Good, *, used: tuple[Region, np.ndarray] | None = None
 ) -> dict[str, float]:
-    """Return RMS and 95th percentile of the grid's error, HR pixels, where both frames show.
+    """Return RMS and 95th percentile of the error of the grid, in HR pixels, over the overlap.
 
-    Every place is compared with the true place of the plane that is seen there. `used_*` leaves out
-    what the pair's mask keeps from training.
+    Each position is compared with the true position of the plane that is visible there. `used_*` is
+    the error over the area that isn't masked.
     """
     _, folder, truth = good
     region = covered_region(mapping, margin_px=5.0).shrunk(2, 2)
@@ -190,7 +190,7 @@ def errors_px(
 
 
 def distances(error: np.ndarray, name: str) -> dict[str, float]:
-    """Return RMS and 95th percentile, named."""
+    """Return RMS and 95th percentile, with a prefix of the names."""
     rms = float(np.sqrt((error**2).mean()))
     return {f"{name}rms_px": rms, f"{name}p95_px": float(np.percentile(error, 95))}
 
@@ -232,7 +232,7 @@ def sizes(grays: Grays) -> tuple[Size, Size]:
 
 
 def plain_sift(grays: Grays, scale: int) -> Mapping:
-    """Return what people do now: SIFT on both images as they are, a homography by RANSAC."""
+    """Return a homography by RANSAC from SIFT features of both images, the usual method."""
     finder = cv2.SIFT.create(nfeatures=8000)
     found = [finder.detectAndCompute((gray * 255).astype(np.uint8), None) for gray in grays]
     (wide, of_wide), (tele, of_tele) = found
@@ -245,7 +245,7 @@ def plain_sift(grays: Grays, scale: int) -> Mapping:
 
 
 def ecc_alone(grays: Grays, scale: int) -> Mapping:
-    """Return OpenCV's ECC from the nominal zoom: the tele image reduced, laid on the centre."""
+    """Return the mapping of OpenCV's ECC, started with the tele image in the centre."""
     wide, tele = grays
     small = cv2.resize(tele, None, fx=1 / scale, fy=1 / scale, interpolation=cv2.INTER_AREA)
     corner = (np.array(wide.shape[::-1]) - small.shape[::-1]) / 2
@@ -309,21 +309,21 @@ VARIANTS: dict[str, Callable[[tuple[Photo, Photo], int], Mapping]] = {
 
 
 def competitor_row(good: Good, name: str) -> dict[str, Any]:
-    """Return a competitor's error on a pair."""
+    """Return the error of a competitor on a pair."""
     scale, _, _ = good
     wide, tele = (to_gray01(photo.pixels) for photo in read_photo_pair(good))
     return tried(lambda: COMPETITORS[name]((wide, tele), scale), good)
 
 
 def variant_row(good: Good, name: str) -> dict[str, Any]:
-    """Return this tool's error on a pair with a part left out."""
+    """Return the error of this tool without one of its parts on a pair."""
     scale, _, _ = good
     photos = read_photo_pair(good)
     return tried(lambda: VARIANTS[name](photos, scale), good)
 
 
 def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
-    """Return a method's error, or why it has none."""
+    """Return the error of a method, or the reason why it failed."""
     try:
         return errors_px(method(), good)
     except (PairRejectedError, np.linalg.LinAlgError) as error:
@@ -335,13 +335,13 @@ def tried(method: Callable[[], Mapping], good: Good) -> dict[str, Any]:
 
 
 def write(stored: dict[str, Any], out: Path | None) -> None:
-    """Write what was measured."""
+    """Write the measurements to a file, if there is one."""
     if out is not None:
         write_atomically(out, f"{json.dumps(stored, indent=1)}\n".encode())
 
 
 def main() -> None:
-    """Measure what has not been measured yet and store everything."""
+    """Measure all rows that aren't stored yet and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for pairs and rows")
     parser.add_argument("--only", choices=("captures", "tool", "all"), default="all")

@@ -1,11 +1,11 @@
-"""What `d2csr align` makes of City100's published pairs, judged by another estimator.
+"""Displacement left in City100's pairs by `d2csr align`, measured by another estimator.
 
-    d2csr align PAIRS/ -o SET/ --scale 3 --val 0 --test 0       # PAIRS holds NAME_lr and NAME_hr
+    d2csr align PAIRS/ -o SET/ --scale 3 --val 0 --test 0       # PAIRS has NAME_lr and NAME_hr
     python benchmarks/align_city100.py PUBLISHED/ SET/ -o benchmarks/results/align_city100-DATE.json
 
-Displacement that the published pairs have, and that is left after the second registration, is
-measured by phase correlation, which the tool does not register by, on the same 64-px patches. And
-some pairs are moved by a known homography and darkened: how far is the movement recovered?
+The displacement in the published pairs, and after another registration, is measured by phase
+correlation on the same 64-px patches; `d2csr align` doesn't use phase correlation. Some pairs are
+also moved by a known homography and darkened, to measure how exactly the movement is recovered.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from d2csr.images.reader import read_rgb8
 def moved_row(lr: Path, rng: np.random.Generator) -> dict:
     """Return the error on a City100 pair whose HR image was moved and darkened.
 
-    The truth is this tool's own registration of the published pair, moved: what is measured is how
-    far the movement is recovered, not how well the published pair was registered.
+    The reference is this tool's registration of the published pair, moved: the error is that of the
+    recovered movement, not that of the registration of the published pair.
     """
     wide, tele = read_pair(lr, lr.with_name(lr.name.replace("_LR3", "_HR")))
     width, height = tele.size
@@ -58,11 +58,17 @@ PATCH_PX = 64
 
 
 def displacement_px(lr: np.ndarray, hr: np.ndarray, *, scale: int) -> dict[str, float]:
-    """Return what displacement is left between LR and HR, by phase correlation on 64-px patches.
+    """Return the displacement between LR and HR, by phase correlation on 64-px patches.
 
-    Phases below LR's Nyquist frequency only. `patch_*` has each patch's own noise in it. `common`
-    has not: it is the root of the mean product of each patch's displacement with the mean of its
-    four neighbors', which share no pixel with it: noise of LR (grain, aliasing) cancels.
+    <<<<<<< HEAD
+        Phases below LR's Nyquist frequency only. `patch_*` has each patch's own noise in it. `common`
+        has not: it is the root of the mean product of each patch's displacement with the mean of its
+        four neighbors', which share no pixel with it: noise of LR (grain, aliasing) cancels.
+    =======
+        Only phases below the Nyquist frequency of LR are used. `patch_*` includes the noise of each
+        patch. `common` doesn't: it is the root of the mean product of each patch's displacement and the
+        mean of its four neighbors', which share no pixels, so that noise of LR cancels.
+    >>>>>>> main
     """
     enlarged = cv2.resize(to_gray01(lr), hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     field = phase_field(enlarged, to_gray01(hr), scale=scale)
@@ -102,24 +108,24 @@ def phase_field(a: np.ndarray, b: np.ndarray, *, scale: int) -> np.ndarray:
         first, second = (np.fft.fft2((patch - patch.mean()) * window)[used] for patch in patches)
         cross = first * second.conj()
         cross /= np.abs(cross) + 1e-12
-        middle, reach, step = np.zeros(2), 2.0, 0.25
+        middle, radius, step = np.zeros(2), 2.0, 0.25
         quality = 0.0
         for _ in range(5):  # a grid of shifts about the best one, each finer than the last
-            shifts = np.arange(-reach, reach + step / 2, step)
+            shifts = np.arange(-radius, radius + step / 2, step)
             x, y = middle[0] + shifts, middle[1] + shifts
             peak = (np.exp(2j * np.pi * np.outer(y, ky)) * cross) @ np.exp(
                 2j * np.pi * np.outer(x, kx)
             ).T
             best = np.unravel_index(np.argmax(peak.real), peak.shape)
             middle, quality = np.array([x[best[1]], y[best[0]]]), peak.real[best] / len(kx)
-            reach, step = step, step / 4
+            radius, step = step, step / 4
         if quality > 0.3:
             field[row, column] = -middle
     return field
 
 
 def again_row(pair: Pair, folder: Path, *, rng: np.random.Generator) -> dict:
-    """Return what displacement a pair has as published, registered again, and by chance."""
+    """Return the displacement of a pair as published, registered again, and of a perfect pair."""
     transform = pair.transform or {}
     left, top, width, height = (3 * side for side in transform["lr_region"])
     source = folder / transform["sources"][1]

@@ -1,7 +1,7 @@
-"""How long `d2csr align` takes with a tele frame of 24 megapixels, and in how much memory.
+"""Time and memory of `d2csr align` with a tele frame of 24 megapixels.
 
-The pair is simulated: a drawn scene before the default camera, x4. Writes a dated JSON file into
-`results`. About 2 minutes.
+The pair is simulated: a procedural scene and the default camera, x4. Writes a dated JSON file into
+`results`. Takes about 2 minutes.
 
     python benchmarks/align_large.py
 """
@@ -26,7 +26,7 @@ SCALE, SCENE = 4, Size(10800, 7200)  # a tele frame of about 6000x4000
 
 
 def main() -> None:
-    """Make the pair, align it, keep the figures."""
+    """Simulate the pair, align it and store time and memory."""
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         captures, out = folder / "captures", folder / "pairs"

@@ -22,11 +22,11 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def truths(captures: Path) -> tuple[GroundTruth, ...]:
-    """What is known of the captures."""
+    """Ground truth of the captures."""
     return read_truth(captures)
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Random numbers, the same in every run."""
+    """Seeded random numbers."""
     return np.random.default_rng(5)

@@ -26,7 +26,7 @@ SETTINGS, LAYOUT, ONE = Settings(scale=3), DatasetLayout(scale=3), Workers(1)
 
 @pytest.fixture(scope="module")
 def photos(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two good pairs, one of two scenes, one damaged, and a photograph alone."""
+    """Two good pairs, one of two scenes, one damaged, and an unpaired photograph."""
     folder = tmp_path_factory.mktemp("photos")
     for name in ("001_wide", "001_tele", "002_wide", "002_tele"):
         shutil.copy(captures / f"{name}.jpg", folder / f"{name}.jpg")
@@ -50,7 +50,7 @@ def stored_results(out: Path) -> dict[str, dict]:
     return {row["photos"]["name"]: row for row in rows}
 
 
-def test_set_is_what_training_reads(made):
+def test_set_is_read_by_training(made):
     manifest = read_manifest(made / "manifest.json")
     assert check_pairs(manifest, patch_px=16, mask_limit=0.5) == []
     assert [pair.name for pair in manifest] == ["Simulated_001", "Simulated_002"]
@@ -82,7 +82,7 @@ def test_rejected_and_failed_pairs_are_listed_with_their_reason(made):
     assert all(f"Simulated_00{number}" in page for number in (1, 2, 3, 4))
 
 
-def test_report_needs_nothing_from_outside(made):
+def test_report_is_self_contained(made):
     page = (made / "report.html").read_text()
     assert "http://www.w3.org/2000/svg" in page
     assert page.count("http") == page.count("http://www.w3.org/2000/svg")
@@ -189,7 +189,7 @@ def test_pairs_given_one_by_one_become_one_set(captures, tmp_path):
     }
 
 
-def test_a_set_inside_the_folder_is_not_taken_for_photographs(captures, tmp_path):
+def test_set_inside_the_folder_is_not_paired_again(captures, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(captures, folder, ignore=shutil.ignore_patterns(".truth", "truth.json"))
     for _ in range(2):

@@ -50,7 +50,7 @@ def report(tmp_path: Path) -> Path:
     return path
 
 
-def test_names_cannot_end_the_script(report):
+def test_names_do_not_end_the_script_element(report):
     assert report.read_text().count("</script>") == 2
 
 

@@ -1,4 +1,4 @@
-"""Photographs of phones and cameras, HEIC and RAW, as alignment takes them."""
+"""Photographs of phones and cameras: HEIC and RAW."""
 
 import struct
 from pathlib import Path
@@ -16,7 +16,7 @@ IDENTITY = [(int(row == column), 1) for row in range(3) for column in range(3)]
 
 
 def dng(rggb: np.ndarray, *, neutral: tuple[float, float, float]) -> bytes:
-    """Return a DNG 1.4: a bare mosaic of 16 bit, and what the camera saw a gray as."""
+    """Return a DNG 1.4: a bare mosaic of 16 bit, and the color of gray as the camera sees it."""
     height, width = rggb.shape
     data = rggb.astype("<u2").tobytes()
     tags = {
@@ -70,10 +70,10 @@ SEEN, WRONG = (0.5, 1.0, 0.667), (0.8, 1.0, 0.4)
 
 
 def test_raw_photographs_share_the_wide_ones_white_balance(photo_pair, tmp_path):
-    """One sensor reading twice, the second time with another opinion of what was gray."""
+    """One sensor reading twice, the second time with another white balance."""
     bare = mosaic(photo_pair[0], neutral=SEEN)
-    for name, told in (("wide", SEEN), ("tele", WRONG)):
-        (tmp_path / f"{name}.dng").write_bytes(dng(bare, neutral=told))
+    for name, neutral in (("wide", SEEN), ("tele", WRONG)):
+        (tmp_path / f"{name}.dng").write_bytes(dng(bare, neutral=neutral))
     wide, tele = read_pair(tmp_path / "wide.dng", tmp_path / "tele.dng")
     assert wide.pixels.dtype == np.uint16
     np.testing.assert_array_equal(wide.pixels, tele.pixels)

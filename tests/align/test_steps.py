@@ -24,7 +24,7 @@ SETTINGS = Settings(scale=3)
 
 
 def error_px(registered: Registration, truth: GroundTruth) -> np.ndarray:
-    """Distance from the true place on the tele frame, in HR pixels, over the pair."""
+    """Distance from the true position on the tele frame, in HR pixels, over the pair."""
     region = registered.region.times(truth.scale)
     x = np.linspace(region.left, region.right - 1, 24)
     y = np.linspace(region.top, region.bottom - 1, 18)
@@ -55,7 +55,7 @@ def test_good_pairs_are_accepted(registered):
         check_quality(found.scores, scale=3)
 
 
-def test_centre_and_edge_crop_as_much_as_they_say(photo_pairs, registered):
+def test_centre_and_edge_crop_the_given_amount(photo_pairs, registered):
     whole = registered[0].region
     near = register(*photo_pairs[0], settings=replace(SETTINGS, centre=0.8)).region
     assert abs(near.width - 0.8 * whole.width) < 3
@@ -74,22 +74,26 @@ def test_warp_none_is_the_matrix_alone_and_radial_has_no_mesh(photo_pairs, regis
     assert not radial.wide_lens.is_identity
 
 
-def lens_of(view: View) -> BrownDistortion:
+def brown_distortion(view: View) -> BrownDistortion:
     """Return a view's distortion on radii of half its diagonal."""
     share = np.hypot(*view.size) / 2 / view.corner_px
-    bent = view.distortion
+    distortion = view.distortion
     return BrownDistortion(
-        bent.k1 * share**2, bent.k2 * share**4, bent.k3 * share**6, bent.p1 * share, bent.p2 * share
+        distortion.k1 * share**2,
+        distortion.k2 * share**4,
+        distortion.k3 * share**6,
+        distortion.p1 * share,
+        distortion.p2 * share,
     )
 
 
-def test_given_lenses_leave_the_matrix_nothing_to_bend(tmp_path):
+def test_given_lenses_remove_the_distortion(tmp_path):
     optics = OpticsConfig(wide=LensConfig(k1=(-0.08, -0.08)), tele=LensConfig(k1=(0.03, 0.03)))
     job = SimulationOptions(scale=3, camera=CameraConfig(optics=optics), captures=True, seed=5)
     simulate([Procedural(Size(1800, 1200), (3, 2))], tmp_path, options=job)
     (truth,) = read_truth(tmp_path)
     photo_pair = read_pair(tmp_path / truth.wide_file, tmp_path / truth.tele_file)
-    given = LensSpec("given", lens_of(truth.wide), lens_of(truth.tele))
+    given = LensSpec("given", brown_distortion(truth.wide), brown_distortion(truth.tele))
     errors = [
         error_px(register(*photo_pair, settings=replace(SETTINGS, warp="none", lens=lens)), truth)
         for lens in (DEFAULT_LENSES, given)
@@ -99,7 +103,7 @@ def test_given_lenses_leave_the_matrix_nothing_to_bend(tmp_path):
     assert undone < 0.1
 
 
-def test_a_score_that_nothing_is_left_to_measure_rejects(registered):
+def test_unmeasurable_score_rejects_the_pair(registered):
     geometry = replace(registered[0].scores.geometry, grid_error_px=float("inf"))
     scores = replace(registered[0].scores, geometry=geometry)
     with pytest.raises(PairRejectedError, match="too little is left to measure grid_error_px"):
@@ -227,7 +231,7 @@ def test_nearer_planes_are_masked_and_little_else(tmp_path, registered):
 
 
 @pytest.mark.parametrize("kind", ["gray", "16 bit"])
-def test_other_kinds_of_pixels_are_registered_alike(photo_pairs, truths, kind):
+def test_gray_and_16_bit_photographs_are_registered_equally(photo_pairs, truths, kind):
     def other(photo: Photo) -> Photo:
         if kind == "gray":
             gray = photo.pixels.mean(axis=2, keepdims=True)

@@ -92,9 +92,10 @@ def read_camera_info(path: Path) -> CameraInfo:
     """
     try:
         return parse_camera_info(_read_exif(path))
-    except (ValueError, OSError, pyvips.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        problem = f"has EXIF that can't be read ({reason or first_line(error)})"
+    except OSError as error:
+        raise ImageError(path, f"can't be read ({error.strerror})", "Check the file.") from error
+    except (ValueError, pyvips.Error) as error:
+        problem = f"has EXIF that can't be read ({first_line(error)})"
         remedy = "Repair or replace the file, or give both photographs by name."
         raise ImageError(path, problem, remedy) from error
 

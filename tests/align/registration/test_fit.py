@@ -47,14 +47,14 @@ def test_matrix_and_lenses_are_found(rng):
     assert error_px(found) < 0.06
 
 
-def test_outliers_are_outvoted(rng):
+def test_outliers_have_no_influence(rng):
     matches = matches_with(rng, 0.1)
-    matches.tele[::4] += [3.0, -2.0]  # every fourth stands nearer
+    matches.tele[::4] += [3.0, -2.0]  # every fourth is nearer
     found = fit_mapping(start(), matches, region=REGION, cells=[], lens_prior=start())
     assert error_px(found) < 0.06
 
 
-def test_no_mesh_is_taken_where_noise_is_all_that_is_left(rng):
+def test_no_mesh_is_fitted_to_noise(rng):
     cells = [(1, 1), (2, 3), (3, 4)]
     found = fit_mapping(
         start(), matches_with(rng, 0.3), region=REGION, cells=cells, lens_prior=start()
@@ -62,7 +62,7 @@ def test_no_mesh_is_taken_where_noise_is_all_that_is_left(rng):
     assert found.mesh is None
 
 
-def test_mesh_is_taken_where_the_image_is_bent(rng):
+def test_mesh_is_fitted_to_a_smooth_warp(rng):
     matches = matches_with(rng, 0.1)
     bend = 0.8 * np.sin(matches.registered[:, 0] / 150)
     matches.tele[:, 1] += bend
@@ -73,7 +73,7 @@ def test_mesh_is_taken_where_the_image_is_bent(rng):
     assert np.sqrt(np.mean(residuals(found, matches) ** 2)) < 0.13
 
 
-def test_edges_inform_across_themselves_only(rng):
+def test_edges_give_information_across_them_only(rng):
     positions = grid()
     angle = rng.uniform(0, np.pi, len(positions))
     across = np.stack([np.cos(angle), np.sin(angle)], -1)
@@ -101,5 +101,5 @@ def test_grid_evaluation_equals_points(rng):
     np.testing.assert_allclose(TRUE.on_grid(x, y), TRUE(np.stack(np.meshgrid(x, y), -1)), atol=1e-9)
 
 
-def test_ratio_is_that_of_the_matrix():
+def test_ratio_follows_from_the_matrix():
     assert TRUE.ratio == pytest.approx(3 * 1.009, abs=0.02)

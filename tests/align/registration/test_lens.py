@@ -81,7 +81,7 @@ CANON = CameraInfo(make="Canon", model="Canon EOS 5D Mark II", lens="Canon EF 24
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_lensfun_is_followed_up_to_an_enlargement(tmp_path):
+def test_lensfun_distortion_is_reproduced_up_to_scaling(tmp_path):
     frame = Size(600, 400)
     lens = read_lensfun_lens(CANON, frame, path=tmp_path)
     database = lensfunpy.Database()
@@ -93,8 +93,8 @@ def test_lensfun_is_followed_up_to_an_enlargement(tmp_path):
     grid = np.stack(np.meshgrid(np.arange(600.0), np.arange(400.0)), -1).reshape(-1, 2)
     matrix, _ = cv2.estimateAffinePartial2D(undistort(theirs, lens, frame=frame), grid)
     left = undistort(theirs, lens, frame=frame) @ matrix[:, :2].T + matrix[:, 2] - grid
-    bent, _ = cv2.estimateAffinePartial2D(theirs, grid)
-    before = theirs @ bent[:, :2].T + bent[:, 2] - grid
+    similarity_matrix, _ = cv2.estimateAffinePartial2D(theirs, grid)
+    before = theirs @ similarity_matrix[:, :2].T + similarity_matrix[:, 2] - grid
     assert np.hypot(*before.T).max() > 3  # so much is there to undo
     assert np.hypot(*left.T).max() < 0.4
 

@@ -27,7 +27,7 @@ def test_small_shifts_are_measured(rng, dx, dy):
     assert np.median(found[:, 1]) == pytest.approx(dy, abs=0.012)
 
 
-def test_gain_and_offset_leave_no_move(rng):
+def test_gain_and_offset_cause_no_displacement(rng):
     moving = texture(rng)
     found = measure_displacements(
         (0.6 * moving + 0.2).astype(np.float32), moving.astype(np.float32), window_px=20, step_px=20
@@ -36,7 +36,7 @@ def test_gain_and_offset_leave_no_move(rng):
     assert found.similarity.min() > 0.999
 
 
-def test_edge_knows_nothing_along_itself():
+def test_edge_gives_no_information_along_it():
     x = np.arange(80.0)
     edge = np.tile(1 / (1 + np.exp(-(x - 40) / 2)), (80, 1)) + np.random.default_rng(0).normal(
         0, 0.002, (80, 80)
@@ -48,7 +48,7 @@ def test_edge_knows_nothing_along_itself():
     assert information[0, 0] > 20 * information[1, 1]
 
 
-def test_deviation_foretells_the_scatter(rng):
+def test_information_matches_the_scatter(rng):
     moving = texture(rng, 400)
     fixed = moving + rng.normal(0, 0.02, moving.shape)
     found = measure_displacements(
@@ -63,7 +63,7 @@ def test_flat_image_has_no_patches():
     assert len(measure_displacements(flat, flat, window_px=20, step_px=10)) == 0
 
 
-def test_bands_join_without_a_seam(rng, monkeypatch):
+def test_strips_join_without_a_seam(rng, monkeypatch):
     moving = texture(rng).astype(np.float32)
     fixed = shifted(moving, 0.1, 0.05).astype(np.float32)
     whole = measure_displacements(fixed, moving, window_px=16, step_px=8)

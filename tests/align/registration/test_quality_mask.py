@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The mask: neighborhoods that lie off are found, aliasing of single patches is not."""
+=======
+"""Mask: displaced neighborhoods are masked, single patches displaced by aliasing are not."""
+>>>>>>> main
 
 import numpy as np
 
@@ -9,7 +13,7 @@ SHAPE, STEP_PX = (160, 240), 4
 
 
 def patches(*, deviation_px: float = 0.03) -> PatchDisplacements:
-    """Return patches at every step of the grid, none of which moved, all of one certainty."""
+    """Return patches at every step of the grid, without displacement, all of the same certainty."""
     y, x = np.mgrid[8 : SHAPE[0] - 8 : STEP_PX, 8 : SHAPE[1] - 8 : STEP_PX]
     positions = np.stack([x, y], -1).reshape(-1, 2).astype(float)
     count = len(positions)
@@ -20,17 +24,17 @@ def patches(*, deviation_px: float = 0.03) -> PatchDisplacements:
 
 
 def aliased(rng: np.random.Generator, size_px: float = 0.3) -> PatchDisplacements:
-    """Return patches as a flat scene may have them: each moved another way."""
+    """Return patches of a flat scene with aliasing: each with another displacement."""
     found = patches()
     found.displacements[:] = rng.normal(0, size_px, found.displacements.shape)
     return found
 
 
-def test_wild_single_patches_mask_nothing(rng):
+def test_outliers_of_single_patches_mask_nothing(rng):
     assert find_displaced(aliased(rng), SHAPE, step_px=STEP_PX).mean() < 0.01
 
 
-def test_a_plane_that_stands_nearer_is_found_among_them(rng):
+def test_nearer_plane_is_masked_among_outliers(rng):
     found = aliased(rng)
     near = found.positions[:, 0] > 120
     found.displacements[near] += [0.3, 0.0]
@@ -39,7 +43,7 @@ def test_a_plane_that_stands_nearer_is_found_among_them(rng):
     assert off[:, :100].mean() < 0.02
 
 
-def test_a_small_thing_that_moved_far_is_found(rng):
+def test_small_moved_object_is_masked(rng):
     found = aliased(rng, 0.1)
     inside = np.all(np.abs(found.positions - [100, 60]) < 10, axis=1)
     found.displacements[inside] = [0.0, 0.9]
@@ -48,7 +52,7 @@ def test_a_small_thing_that_moved_far_is_found(rng):
     assert off.mean() < 0.05
 
 
-def test_patches_that_know_nothing_do_not_vote():
+def test_dissimilar_patches_have_no_influence():
     found = patches()
     found.displacements[:] = [2.0, 0.0]
     unlike = PatchDisplacements(

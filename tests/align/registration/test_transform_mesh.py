@@ -40,7 +40,7 @@ def test_quadratic_control_points_are_smooth():
     assert values @ roughness((2, 3)) @ values == pytest.approx(0, abs=1e-9)
 
 
-def test_values_are_held_beyond_the_region():
+def test_values_are_constant_outside_the_region():
     mesh = Mesh(REGION, np.arange(32.0).reshape(4, 4, 2))
     inside, outside = mesh.at(np.array([[310.0, 220.0], [900.0, 900.0]]))
     np.testing.assert_allclose(inside, outside)

@@ -70,13 +70,13 @@ def test_covered_region_lies_on_the_tele_frame():
     assert region.width * region.height > 0.85 * 140 * 100 / 4
 
 
-def test_tone_finds_gain_curve_and_vignetting(rng):
+def test_color_transfer_recovers_gain_curve_and_vignetting(rng):
     region = Region(0, 0, 900, 600)
     x, y = np.linspace(0, 899, 90), np.linspace(0, 599, 60)
     tele = rng.uniform(0.05, 0.9, (60, 90, 3)).astype(np.float32)
     true = ColorTransfer(region, np.array([[0.01, 0.8, 0.1, 0.02, -0.01, -0.05, 0, -0.04]] * 3))
     wide = true.apply(tele, x, y=y)
-    wide[::9, ::7] = rng.uniform(0, 1, 3)  # something else stands there
+    wide[::9, ::7] = rng.uniform(0, 1, 3)  # outliers
     found = fit_color_transfer(tele, wide, x=x, y=y, region=region)
     apart = found.apply(tele, x, y=y) - true.apply(tele, x, y=y)
     assert np.abs(apart).max() < 0.01
