@@ -60,15 +60,9 @@ PATCH_PX = 64
 def displacement_px(lr: np.ndarray, hr: np.ndarray, *, scale: int) -> dict[str, float]:
     """Return the displacement between LR and HR, by phase correlation on 64-px patches.
 
-    <<<<<<< HEAD
-        Phases below LR's Nyquist frequency only. `patch_*` has each patch's own noise in it. `common`
-        has not: it is the root of the mean product of each patch's displacement with the mean of its
-        four neighbors', which share no pixel with it: noise of LR (grain, aliasing) cancels.
-    =======
-        Only phases below the Nyquist frequency of LR are used. `patch_*` includes the noise of each
-        patch. `common` doesn't: it is the root of the mean product of each patch's displacement and the
-        mean of its four neighbors', which share no pixels, so that noise of LR cancels.
-    >>>>>>> main
+    Only phases below the Nyquist frequency of LR are used. `patch_*` includes the noise of each
+    patch. `common` doesn't: it is the root of the mean product of each patch's displacement and the
+    mean of its four neighbors', which share no pixels, so that noise of LR cancels.
     """
     enlarged = cv2.resize(to_gray01(lr), hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     field = phase_field(enlarged, to_gray01(hr), scale=scale)

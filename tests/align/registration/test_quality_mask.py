@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The mask: neighborhoods that lie off are found, aliasing of single patches is not."""
-=======
 """Mask: displaced neighborhoods are masked, single patches displaced by aliasing are not."""
->>>>>>> main
 
 import numpy as np
 
