@@ -183,3 +183,10 @@ def test_export_copies_a_bundle_with_another_name(d2csr, bundle: Bundle, photo, 
 def test_export_of_a_folder_without_weights_is_refused(d2csr, tmp_path):
     answer = d2csr("export", tmp_path, "-o", tmp_path / "out")
     assert (answer.code, "no model.safetensors in it" in answer.err) == (2, True)
+
+
+def test_the_help_describes_the_automatic_device_as_it_is_chosen(d2csr):
+    """It named the processor, while `auto` took an NVIDIA GPU wherever torch found one."""
+    words = " ".join(d2csr("upscale", "--help").out.replace("│", " ").split())
+    assert "auto is an NVIDIA GPU" in words
+    assert "auto is the processor" not in words

@@ -34,32 +34,32 @@ def segments_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "_WHOLE_LIMIT_BYTES", 0)
 
 
-def _difference(engine: Engine, wanted: np.ndarray) -> float:
-    return float(np.abs(engine.run(LR).sr - wanted).max())
+def _difference(engine: Engine, expected: np.ndarray) -> float:
+    return float(np.abs(engine.run(LR).sr - expected).max())
 
 
 def test_segments_give_the_same_image(engine, request):
-    wanted = engine.run(LR).sr
+    expected = engine.run(LR).sr
     assert engine.plan(40, 9).trunk == "whole"
     request.getfixturevalue("segments_only")
     assert engine.plan(40, 9).trunk == "memory"
-    assert _difference(engine, wanted) < 1e-5
+    assert _difference(engine, expected) < 1e-5
 
 
 @pytest.mark.usefixtures("segments_only")
 def test_feature_maps_that_memory_cannot_hold_go_to_disk(engine, monkeypatch):
-    wanted = engine.run(LR).sr
+    expected = engine.run(LR).sr
 
     def fail(self: MemoryFeatureStore, channels: int) -> int:
         raise MemoryError
 
     monkeypatch.setattr(MemoryFeatureStore, "add", fail)
-    assert _difference(engine, wanted) < 1e-5
+    assert _difference(engine, expected) < 1e-5
 
 
 def test_a_tail_that_runs_out_of_memory_continues_from_the_same_row(engine, monkeypatch):
     """Graphs fail above 12 rows, and once more in the middle of the image."""
-    wanted = engine.run(LR).sr
+    expected = engine.run(LR).sr
     tail, calls = engine._tail, []
 
     def failing(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
@@ -72,7 +72,7 @@ def test_a_tail_that_runs_out_of_memory_continues_from_the_same_row(engine, monk
     monkeypatch.setattr(planning, "_FIXED_BYTES", 0)  # or half of it would be the least
     parts = list(engine.iter_strips(LR))
     assert [part.first_row for part in parts] == list(_starts(parts))
-    assert np.abs(np.concatenate([part.output.sr for part in parts]) - wanted).max() < 1e-5
+    assert np.abs(np.concatenate([part.output.sr for part in parts]) - expected).max() < 1e-5
     assert calls[0] > 12
 
 
@@ -129,10 +129,10 @@ def test_a_change_to_tiles_during_an_image_is_warned_of(engine, monkeypatch):
 @pytest.mark.parametrize("rows", [1, 7, 39])
 def test_tiles_of_a_network_with_local_means_are_exact(local_bundle, rows):
     engine = open_engine(local_bundle, precision="fp32")
-    wanted = engine.run(LR)
+    expected = engine.run(LR)
     plan = Plan("tiles", max(rows, 2 * local_bundle.card.receptive_field.halo_lr_rows + 1), 1, 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "_plan", lambda self, size, budget: plan)
         found = engine.run(LR)
-    assert np.abs(found.sr - wanted.sr).max() < 1e-5
-    assert np.abs(found.predictions - wanted.predictions).max() < 1e-5
+    assert np.abs(found.sr - expected.sr).max() < 1e-5
+    assert np.abs(found.predictions - expected.predictions).max() < 1e-5

@@ -14,14 +14,14 @@ def test_it_is_the_standard_deviation_in_gray_levels_whatever_the_weights():
     random = np.random.default_rng(0)
     predictions, weights = random.random((4, 3, 5, 3)), random.random((4, 3, 5))
     output = _output(predictions, weights / weights.sum(0))
-    wanted = np.zeros((3, 5))
+    expected = np.zeros((3, 5))
     for y in range(3):
         for x in range(5):
             for color in range(3):
                 values = [float(output.predictions[leaf, y, x, color]) for leaf in range(4)]
                 mean = sum(values) / 4
-                wanted[y, x] += sum((value - mean) ** 2 for value in values) / 4 / 3
-    assert np.allclose(disagreement(output), 255 * np.sqrt(wanted), rtol=1e-5)
+                expected[y, x] += sum((value - mean) ** 2 for value in values) / 4 / 3
+    assert np.allclose(disagreement(output), 255 * np.sqrt(expected), rtol=1e-5)
 
 
 def test_a_fusion_that_takes_one_prediction_hides_no_disagreement():

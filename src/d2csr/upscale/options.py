@@ -123,9 +123,9 @@ class ComputeOptions:
 
     Attributes:
         backend: auto, openvino, onnxruntime, torch, or reference (the network as it was trained, in
-            one piece); auto is the fastest that is installed.
+            one piece); auto is torch for an NVIDIA GPU, openvino otherwise.
         device: auto, cpu, gpu, or the index of a GPU, where -1 is the processor; auto is an NVIDIA
-            GPU if PyTorch can use one, otherwise the processor.
+            GPU if the backend can use one, otherwise the processor.
         precision: auto, fp32, bf16, or int8; auto is the fastest that keeps the model's accuracy.
         memory: Memory that the process may use, in bytes, or for example 4GiB or 500MB; by default
             a share of what is free.

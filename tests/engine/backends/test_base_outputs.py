@@ -1,4 +1,4 @@
-"""What every backend makes of small random networks, against loops in numpy."""
+"""Outputs of every backend for small random networks, against loops in numpy."""
 
 import numpy as np
 import pytest
@@ -19,27 +19,27 @@ KINDS = (
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> list[tuple[Bundle, list]]:
-    """Return bundles, each with images and what the oracle makes of them."""
+def cases(tmp_path_factory) -> list[tuple[Bundle, list]]:
+    """Return bundles, each with images and the outputs of the oracle."""
     random = np.random.default_rng(0)
     found = []
     for index, kind in enumerate(KINDS):
         bundle = tiny_bundle(tmp_path_factory.mktemp("kinds") / str(index), **kind)
         network = random_network(**kind)
         weights = {name: value.double().numpy() for name, value in network.state_dict().items()}
-        answers = []
+        expected = []
         for size in SIZES:
             lr01 = random.random((*size, 3), np.float32)
             image = lr01.transpose(2, 0, 1).astype(np.float64)
-            answers.append((lr01, oracle.forward(image, weights, network.config.to_dict())))
-        found.append((bundle, answers))
+            expected.append((lr01, oracle.forward(image, weights, network.config.to_dict())))
+        found.append((bundle, expected))
     return found
 
 
-def _off(engine, answers) -> float:
+def _off(engine, expected) -> float:
     """Return the largest difference of SR, predictions and weights from the oracle's."""
     worst = 0.0
-    for lr01, (sr, predictions, weights) in answers:
+    for lr01, (sr, predictions, weights) in expected:
         ours = engine.run(lr01)
         pairs = (
             (ours.sr.transpose(2, 0, 1), sr),
@@ -51,34 +51,34 @@ def _off(engine, answers) -> float:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_float32_is_what_the_oracle_says(told, name):
-    for bundle, answers in told:
+def test_float32_matches_the_oracle(cases, name):
+    for bundle, expected in cases:
         engine = open_engine(bundle, backend=name, device="cpu", precision="fp32")
-        assert _off(engine, answers) < 1e-5, bundle.card.config
-        assert _off(engine.with_strips(4), answers) < 1e-5, bundle.card.config
+        assert _off(engine, expected) < 1e-5, bundle.card.config
+        assert _off(engine.with_strips(4), expected) < 1e-5, bundle.card.config
 
 
 @pytest.mark.parametrize("name", ["openvino", "torch"])
-def test_bfloat16_is_near_and_is_not_float32(told, name):
-    for bundle, answers in told:
+def test_bfloat16_is_near_and_is_not_float32(cases, name):
+    for bundle, expected in cases:
         engine = open_engine(bundle, backend=name, device="cpu", precision="fp32")
         if "bf16" not in _precisions(name):
             pytest.skip("no bfloat16 on this processor")
         engine = open_engine(bundle, backend=name, device="cpu", precision="bf16")
-        assert 1e-5 < _off(engine, answers) < 0.03, bundle.card.config
+        assert 1e-5 < _off(engine, expected) < 0.03, bundle.card.config
 
 
-def test_backends_leave_the_image_and_their_answers_alone(told):
-    (bundle, answers), *_ = told
-    lr01, _ = answers[-1]
-    kept = lr01.copy()
+def test_backends_do_not_change_the_image_or_earlier_outputs(cases):
+    (bundle, expected), *_ = cases
+    lr01, _ = expected[-1]
+    original = lr01.copy()
     for name in BACKENDS:
         engine = open_engine(bundle, backend=name, device="cpu", precision="fp32")
         first = engine.run(lr01)
         before = first.sr.copy()
         engine.run(1 - lr01)
         assert np.array_equal(first.sr, before)
-        assert np.array_equal(lr01, kept)
+        assert np.array_equal(lr01, original)
 
 
 def _precisions(name: str) -> tuple[str, ...]:
