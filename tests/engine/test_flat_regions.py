@@ -1,4 +1,4 @@
-"""The color guard: flat stays flat, and what isn't flat is the network's alone."""
+"""Flat regions keep the color of LR, and textured regions are the network's."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ NOISE01 = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
 
 def test_a_flat_image_is_its_own_color_whatever_the_network_says():
     lr01 = np.full((6, 7, 3), 0.2, np.float32)
-    guarded = FlatRegionBlend(lr01, scale=3).blend(np.zeros((18, 21, 3), np.float32), first_row=0)
-    assert (guarded == np.float32(0.2)).all()
+    blended = FlatRegionBlend(lr01, scale=3).blend(np.zeros((18, 21, 3), np.float32), first_row=0)
+    assert (blended == np.float32(0.2)).all()
 
 
 def test_texture_is_the_networks():
@@ -40,10 +40,12 @@ def test_strips_are_rows_of_the_whole():
     lr01 = NOISE01.copy()
     lr01[5:15] = 1.0
     sr01 = np.random.default_rng(1).random((60, 90, 3), dtype=np.float32)
-    guard = FlatRegionBlend(lr01, scale=3)
-    whole = guard.blend(sr01, first_row=0)
+    flat_regions = FlatRegionBlend(lr01, scale=3)
+    whole = flat_regions.blend(sr01, first_row=0)
     for first, last in ((0, 7), (7, 31), (31, 60)):
-        assert np.array_equal(guard.blend(sr01[first:last], first_row=first), whole[first:last])
+        assert np.array_equal(
+            flat_regions.blend(sr01[first:last], first_row=first), whole[first:last]
+        )
 
 
 @pytest.mark.parametrize("name", ["city100-nikon-x3", "city100-iphone-x2"])
