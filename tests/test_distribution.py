@@ -148,7 +148,7 @@ def test_an_installed_d2csr_answers(installed, tmp_path, words):
 
 
 def test_a_feature_of_an_extra_says_how_to_install_it(installed, tmp_path):
-    done = run(installed / "d2csr", "train", "recipe.yaml", "--out", "run", folder=tmp_path,
+    done = run(installed / "d2csr", "train", "recipe.yaml", "--output", "run", folder=tmp_path,
                check=False)  # fmt: skip
     assert done.returncode == 2
     assert "pip install 'd2csr[train]'" in done.stderr
