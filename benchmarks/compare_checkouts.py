@@ -142,7 +142,8 @@ def peak_mib(model: str) -> Callable[[Path], float]:
             given = ["-i", str(EXAMPLE), "-o", out, "-n", model]
             environment = os.environ | {"PYTHONPATH": str(folder / "src")}
             command = [sys.executable, "-m", "d2csr", "upscale", *given]
-            child = os.posix_spawn(sys.executable, command, environment)
+            to_null = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+            child = os.posix_spawn(sys.executable, command, environment, file_actions=[to_null])
             _, status, usage = os.wait4(child, 0)
             if status:
                 raise RuntimeError(f"{folder}: upscale failed with status {status}")
