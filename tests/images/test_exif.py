@@ -66,11 +66,11 @@ def test_what_is_written_is_read_again_by_us_and_by_pillow():
 
 
 def test_a_new_size_replaces_every_size_and_adds_none():
-    mended = with_size(TREE, Size(70_000, 9), dpi=(600.0, 600.0))
-    assert mended.exif[PIXEL_X].number == 70_000
-    assert set(mended.exif) == set(TREE.exif)
-    assert mended.main[ORIENTATION].number == 1
-    assert get_dpi(mended) == (600, 600)
+    resized = with_size(TREE, Size(70_000, 9), dpi=(600.0, 600.0))
+    assert resized.exif[PIXEL_X].number == 70_000
+    assert set(resized.exif) == set(TREE.exif)
+    assert resized.main[ORIENTATION].number == 1
+    assert get_dpi(resized) == (600, 600)
     assert set(with_size(TREE, Size(9, 9), dpi=None).main) == set(TREE.main)
 
 
