@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 
-from d2csr.checkpoint import io as module
 from d2csr.checkpoint.io import (
     MODEL_FILE,
     OPTIMIZER_FILE,
@@ -18,6 +17,7 @@ from d2csr.checkpoint.io import (
     save_checkpoint,
     save_weights,
 )
+from d2csr.core import files as module
 from d2csr.core.config import ModelConfig
 from d2csr.models.d2csr import D2CSR
 
@@ -110,8 +110,13 @@ def test_a_kill_while_a_new_step_is_saved_leaves_the_last_one(tmp_path, monkeypa
 
 
 def test_what_a_kill_left_is_gone_after_the_next_save(tmp_path):
-    (tmp_path / ".best.new").mkdir()
-    (tmp_path / ".best.new" / "half").write_text("")
+    """A folder of a process that is gone, half-written, and the former one it had moved aside."""
+    code = "import sys; from pathlib import Path; from d2csr.core.files import atomic_folder; "
+    code += "import os; folder = atomic_folder(Path(sys.argv[1])); path = folder.__enter__(); "
+    code += "(path / 'half').write_text(''); os._exit(9)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "best"], check=False)
+    assert done.returncode == 9
+    assert len(list(tmp_path.glob(".*/half"))) == 1
     (tmp_path / ".best.old").mkdir()
     put(tmp_path / "best", 1)
     put(tmp_path / "best", 2)

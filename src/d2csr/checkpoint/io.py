@@ -11,7 +11,6 @@ metadata, `d2csr`. Without it, they are the paper's.
 
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from torch import Tensor
 from d2csr.core.bundle import CARD_NAME, read_bundle
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, D2csrError
-from d2csr.core.files import atomic_path, flush_to_disk
+from d2csr.core.files import atomic_folder, atomic_path, backup_path
 from d2csr.models.d2csr import D2CSR
 
 METADATA_KEY = "d2csr"
@@ -163,28 +162,10 @@ def save_checkpoint(
         tensors: file name -> name -> tensor.
         state: plain JSON values.
     """
-    temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for name, values in tensors.items():
-        _write_tensors(temporary / name, values, config=config)
-    (temporary / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    for file in temporary.iterdir():
-        flush_to_disk(file)
-    flush_to_disk(temporary)
-    old = backup_path(folder)
-    if folder.exists():
-        # no system renames onto a full folder: a kill between the two renames leaves `old`
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    temporary.rename(folder)
-    flush_to_disk(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def backup_path(folder: Path) -> Path:
-    """Return the path of the former checkpoint while a new one takes its name."""
-    return folder.with_name(f".{folder.name}.old")
+    with atomic_folder(folder) as temporary:
+        for name, values in tensors.items():
+            _write_tensors(temporary / name, values, config=config)
+        (temporary / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_tensors(path: Path, values: Mapping[str, Tensor], *, config: ModelConfig) -> None:
