@@ -200,6 +200,20 @@ def test_a_result_too_large_for_its_format_is_told_once_and_before_work(
     assert not list((tmp_path / "out").rglob("*.jpg"))
 
 
+def test_a_dry_run_reports_a_plan_for_each_image_and_writes_nothing(
+    bundle: Bundle, photos, tmp_path, capfd
+):
+    (photos / "bad.png").write_bytes(b"")
+    plan = BatchOptions(dry_run=True)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle, batch=plan)
+    assert _states(summary) == [("a.png", "to do"), ("b.png", "to do"), ("bad.png", "failed")]
+    assert (summary.exit_code, summary.done) == (1, ())
+    for report in summary.images:
+        assert (report.plan is None) == (report.status == "failed")
+    assert capfd.readouterr().out.count("MiB") == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkeypatch):
     def strips(*_: object, **__: object) -> None:
         raise ZeroDivisionError

@@ -60,12 +60,9 @@ class _Compute(ComputeOptions):
 
 @dataclass(frozen=True)
 class _Batch(BatchOptions):
-    __doc__ = f"""{BatchOptions.__doc__}
-        dry_run: Print what would be done, how, and with how much memory, and write nothing.
-    """
+    __doc__ = BatchOptions.__doc__
 
     workers: PositiveInt | None = None
-    dry_run: bool = False
 
 
 def upscale(
@@ -95,15 +92,12 @@ def upscale(
     from d2csr.upscale.run import select_bundle, upscale_files  # imports OpenVINO
 
     bundle = select_bundle(model.name, model.scale)
-    if batch.dry_run:
-        from d2csr.upscale.dry_run import run_dry
-
-        return run_dry(input, output, bundle=bundle, options=options, compute=compute, batch=batch)
     inputs: list[str | Path] = list(input)
     summary = upscale_files(
         inputs, output, model=bundle, options=options, compute=compute, batch=batch
     )
-    _print_summary(summary, output, json_lines=batch.json)
+    if not batch.dry_run:
+        _print_summary(summary, output, json_lines=batch.json)
     return summary.exit_code
 
 

@@ -179,12 +179,14 @@ class BatchOptions:
             that RAY_ADDRESS names, or a local one. With ray, inputs and output may be URLs of
             object storage.
         workers: With ray, the number of processes that share the work; one per machine by default.
+        dry_run: Print what would be done, how, and with how much memory, and write nothing.
     """
 
     resume: bool = False
     json: bool = False
     executor: Literal["local", "ray"] = "local"
     workers: int | None = None
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         """Check that workers belong to a cluster.

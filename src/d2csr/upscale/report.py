@@ -17,7 +17,20 @@ from d2csr.core.geometry import UNKNOWN_SIZE, Size
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Status = Literal["done", "unchanged", "failed"]
+Status = Literal["done", "unchanged", "failed", "to do"]
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """How an image would be computed: the result of a dry run.
+
+    Attributes:
+        memory_bytes: estimated peak memory, in addition to the loaded model.
+        description: how the engine would compute it.
+    """
+
+    memory_bytes: int
+    description: str
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,8 @@ class ImageReport:
     Attributes:
         source: the image.
         target: its SR file.
-        status: `unchanged` if an earlier run had finished it.
-        files: the files written, SR first.
+        status: `unchanged` if an earlier run had finished it, `to do` in a dry run.
+        files: the files written, or to write in a dry run, SR first.
         lr_size: size of the image.
         sr_size: size of SR.
         seconds: by part: decode, compute, encode (waiting for the encoders). Parts of different
@@ -37,6 +50,7 @@ class ImageReport:
         error: the reason for a failure.
         worker: process id of the cluster's worker.
         engine: model, backend, device and precision; empty if unknown.
+        plan: how it would be computed, in a dry run.
     """
 
     source: str
@@ -50,12 +64,16 @@ class ImageReport:
     error: D2csrError | None = None
     worker: int | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
+    plan: ImagePlan | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         is_known = self.sr_size != UNKNOWN_SIZE
+        plan = {} if self.plan is None else {
+            "memory_bytes": self.plan.memory_bytes, "plan": self.plan.description,
+        }  # fmt: skip
         return {
-            "event": "image",
+            "event": "plan" if plan else "image",
             "input": self.source,
             "output": self.target,
             "status": self.status,
@@ -67,7 +85,15 @@ class ImageReport:
             "error": None if self.error is None else str(self.error),
             "worker": self.worker,
             **self.engine,
+            **plan,
         }
+
+    def plan_text(self, plan: ImagePlan) -> str:
+        """Return the plan of the image as one line."""
+        text = f"{self.source} {self.lr_size} -> {self.target} {self.sr_size}"
+        if self.status == "unchanged":
+            return f"{text}: done before"
+        return f"{text}: {plan.description}, about {plan.memory_bytes / 2**20:.0f} MiB"
 
 
 @dataclass(frozen=True)
@@ -109,7 +135,7 @@ class Summary:
             return 130
         if not self.errors:
             return 0
-        return 1 if self.done or self.unchanged else 2
+        return 1 if any(each.status != "failed" for each in self.images) else 2
 
     def record(self) -> dict[str, Any]:
         """Return the summary as JSON values, the images counted."""
@@ -162,6 +188,8 @@ class Reporter:
         self.images.append(image)
         if self._json:
             print_record(image.record(), stream=self._stdout)
+        elif image.plan is not None:
+            print(image.plan_text(image.plan))  # noqa: T201 - the purpose of a dry run
         for warning in image.warnings:
             print_stderr(f"{image.source}: {warning}")
         if image.error is not None:

@@ -131,10 +131,10 @@ def plan_run(inputs: Sequence[str | Path], run: Run) -> tuple[list[PlannedImage]
         UsageError: names clash, there are no images, or URLs are given to the local executor.
     """
     names = [str(each) for each in inputs]
-    if run.batch.executor == "local":
+    if run.batch.executor == "local" or run.batch.dry_run:
         for name in filter(is_url, (*names, run.output)):
-            problem = "is a URL, which only --executor ray reads and writes"
-            raise UsageError(name, problem, "Add --executor ray, or give a folder.")
+            problem = "is a URL, which only --executor ray reads and writes, without --dry-run"
+            raise UsageError(name, problem, "Use --executor ray, or give a folder.")
     if run.batch.resume and is_one_file(run.output):
         problem = "is one file, which can't be resumed"
         raise UsageError(run.output, problem, "Remove --resume, or give a folder.")
@@ -146,6 +146,10 @@ def _execute(
     images: Sequence[PlannedImage], run: Run, *, watch: Stopwatch
 ) -> Iterator[ImageReport]:
     """Yield the report of each image from the executor of the run."""
+    if run.batch.dry_run:
+        from d2csr.upscale.dry_run import plan_locally
+
+        return plan_locally(images, run)
     if run.batch.executor == "ray":
         from d2csr.upscale.ray_executor import upscale_on_ray
 
