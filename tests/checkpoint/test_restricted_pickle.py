@@ -32,7 +32,7 @@ def read(tmp_path):
     return write_and_read
 
 
-def refused(read, value, *, match="no readable checkpoint", protocol=4):
+def refused(read, value, *, match="not a readable checkpoint", protocol=4):
     contents = value if isinstance(value, bytes) else pickle.dumps(value, protocol=protocol)
     with pytest.raises(CheckpointError, match=match):
         read(contents)

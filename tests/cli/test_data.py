@@ -47,7 +47,7 @@ def test_the_mask_limit_is_a_share(d2csr, pairs):
 def test_a_folder_without_pairs_is_an_error(d2csr, tmp_path):
     answer = d2csr("data", "check", tmp_path)
     assert answer.code == 2
-    assert "no known layout" in answer.err
+    assert "no pairs in a known layout" in answer.err
 
 
 def test_photos_become_pairs_that_pass_the_check(d2csr, tmp_path):

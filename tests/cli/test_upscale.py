@@ -69,10 +69,13 @@ def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle,
     [
         (
             ("-n", "no-such-model"),
-            "no-such-model: is no shipped model and no folder. Shipped models: ",
+            "no-such-model: is neither a shipped model nor a folder. Shipped models: ",
         ),
         (("-n", "{bundle}", "-s", "3"), "is a model for x2, not x3"),
-        (("-n", "{bundle}", "-g", "tpu"), "'tpu' is no device of this machine. Choose one of auto"),
+        (
+            ("-n", "{bundle}", "-g", "tpu"),
+            "'tpu' is not a device of this machine. Choose one of auto",
+        ),
         (("-n", "{bundle}", "--ext", "bmp"), "bmp"),
         ((), "error: model: is missing. Add -n NAME."),
         (("-n", "{bundle}", "--outscale", "0"), "--outscale: can't be 0.0"),

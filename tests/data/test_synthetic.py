@@ -65,7 +65,7 @@ def test_impossible_requests_are_refused(photos, tmp_path):
         make_bicubic_pairs(photos, photos / "out", scale=2)
     with pytest.raises(DataError, match="reduces nothing"):
         make_bicubic_pairs(photos, tmp_path / "out", scale=1)
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="not a folder"):
         make_bicubic_pairs(photos / "none", tmp_path / "out", scale=2)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images"):

@@ -56,7 +56,7 @@ def test_damage_behind_the_header_is_found_only_by_decoding(realsr):
 
 def test_a_text_file_called_png_is_named(realsr):
     (realsr / "a_HR.png").write_text("not an image at all")
-    assert "no image" in only(errors(realsr)).problem
+    assert "not an image" in only(errors(realsr)).problem
 
 
 def test_a_mislabelled_file_is_named_with_its_format(realsr, put):

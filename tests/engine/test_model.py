@@ -129,13 +129,13 @@ def test_a_shipped_model_is_found_by_its_name(bundle: Bundle, monkeypatch):
     assert model_module.shipped_names() == ["tiny"]
     assert model_module.find_bundle("tiny") == bundle.folder
     with pytest.raises(
-        ModelNameError, match=r"tinny: is no shipped model .*\. Shipped models: tiny\."
+        ModelNameError, match=r"tinny: is neither a shipped model .*\. Shipped models: tiny\."
     ):
         model_module.find_bundle("tinny")
 
 
 def test_a_folder_without_a_model_fails_with_a_remedy(tmp_path):
-    with pytest.raises(ModelNameError, match=r"holds neither .*`d2csr export`"):
+    with pytest.raises(ModelNameError, match=r"contains neither .*`d2csr export`"):
         model_module.find_bundle(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_a_new_bundle_takes_the_place_of_the_old_one(exported):
 def test_nothing_but_a_bundle_is_replaced(tmp_path, monkeypatch):
     (tmp_path / "holiday.jpg").write_bytes(b"precious")
     monkeypatch.setattr(bundle_writer, "verify_against_network", pytest.fail)
-    with pytest.raises(BundleError, match="exists and is no bundle"):
+    with pytest.raises(BundleError, match="exists and is not a bundle"):
         export_bundle(random_network(), tmp_path, metadata=METADATA)
     assert (tmp_path / "holiday.jpg").read_bytes() == b"precious"
 

@@ -116,7 +116,7 @@ def test_a_damaged_png_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("contents", "message"),
-    [(None, "does not exist"), (b"", "is empty"), (b"a,b\n1,2\n", "no image")],
+    [(None, "does not exist"), (b"", "is empty"), (b"a,b\n1,2\n", "not an image")],
 )
 def test_a_file_that_is_no_image_is_refused_with_the_reason(tmp_path, contents, message):
     if contents is not None:

@@ -165,7 +165,7 @@ def test_a_checkpoint_without_a_precision_is_resumed(tmp_path, pairs, capfd):
 def test_a_resume_without_a_run_reports_that_a_new_one_begins(tmp_path, pairs, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
     train(recipe, output=tmp_path / "run", resume=True)
-    text = f"{tmp_path / 'run'} holds no checkpoint to resume from: a new run begins\n"
+    text = f"{tmp_path / 'run'} contains no checkpoint to resume from: a new run begins\n"
     assert text in capfd.readouterr().err
     train(recipe, output=tmp_path / "other")
     assert "a new run begins" not in capfd.readouterr().err

@@ -119,7 +119,7 @@ def test_a_missing_file_is_an_error_and_the_others_continue(tmp_path, touch):
             ["in/a.png"],
             "o.BMP",
             DEFAULT_OUTPUT,
-            r"can't be written: \.BMP is no output format.*\.png, .*\.tif",
+            r"can't be written: \.BMP is not an output format.*\.png, .*\.tif",
         ),
         (["in/a.png"], "out", OutputOptions(suffix="/../x"), "contains a path separator"),
     ],

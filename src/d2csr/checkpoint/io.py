@@ -95,7 +95,7 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     depth, children = max(map(len, paths)), 1 + max(path[-1] for path in paths)
     width = Counter(map(len, paths)) | Counter({0: 1})
     if not all(width[level] == children * width[level - 1] for level in range(1, depth + 1)):
-        raise ValueError(f"{len(paths)} branches are no tree")  # checked before any is built
+        raise ValueError(f"{len(paths)} branches are not a tree")  # checked before any is built
     channels = shapes["divergence.head.weight"][0]
     collapsed = "divergence.tails.0.conv.weight" in shapes or "divergence.tails.0.weight" in shapes
     return {
@@ -218,7 +218,7 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
             options = (file.metadata() or {}).get(METADATA_KEY)
             return {name: file.get_tensor(name) for name in file.keys()}, options  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        problem = f"it is no readable safetensors file ({error})"
+        problem = f"is not a readable safetensors file ({error})"
         raise CheckpointError(path, problem, remedy="Check the path, or copy it again.") from error
 
 

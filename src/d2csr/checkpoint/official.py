@@ -122,7 +122,7 @@ def _arrays(path: Path) -> _Arrays:
             isinstance(value, PickledArray) and value.array is not None for value in values.values()
         )
         if not is_state:
-            raise CheckpointError(path, f"{state} is no dictionary of arrays", _REMEDY)
+            raise CheckpointError(path, f"{state} is not a dictionary of arrays", _REMEDY)
         arrays |= {name: value.to_float32() for name, value in values.items()}
     return arrays
 

@@ -80,7 +80,7 @@ def load_restricted(path: Path) -> Any:
         problem = f"it can't be read ({error.strerror})"
         raise CheckpointError(path, problem, "Check the path.") from error
     except (ValueError, OverflowError) as error:
-        raise CheckpointError(path, f"it is no readable checkpoint ({error})", remedy) from error
+        raise CheckpointError(path, f"is not a readable checkpoint ({error})", remedy) from error
 
 
 def _execute(program: bytes) -> Any:
@@ -132,7 +132,7 @@ class _Stack:
     def push_name(self, module: Any, attribute: Any) -> None:
         """Put one of the four names on top."""
         if not isinstance(module, str) or not isinstance(attribute, str):
-            raise ValueError("a name is no text")  # not printed: nested tuples have no end
+            raise ValueError("a name is not text")  # not printed: nested tuples have no end
         full = f"{module}.{attribute}"
         if full not in _NAMES:
             raise ValueError(f"it names {full!r}, which no checkpoint of weights needs")
@@ -142,12 +142,12 @@ class _Stack:
         """Put alternating keys and values into the dictionary on top."""
         target = self.values[-1]
         if not isinstance(target, dict) or len(items) % 2:
-            raise ValueError("items are set on something that is no dictionary")
+            raise ValueError("items are set on something that is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if (
                 not isinstance(key, str) or key in target
             ):  # checked first: a tuple's hash may take forever
-                raise ValueError("a dictionary has a key twice, or one that is no text")
+                raise ValueError("a dictionary has a key twice, or one that is not text")
             target[key] = value
 
     def reduce(self) -> None:
@@ -167,7 +167,7 @@ class _Stack:
         (state,) = self.pop(1)
         target = self.values[-1]
         if not isinstance(state, tuple):
-            raise ValueError("a state is no tuple")
+            raise ValueError("a state is not a tuple")
         if isinstance(target, PickledDtype) and not target.byte_order:
             target.byte_order = _byte_order(state)
         elif isinstance(target, PickledArray) and target.array is None:
@@ -202,11 +202,11 @@ def _array(state: tuple[Any, ...]) -> Float[np.ndarray, "..."]:
     if not isinstance(shape, tuple) or len(shape) > 4 or not all(type(n) is int for n in shape):
         raise ValueError("an array's shape is not up to four whole numbers")
     if not isinstance(dtype, PickledDtype) or not dtype.byte_order:
-        raise ValueError("an array's values are no floating-point numbers")
+        raise ValueError("an array's values are not floating-point numbers")
     if not isinstance(contents, bytes):
-        raise ValueError("an array's contents are no bytes")
+        raise ValueError("an array's contents are not bytes")
     if min(shape, default=1) < 1 or math.prod(shape) * _FLOAT_BYTES[dtype.kind] != len(contents):
-        raise ValueError(f"{len(contents)} bytes are no array of shape {shape}")
+        raise ValueError(f"{len(contents)} bytes are not an array of shape {shape}")
     flat = np.frombuffer(contents, np.dtype(dtype.byte_order + dtype.kind))
     return flat.reshape(shape, order="F" if by_columns is True else "C")
 

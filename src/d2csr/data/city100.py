@@ -121,7 +121,7 @@ def read_scenes(path: Path) -> frozenset[int]:
         problem = f"holds {', '.join(map(repr, wrong))}, instead of scene numbers"
         raise DataError(path, problem, remedy="List numbers such as 1, 16, 48.")
     if not words:
-        raise DataError(path, "holds no scene numbers", remedy="List some, such as 1, 16, 48.")
+        raise DataError(path, "contains no scene numbers", remedy="List some, such as 1, 16, 48.")
     return frozenset(int(word) for word in words)
 
 
@@ -146,7 +146,7 @@ def _find_scenes(clone: Path, output: Path, *, wanted: frozenset[int] | None) ->
 def _check_complete(clone: Path, found: list[_Scene], *, wanted: frozenset[int] | None) -> None:
     """Raise a DataError that names every missing scene and file, if there are any."""
     if not found:
-        problem = "holds no scenes of City100_NikonD5500 or City100_iPhoneX"
+        problem = "contains no scenes of City100_NikonD5500 or City100_iPhoneX"
         remedy = "Give a clone of github.com/ngchc/CameraSR."
         raise DataError(clone, problem, remedy=remedy)
     missing = [

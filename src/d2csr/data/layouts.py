@@ -260,7 +260,7 @@ def pair_name(lr: Path, hr: Path) -> str:
     return lr.stem if lr.stem == hr.stem else _split_mark(lr.stem)[0]
 
 
-_LIST_FORMAT = "Each line holds two paths, LR and HR, separated by a space or a tab."
+_LIST_FORMAT = "Each line contains two paths, LR and HR, separated by a space or a tab."
 
 
 def read_list(path: Path) -> list[PairCandidate]:

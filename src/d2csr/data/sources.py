@@ -44,13 +44,13 @@ def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None
     """
     manifest = _open_all(path, scale)
     if scale is not None and manifest.scale != scale:
-        problem = f"holds pairs of scale {manifest.scale}, not {scale}"
+        problem = f"contains pairs of scale {manifest.scale}, not {scale}"
         raise DataError(path, problem, remedy="Choose other pairs, or another scale.")
     chosen = manifest.of_split(split)
     if not chosen.pairs:
         names = ", ".join(name or "(no name)" for name in manifest.splits) or "none"
         wanted = "pairs" if split is None else f"pairs of split {split!r}"
-        raise DataError(path, f"holds no {wanted}", remedy=f"Its splits are: {names}.")
+        raise DataError(path, f"contains no {wanted}", remedy=f"Its splits are: {names}.")
     return chosen
 
 
@@ -88,14 +88,16 @@ def _match_files(folder: Path, scale: int | None) -> list[PairCandidate]:
     for candidates in matches:
         if candidates:
             return candidates
-    raise DataError(folder, "holds pairs in no known layout", remedy=f"Known are: {LAYOUTS}.")
+    raise DataError(
+        folder, "contains no pairs in a known layout", remedy=f"Known layouts: {LAYOUTS}."
+    )
 
 
 def _make_manifest(candidates: list[PairCandidate], path: Path, *, scale: int | None) -> Manifest:
     """Return the pairs of one scale, with sizes read and names unique within each split."""
     scales = sorted({each.scale for each in candidates if each.scale is not None})
     if scale is None and len(scales) > 1:
-        problem = f"holds pairs of several scales ({', '.join(map(str, scales))})"
+        problem = f"contains pairs of several scales ({', '.join(map(str, scales))})"
         raise DataError(path, problem, remedy="Choose one with --scale.")
     chosen = scale if scale is not None else next(iter(scales), None)
     matching = [each for each in candidates if chosen is None or each.scale in (chosen, None)]

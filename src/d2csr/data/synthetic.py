@@ -53,13 +53,13 @@ def _find_photos(photos: Path, output: Path, *, scale: int) -> list[Path]:
     if scale < 2:
         raise DataError("scale", f"{scale} reduces nothing", remedy="Choose 2 or more.")
     if not photos.is_dir():
-        raise DataError(photos, "is no folder", remedy="Give the folder of the photos.")
+        raise DataError(photos, "is not a folder", remedy="Give the folder of the photos.")
     if output.resolve().is_relative_to(photos.resolve()):
         remedy = "Choose a folder outside; a second run would reduce the first one's images."
         raise DataError(output, "lies among the photos", remedy=remedy)
     files = image_files(photos)
     if not files:
-        raise DataError(photos, "holds no images", remedy="Give the folder of the photos.")
+        raise DataError(photos, "contains no images", remedy="Give the folder of the photos.")
     return files
 
 

@@ -185,11 +185,11 @@ def find_bundle(name_or_folder: str | Path) -> Path:
         if (folder / CARD_NAME).is_file():
             return folder
     if Path(name_or_folder).is_dir():
-        problem = f"holds neither {CARD_NAME} nor {_RUN_BUNDLE}/{CARD_NAME}"
+        problem = f"contains neither {CARD_NAME} nor {_RUN_BUNDLE}/{CARD_NAME}"
         raise ModelNameError(name_or_folder, problem, "Make a bundle of it with `d2csr export`.")
     names = ", ".join(shipped_names()) or "none"
     remedy = f"Shipped models: {names}. Or give the folder of a bundle or a run."
-    raise ModelNameError(name_or_folder, "is no shipped model and no folder", remedy)
+    raise ModelNameError(name_or_folder, "is neither a shipped model nor a folder", remedy)
 
 
 def _to_rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:

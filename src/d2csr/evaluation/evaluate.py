@@ -43,7 +43,7 @@ def evaluate(
             of a bundle or of finished images, or the baseline `bicubic` or `linear`.
         data: a manifest, or a folder of pairs in any layout that `d2csr data check` accepts.
         protocols: names from `d2csr.metrics.protocols.PROTOCOLS`.
-        scale: the scale of the pairs, if `data` holds pairs of several scales.
+        scale: the scale of the pairs, if `data` contains pairs of several scales.
         options: which split to score, and further outputs.
 
     Raises:

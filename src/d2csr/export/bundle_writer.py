@@ -185,5 +185,5 @@ def _check_output(folder: Path) -> None:
     check_writable(folder, folder=True)
     is_taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if is_taken and not (folder / CARD_NAME).is_file():
-        problem = "exists and is no bundle"
+        problem = "exists and is not a bundle"
         raise BundleError(folder, problem, remedy="Choose a new or an empty folder.")

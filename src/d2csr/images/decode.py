@@ -29,7 +29,9 @@ def detect_format(path: Path) -> str:
     if content in FORMATS:
         return content
     supported = ", ".join(sorted(IMAGE_SUFFIXES))
-    problem = f"is {content}, which isn't supported" if content else "is no image of a known format"
+    problem = (
+        f"is {content}, which isn't supported" if content else "is not an image in a known format"
+    )
     remedy = _DEVELOP if "raw photo" in content else _REPLACE
     raise ImageError(path, problem, f"{remedy} Supported are {supported}.")
 

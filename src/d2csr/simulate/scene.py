@@ -310,7 +310,7 @@ def find_photos(paths: Sequence[Path], *, output: Path) -> tuple[Photo, ...]:
         if path.is_dir():
             inside = sorted(each for each in path.rglob("*") if is_image_name(each))
             if not inside:
-                raise DataError(path, "holds no images", "Give a folder of photos.")
+                raise DataError(path, "contains no images", "Give a folder of photos.")
             photos += inside
         elif path.exists():
             photos.append(path)

@@ -71,7 +71,7 @@ def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
         return
     if not resume:
         remedy = "Give --resume to continue it, or another --output."
-        raise UsageError(folder, "holds a run already", remedy=remedy)
+        raise UsageError(folder, "already contains a run", remedy=remedy)
     before, now = read_recipe(saved).to_dict(), recipe.to_dict()
     if different := [key for key in now if now[key] != before[key]]:
         problem = f"was started with another recipe; these keys differ: {', '.join(different)}"

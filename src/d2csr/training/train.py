@@ -131,7 +131,7 @@ def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
     if trainer.step:
         console.print(f"resuming at step {trainer.step} of {job.recipe.steps}")
     elif job.resume:
-        message = f"{job.folder} holds no checkpoint to resume from: a new run begins"
+        message = f"{job.folder} contains no checkpoint to resume from: a new run begins"
         console.print(message, soft_wrap=True, markup=False)
 
 

@@ -137,7 +137,7 @@ def _check_names(output: str, options: OutputOptions) -> None:
     if path.exists() and not is_one_file(output):
         raise UsageError(path, "is a file, but not an image", "Choose another folder.")
     if path.suffix.lower() in _UNWRITABLE:
-        problem = f"can't be written: {path.suffix} is no output format"
+        problem = f"can't be written: {path.suffix} is not an output format"
         raise UsageError(path, problem, f"Choose one of {', '.join(WRITABLE)}.")
 
 

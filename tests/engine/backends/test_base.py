@@ -67,7 +67,7 @@ def test_a_backend_that_is_not_installed_fails_with_the_command_that_installs_it
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_device_that_is_not_there_is_refused(bundle, name):
-    with pytest.raises(UsageError, match="'77' is no device"):
+    with pytest.raises(UsageError, match="'77' is not a device"):
         resolve_backend(bundle, backend=name, options=DeviceOptions(device="77"))
 
 
@@ -140,7 +140,7 @@ def test_a_device_is_found_by_word_or_index(given, available, name):
 
 @pytest.mark.parametrize("given", ["gpu", "0", "cuda:0"])
 def test_an_unknown_device_fails_with_those_that_exist(given):
-    with pytest.raises(UsageError, match=rf"'{given}' is no device.*auto, cpu, -1 \(.* CPU\)"):
+    with pytest.raises(UsageError, match=rf"'{given}' is not a device.*auto, cpu, -1 \(.* CPU\)"):
         select_device(given, ("CPU",))
 
 

@@ -31,7 +31,9 @@ class OnnxRuntimeBackend:
         if has_cuda and (word in ("auto", "gpu") or word.isdecimal()):
             return f"cuda:{word if word.isdecimal() else 0}"
         remedy = f"Choose one of auto, cpu, -1{', gpu, 0' if has_cuda else ''}."
-        raise UsageError("device", f"{name!r} is no device of ONNX Runtime here", remedy=remedy)
+        raise UsageError(
+            "device", f"{name!r} is not a device that ONNX Runtime finds here", remedy=remedy
+        )
 
     def precisions(self, device: str) -> tuple[Precision, ...]:
         """Return the only precision, float32."""

@@ -100,7 +100,7 @@ def select_device(name: str, available: Sequence[str]) -> str:
     found = choices.get(name.lower())
     if found is None or found not in available:
         remedy = f"Choose one of {', '.join(choices)} (OpenVINO finds {', '.join(available)})."
-        raise UsageError("device", f"{name!r} is no device of this machine", remedy=remedy)
+        raise UsageError("device", f"{name!r} is not a device of this machine", remedy=remedy)
     return found
 
 

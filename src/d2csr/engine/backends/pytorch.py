@@ -114,7 +114,9 @@ def _find_device(name: str) -> str:
     choices = device_choices("cpu", gpus, prefers_gpu=True)
     if name.lower() not in choices:
         remedy = f"Choose one of {', '.join(choices)}."
-        raise UsageError("device", f"{name!r} is no device of torch here", remedy=remedy)
+        raise UsageError(
+            "device", f"{name!r} is not a device that PyTorch finds here", remedy=remedy
+        )
     return choices[name.lower()]
 
 
