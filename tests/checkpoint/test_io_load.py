@@ -33,16 +33,25 @@ CONFIGS = st.builds(
     channels=st.integers(1, 20),
     depth=st.integers(1, 2),
     children=st.integers(1, 3),
-    groups=st.integers(1, 2),
+    groups=st.integers(0, 2),
     blocks=st.integers(1, 2),
+    trunk_groups=st.integers(1, 2),
     convergence_channels=st.integers(1, 9),
     deep_residual=st.booleans(),
     base=st.sampled_from(["none", "bicubic"]),
     mean=st.sampled_from(["fixed", "convolution"]),
     tail=st.sampled_from(["expanded", "collapsed"]),
+    convergence_grid=st.sampled_from(["sr", "lr"]),
+    attention=st.booleans(),
+    convergence_last_relu=st.booleans(),
+) | st.builds(
+    ModelConfig,
+    scale=st.sampled_from([2, 3, 4, 8]),
+    channels=st.integers(1, 20),
+    groups=st.integers(1, 2),
+    blocks=st.integers(1, 2),
     tail_border=st.sampled_from(["features", "each"]),
     pooling_px=st.sampled_from([None, 3, 49]),
-    convergence_last_relu=st.booleans(),
 )
 SMALL = ModelConfig(scale=2, channels=4, groups=1, blocks=1, convergence_channels=3)
 

@@ -14,6 +14,10 @@ NETWORKS = {
     "the authors' means": {"scale": 4, **SMALL, "mean": "convolution", "blocks": 1},
     "bicubic base, x3": {"scale": 3, **SMALL, "base": "bicubic", "blocks": 2},
     "windows of attention": {"scale": 3, **SMALL, "pooling_px": 5, "blocks": 1},
+    "shared trunk, no attention": {"scale": 4, **SMALL, "base": "bicubic", "blocks": 2,
+                                   "trunk_groups": 2, "attention": False},
+    "a trunk and branches of one convolution": {"scale": 3, "channels": 8, "blocks": 1, "groups": 0,
+                                                "trunk_groups": 1},
     "three children, no residuals": {"scale": 8, "channels": 4, "children": 3, "groups": 1,
                                      "blocks": 1, "deep_residual": False},
 }  # fmt: skip
@@ -29,6 +33,15 @@ def test_operations_and_parameters_are_those_that_torch_counts(choices, collapse
     network = network.collapse() if collapsed else network
     counted = _flop(network, (24, 16)) - _flop(network, (16, 16))  # constant parts cancel
     found = network_cost(config, collapsed=collapsed)
+    assert found.gflop_per_lr_mp == pytest.approx(counted / (8 * 16) / 1e3, rel=1e-12)
+    assert found.parameters == network.parameter_count()
+
+
+def test_a_convergence_network_on_the_lr_grid_costs_what_torch_counts():
+    config = ModelConfig(3, **SMALL, blocks=1, convergence_grid="lr", tail="collapsed")
+    network = D2CSR(config).eval()
+    counted = _flop(network, (24, 16)) - _flop(network, (16, 16))
+    found = network_cost(config, collapsed=True)
     assert found.gflop_per_lr_mp == pytest.approx(counted / (8 * 16) / 1e3, rel=1e-12)
     assert found.parameters == network.parameter_count()
 

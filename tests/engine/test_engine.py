@@ -17,6 +17,7 @@ from d2csr.engine.engine import Engine, Limits, open_engine
 from d2csr.engine.feature_store import MemoryFeatureStore
 from d2csr.engine.planning import Plan
 from d2csr.engine.tail import StripOutput
+from tests.tiny_models import tiny_bundle
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LR = np.random.default_rng(0).random((40, 9, 3), np.float32)
@@ -124,6 +125,21 @@ def test_a_change_to_tiles_during_an_image_is_warned_of(engine, monkeypatch):
     assert [each for each in warnings if "its own channel means" in each] == warnings != []
     with pytest.warns(UserWarning, match="its own channel means"):
         engine.run(LR)
+
+
+def test_a_network_without_attention_runs_in_exact_tiles(tmp_path, monkeypatch):
+    """Its features are not stored: the halo of a tile is small."""
+    bundle = tiny_bundle(tmp_path / "b", base="bicubic", attention=False, trunk_groups=1)
+    engine = open_engine(bundle, precision="fp32")
+    tall = np.concatenate([LR] * 4)
+    expected = engine.run(tall)
+    monkeypatch.setattr(planning, "_WHOLE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(planning, "_FIXED_BYTES", 0)
+    plan = engine.plan(*tall.shape[:2])
+    assert (plan.trunk, plan.exact) == ("tiles", True)
+    assert plan.window_rows < len(tall)
+    found = engine.run(tall)
+    assert np.abs(found.sr - expected.sr).max() < 1e-5
 
 
 @pytest.mark.parametrize("rows", [1, 7, 39])

@@ -25,6 +25,8 @@ TREES = [
     {"depth": 2, "children": 3, "deep_residual": False},
     {"depth": 3, "children": 2},
     {"depth": 2, "children": 2, "pooling_px": 5},
+    {"depth": 2, "children": 2, "attention": False, "trunk_groups": 2},
+    {"depth": 1, "children": 2, "groups": 0, "pooling_px": 3, "trunk_groups": 1},
     {"depth": 1, "children": 1, "pooling_px": 3, "groups": 2, "blocks": 2},
 ]
 RUNS = (((1, 3), "memory"), ((30, 5), "disk"))

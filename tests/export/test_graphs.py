@@ -10,10 +10,11 @@ from d2csr.export.graphs import write_tail, write_trunk
 from tests.tiny_models import random_network
 
 
+@pytest.mark.parametrize("grid", ["sr", "lr"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_sr_depends_on_no_feature_beyond_the_halo(scale):
+def test_sr_depends_on_no_feature_beyond_the_halo(scale, grid):
     """A change of one row of features and LR moves no SR row more than `halo_lr_rows` away."""
-    network = random_network(scale=scale, base="bicubic").double()
+    network = random_network(scale=scale, base="bicubic", convergence_grid=grid).double()
     tree, row = network.divergence, 12
     lr = torch.rand(1, 3, 25, 6, dtype=torch.float64)
     features = [torch.rand(1, 4, 25, 6, dtype=torch.float64) for _ in range(4)]
@@ -50,6 +51,21 @@ def test_the_receptive_field_of_local_pooling_is_that_on_the_card():
     assert (middle - columns.min(), columns.max() - middle) == (
         network.config.receptive_field.trunk_lr_px,
     ) * 2
+
+
+def test_the_receptive_field_without_attention_is_that_on_the_card():
+    network = random_network(attention=False, trunk_groups=2, groups=1).double()
+    for name, value in network.named_parameters():
+        if name.endswith("conv1.bias"):
+            value.data.fill_(9)  # so that no ReLU is closed
+    middle = 2 * network.config.trunk_receptive_field_px
+    lr = torch.rand(1, 3, 1, 2 * middle + 1, dtype=torch.float64)
+    before = torch.cat(network.divergence.features(lr), 1)
+    lr[..., middle] += 1
+    changed = (torch.cat(network.divergence.features(lr), 1) != before).numpy()
+    columns = np.flatnonzero(changed.any((0, 1, 2)))
+    expected = network.config.receptive_field.trunk_lr_px
+    assert (middle - columns.min(), columns.max() - middle) == (expected, expected)
 
 
 def test_a_mean_over_the_whole_image_has_no_end():

@@ -27,11 +27,24 @@ CONFIGS = st.builds(
     tail_border=st.sampled_from(["features", "each"]),
     pooling_px=st.sampled_from([None, 3, 5]),
     convergence_last_relu=st.booleans(),
+) | st.builds(
+    ModelConfig,
+    scale=st.sampled_from([2, 3, 4]),
+    channels=st.integers(1, 6),
+    depth=st.integers(1, 2),
+    children=st.integers(1, 3),
+    groups=st.integers(0, 2),
+    blocks=st.integers(1, 2),
+    trunk_groups=st.integers(1, 2),
+    convergence_channels=st.integers(1, 5),
+    convergence_grid=st.sampled_from(["sr", "lr"]),
+    attention=st.booleans(),
+    base=st.sampled_from(["none", "bicubic"]),
 )
 
 
 @given(config=CONFIGS, size=st.tuples(st.integers(1, 5), st.integers(1, 5)))
-@settings(max_examples=12)
+@settings(max_examples=20)
 def test_network_is_the_one_written_in_numpy(config, size):
     network = D2CSR(config).double()
     lr = torch.rand(1, 3, *size).double()

@@ -61,18 +61,28 @@ def attention(image, weights, name, window):
     return image / (1 + np.exp(-gate))
 
 
-def branch(image, weights, name, config):
+def packed(image, factor):
+    """Return factor x factor pixels laid out as channels, what `shuffled` undoes."""
+    channels, rows, columns = image.shape
+    out = np.zeros((channels * factor**2, rows // factor, columns // factor))
+    for channel in range(len(out)):
+        color, place = divmod(channel, factor**2)
+        out[channel] = image[color, place // factor :: factor, place % factor :: factor]
+    return out
+
+
+def branch(image, weights, name, config, groups):
     features = image
-    for group in range(config["groups"]):
+    for group in range(groups):
         before = features
         for block in range(config["blocks"]):
             place = f"{name}.groups.{group}.blocks.{block}"
             inner = layer(
                 relu(layer(features, weights, f"{place}.conv1")), weights, f"{place}.conv2"
             )
-            features = features + attention(
-                inner, weights, f"{place}.attention", config["pooling_px"]
-            )
+            if config["attention"]:
+                inner = attention(inner, weights, f"{place}.attention", config["pooling_px"])
+            features = features + inner
         features = before + layer(features, weights, f"{name}.groups.{group}.conv")
     return layer(features, weights, f"{name}.conv")
 
@@ -116,13 +126,16 @@ def leaf_features(lr, weights, config):
     trained = config["mean"] == "convolution"
     shifted = layer(lr, weights, "divergence.sub_mean") if trained else lr - RGB_MEAN
     head = layer(shifted, weights, "divergence.head")
+    if config["trunk_groups"]:
+        head = head + branch(head, weights, "divergence.trunk", config, config["trunk_groups"])
     levels = [[([], [head])]]  # per level: (path, features of the node and of all its ancestors)
     for _ in range(config["depth"]):
         below = []
         for path, nodes in levels[-1]:
             for child in range(config["children"]):
                 name = "-".join(map(str, [*path, child]))
-                grown = branch(nodes[0], weights, f"divergence.branches.{name}", config)
+                place = f"divergence.branches.{name}"
+                grown = branch(nodes[0], weights, place, config, config["groups"])
                 below.append(([*path, child], [grown, *nodes]))
         levels.append(below)
     leaves = []
@@ -151,9 +164,12 @@ def predictions(lr, weights, config):
 def forward(lr, weights, config):
     """Return SR, predictions and weight maps of one image."""
     images = predictions(lr, weights, config)
-    features = np.concatenate(images)
+    step = config["scale"] if config["convergence_grid"] == "lr" else 1
+    features = packed(np.concatenate(images), step)
     for index in range(3):
         features = layer(features, weights, f"convergence.convs.{index}")
+        if index == 2:
+            features = shuffled(features, step)
         if index < 2 or config["convergence_last_relu"]:
             features = relu(features)
     raised = np.exp(features - features.max(0))

@@ -97,14 +97,22 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     if not all(width[level] == children * width[level - 1] for level in range(1, depth + 1)):
         raise ValueError(f"{len(paths)} branches are not a tree")  # checked before any is built
     channels = shapes["divergence.head.weight"][0]
+    scale = _scale(shapes, channels)
+    trunk_groups = _count(shapes, "divergence.trunk.groups.")
+    group = "divergence.trunk.groups.0." if trunk_groups else "divergence.branches.0.groups.0."
+    # inputs of the convergence network: RGB of every leaf, of one or of scale^2 pixels
+    on_lr_grid = shapes["convergence.convs.0.weight"][1] != 3 * children**depth
     collapsed = "divergence.tails.0.conv.weight" in shapes or "divergence.tails.0.weight" in shapes
     return {
-        "scale": _scale(shapes, channels),
+        "scale": scale,
         "channels": channels,
         "depth": depth,
         "children": children,
         "groups": _count(shapes, "divergence.branches.0.groups."),
-        "blocks": _count(shapes, "divergence.branches.0.groups.0.blocks."),
+        "blocks": _count(shapes, f"{group}blocks."),
+        "trunk_groups": trunk_groups,
+        "attention": f"{group}blocks.0.attention.squeeze.weight" in shapes,
+        "convergence_grid": "lr" if on_lr_grid else "sr",
         "convergence_channels": shapes["convergence.convs.0.weight"][0],
         "mean": "convolution" if "divergence.sub_mean.weight" in shapes else "fixed",
         "tail": "collapsed" if collapsed else "expanded",

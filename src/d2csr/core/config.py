@@ -16,11 +16,12 @@ Base = Literal["none", "bicubic"]
 Mean = Literal["fixed", "convolution"]
 Tail = Literal["expanded", "collapsed"]
 TailBorder = Literal["features", "each"]
+ConvergenceGrid = Literal["sr", "lr"]
 NodePath = tuple[int, ...]  # of a node of the tree: which child at every level, root first
 
 SCALES = (2, 3, 4, 8)
 TAIL_LR_PX = 2  # that a tail, which is one 5x5 convolution, and the bicubic base see to each side
-FUSION_SR_PX = 3  # that the three 3x3 convolutions of the convergence network see to each side
+FUSION_PX = 3  # of its grid that the three 3x3 convolutions of the convergence network see
 _REDUCTION = 16  # squeeze of the channel attention, as in RCAN and the authors' code
 _TAIL_FACTORS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 # The authors' border disturbs less than one LR pixel, which strips of four hold exactly.
@@ -31,8 +32,11 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "mean": get_args(Mean),
     "tail": get_args(Tail),
     "tail_border": get_args(TailBorder),
+    "convergence_grid": get_args(ConvergenceGrid),
 }
-_POSITIVE = ("channels", "depth", "children", "groups", "blocks", "convergence_channels")
+_POSITIVE = ("channels", "depth", "children", "blocks", "convergence_channels")
+_GROUPS = ("groups", "trunk_groups")  # of a branch, and of the trunk: one of the two may be 0
+_SIZES = (*_POSITIVE, *_GROUPS)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class ModelConfig:
         channels: width of every feature map of the divergence network (paper: 64).
         depth: levels of the tree (L).
         children: branches of every node (C); `children ** depth` leaves predict.
-        groups: residual groups of a branch (G).
-        blocks: channel attention blocks of a group (B).
+        groups: residual groups of a branch (G); with 0 it is a single convolution.
+        blocks: residual blocks of a group (B).
         convergence_channels: width of the convergence network (paper: 64).
         deep_residual: one convolution and sum per ancestor before the tail.
         base: what every prediction is added to: nothing, or the bicubic enlargement.
@@ -77,6 +81,10 @@ class ModelConfig:
             stages (the authors' border).
         pooling_px: window of the channel attention's mean, odd; None takes the whole image.
         convergence_last_relu: ReLU also before the softmax, as in the authors' code.
+        trunk_groups: residual groups that all branches share, before the tree splits.
+        attention: channel attention in every block; without it the receptive field is finite.
+        convergence_grid: pixels that the convergence network computes on: those of SR, or those of
+            LR, where each one holds the `scale ** 2` SR pixels under it as channels.
     """
 
     scale: int
@@ -93,6 +101,9 @@ class ModelConfig:
     tail_border: TailBorder = "features"
     pooling_px: int | None = None
     convergence_last_relu: bool = True
+    trunk_groups: int = 0
+    attention: bool = True
+    convergence_grid: ConvergenceGrid = "sr"
 
     def __post_init__(self) -> None:
         """Check sizes and choices; one error lists all that no network can have."""
@@ -132,19 +143,24 @@ class ModelConfig:
     @property
     def trunk_receptive_field_px(self) -> int:
         """Return the LR pixels a leaf feature depends on to each side, whole-image means aside."""
-        block = 2 + (self.pooling_px or 0) // 2
-        branch = self.groups * (self.blocks * block + 1) + 1
-        return 1 + self.depth * branch + self.residuals
+        block = 2 + ((self.pooling_px or 0) // 2 if self.attention else 0)
+        group = self.blocks * block + 1
+        trunk = self.trunk_groups * group + 1 if self.trunk_groups else 0
+        branch = self.groups * group + 1
+        return 1 + trunk + self.depth * branch + self.residuals
 
     @property
     def receptive_field(self) -> ReceptiveField:
         """Return the receptive field of every graph of the network."""
         bordered = self.tail_border == "each"
+        pools_image = self.attention and self.pooling_px is None
+        on_lr_grid = self.convergence_grid == "lr"
+        fusion_lr_px = FUSION_PX if on_lr_grid else math.ceil(FUSION_PX / self.scale)
         return ReceptiveField(
-            trunk_lr_px=None if self.pooling_px is None else self.trunk_receptive_field_px,
+            trunk_lr_px=None if pools_image else self.trunk_receptive_field_px,
             tail_lr_px=TAIL_LR_PX,
-            fusion_sr_px=FUSION_SR_PX,
-            halo_lr_rows=TAIL_LR_PX + math.ceil(FUSION_SR_PX / self.scale),
+            fusion_sr_px=(FUSION_PX + 1) * self.scale - 1 if on_lr_grid else FUSION_PX,
+            halo_lr_rows=TAIL_LR_PX + fusion_lr_px,
             border_strip_lr_px=_BORDER_STRIP_LR_PX if bordered else 0,
             border_replaced_lr_px=_BORDER_REPLACED_LR_PX if bordered else 0,
         )
@@ -175,12 +191,23 @@ def find_config_errors(values: Mapping[str, Any]) -> dict[str, str]:
         for name in _POSITIVE
         if name in values and (not isinstance(values[name], int) or values[name] < 1)
     }
+    problems |= {
+        name: f"{values[name]!r} is not a whole number of at least 0"
+        for name in _GROUPS
+        if name in values and (not isinstance(values[name], int) or values[name] < 0)
+    }
+    if not problems and values.get("groups") == 0 and not values.get("trunk_groups"):
+        problems["groups"] = "0 leaves a network without residual groups; give trunk_groups"
+    if values.get("convergence_grid") == "lr" and values.get("tail_border") == "each":
+        problems["convergence_grid"] = "'lr' can't be combined with tail_border 'each'"
     for name, choices in _CHOICES.items():
         if name in values and values[name] not in choices:
             problems[name] = f"{values[name]!r} is none of {choices}"
     window = values.get("pooling_px")
     if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
         problems["pooling_px"] = f"{window!r} is not an odd number of at least 3"
+    elif window is not None and values.get("attention") is False:
+        problems["pooling_px"] = "has no effect without attention"
     return problems
 
 
@@ -221,6 +248,6 @@ def find_preset(config: ModelConfig) -> str | None:
     """Return the name of the preset with the same sizes as a configuration, or None."""
     for name in PRESETS:
         known = preset(name, config.scale)
-        if all(getattr(known, size) == getattr(config, size) for size in _POSITIVE):
+        if all(getattr(known, size) == getattr(config, size) for size in _SIZES):
             return name
     return None

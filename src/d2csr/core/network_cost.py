@@ -82,16 +82,21 @@ def network_cost(config: ModelConfig, *, collapsed: bool) -> NetworkCost:
 def _trunk(config: ModelConfig) -> list[Convolution]:
     width, hidden = config.channels, config.squeeze_channels
     branches = len(config.branch_paths)
-    groups = branches * config.groups
+    groups = branches * config.groups + config.trunk_groups
+    if config.trunk_groups:
+        branches += 1  # the trunk is built like one
     blocks = groups * config.blocks
     residuals = config.leaves * config.residuals
     gated = 0 if config.pooling_px is None else 1  # a gate per pixel only where pooling is local
     parts = [
         Convolution(3, width),
         Convolution(width, width, number=2 * blocks + groups + branches + residuals),
-        Convolution(width, hidden, taps=1, number=blocks, per_lr_px=gated),
-        Convolution(hidden, width, taps=1, number=blocks, per_lr_px=gated),
     ]
+    if config.attention:
+        parts += [
+            Convolution(width, hidden, taps=1, number=blocks, per_lr_px=gated),
+            Convolution(hidden, width, taps=1, number=blocks, per_lr_px=gated),
+        ]
     if config.mean == "convolution":
         parts.append(Convolution(3, 3, taps=1))
     return parts
@@ -132,5 +137,7 @@ def _sums(config: ModelConfig, leaves: int) -> list[Convolution]:
 
 def _convergence(config: ModelConfig) -> list[Convolution]:
     width, leaves, pixels = config.convergence_channels, config.leaves, config.scale**2
+    if config.convergence_grid == "lr":  # the SR pixels under an LR pixel are its channels
+        leaves, pixels = leaves * pixels, 1
     sizes = ((3 * leaves, width), (width, width), (width, leaves))
     return [Convolution(*size, per_lr_px=pixels, bias=False) for size in sizes]

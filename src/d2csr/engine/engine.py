@@ -29,9 +29,11 @@ from d2csr.engine.backends.base import (
 )
 from d2csr.engine.feature_store import DiskFeatureStore, FeatureStore, MemoryFeatureStore
 from d2csr.engine.planning import (
+    MemoryEstimate,
     Plan,
     estimate_memory,
     min_bytes,
+    min_tile_bytes,
     plan_segments,
     plan_strips,
     plan_tiles,
@@ -178,7 +180,11 @@ class Engine:
         if self.backend.whole:
             return plan
         need = estimate_memory(self.bundle.card, size, value_bytes=self._streamed.dtype.itemsize)
-        smallest = min_bytes(need, self._streamed.requirements, height=size.height)
+        if self.bundle.card.config.attention:
+            smallest = min_bytes(need, self._streamed.requirements, height=size.height)
+        else:
+            halo_rows = self.bundle.card.config.trunk_receptive_field_px
+            smallest = min_tile_bytes(need, trunk_halo_rows=halo_rows, height=size.height)
         return self._plan(size, budget=max(plan.peak_bytes // 2, smallest))
 
     def _run_tail(
@@ -224,25 +230,29 @@ class Engine:
         return self._limits.memory - (rss_bytes() or 0)
 
     def _plan(self, size: Size, *, budget: int) -> Plan:
-        card, streamed, disk = self.bundle.card, self._streamed, self._limits.disk
-        need = estimate_memory(card, size, value_bytes=streamed.dtype.itemsize)
+        card = self.bundle.card
+        need = estimate_memory(card, size, value_bytes=self._streamed.dtype.itemsize)
         if self.backend.whole:
             return Plan("whole", size.height, WHOLE, need.whole)
         image = {"height": size.height, "scale": card.scale, "budget": budget}
-        if disk is None:
-            disk = free_disk_bytes(_temp_folder())
-        plan = (
-            plan_whole(need, **image)
-            or plan_segments(need, streamed.requirements, **image, disk=disk)
-            or plan_tiles(
+        plan = plan_whole(need, **image)
+        if plan is None and card.config.attention:
+            plan = self._plan_segments(need, image)
+        if plan is None:  # without attention the halo of a tile is small, and nothing is stored
+            plan = plan_tiles(
                 need,
                 **image,
                 trunk_halo_rows=card.config.trunk_receptive_field_px,
                 exact=card.receptive_field.trunk_lr_px is not None,
             )
-        )
         rows = self._limits.strip_rows
         return plan if rows is None else replace(plan, strip_rows=min(rows, plan.strip_rows))
+
+    def _plan_segments(self, need: MemoryEstimate, image: dict[str, int]) -> Plan | None:
+        disk = self._limits.disk
+        if disk is None:
+            disk = free_disk_bytes(_temp_folder())
+        return plan_segments(need, self._streamed.requirements, **image, disk=disk)
 
 
 def open_engine(

@@ -103,6 +103,10 @@ class MemoryEstimate:
     strip_row: int
     strip_halo_rows: int
 
+    def whole_row(self, height: int) -> int:
+        """Return the bytes of one of `height` rows of the trunk in one piece."""
+        return self.whole // height + 1
+
     def window(self, rows: int) -> int:
         """Return the bytes of a segment's window, without stored feature maps."""
         return rows * self.window_row + _FIXED_BYTES
@@ -166,6 +170,12 @@ def min_bytes(need: MemoryEstimate, streaming: StreamingRequirements, *, height:
     return max(need.window(streaming.min_window_rows(height)), need.strip(1))
 
 
+def min_tile_bytes(need: MemoryEstimate, *, trunk_halo_rows: int, height: int) -> int:
+    """Return the least memory that an image can run in on tiles."""
+    rows = min(need.strip_halo_rows + 1, height) + 2 * trunk_halo_rows
+    return rows * need.whole_row(height) + _FIXED_BYTES
+
+
 def plan_segments(
     need: MemoryEstimate,
     streaming: StreamingRequirements,
@@ -224,11 +234,12 @@ def plan_tiles(
     Raises:
         UsageError: even the smallest tile takes more.
     """
-    row_bytes = need.whole // height + 1
-    halo_rows, min_rows = 2 * trunk_halo_rows, min(need.strip_halo_rows + 1, height)
+    row_bytes, halo_rows = need.whole_row(height), 2 * trunk_halo_rows
+    smallest = min_tile_bytes(need, trunk_halo_rows=trunk_halo_rows, height=height)
+    if exact:  # so that larger tiles are no better, only slower: their maps leave the cache
+        budget = min(budget, max(_WHOLE_LIMIT_BYTES, 2 * smallest))
     rows = min((budget - _FIXED_BYTES) // row_bytes - halo_rows, height)
-    if rows < min_rows:
-        smallest = (min_rows + halo_rows) * row_bytes + _FIXED_BYTES
+    if rows < min(need.strip_halo_rows + 1, height):
         left = format_bytes(max(budget, 0))
         problem = f"neither {left} nor the disk holds the feature maps of the image"
         remedy = f"Allow {format_bytes(smallest - budget)} more, or point TMPDIR to a larger disk."

@@ -191,7 +191,7 @@ def is_mean(node: Node) -> bool:
 def _cut(graph: _Graph) -> tuple[Segment, ...]:
     """Return one segment for every pooled map and every leaf."""
     means = {graph.parents[name][0] for name, node in graph.nodes.items() if is_mean(node)}
-    never_stored = graph.early() | graph.vectors()
+    never_stored = (graph.early() | graph.vectors()) - set(graph.leaves())
     stored: set[str] = set()
     found: list[Segment] = []
     for target in graph.depth_first():

@@ -61,7 +61,7 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield from ((topic, str(value)) for topic, value in known.items() if value is not None)
     sizes = f"{config.leaves} predictions, {config.channels} channels, {config.groups} groups of "
     name = f" ({metadata.preset})" if metadata.preset else ""
-    yield "network", f"{sizes}{config.blocks} blocks{name}"
+    yield "network", f"{sizes}{config.blocks} blocks{_choices(config)}{name}"
     yield "parameters at inference", f"{card.parameters:,}"
     for precision, error in card.precisions.items():
         images = f"{error.images} images" if error.images else "noise"
@@ -70,6 +70,19 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
             loss = f"; loses {error.psnr_loss_db:.3f} dB of PSNR"
         yield f"{precision} against fp32", f"{error.psnr_to_fp32_db:.1f} dB on {images}{loss}"
     yield f"SHA-256 of {WEIGHTS_NAME}", card.files.get(WEIGHTS_NAME, "")
+
+
+def _choices(config: ModelConfig) -> str:
+    """Return the choices that most networks don't have, in words."""
+    choices = ""
+    if config.trunk_groups:
+        groups = "group" if config.trunk_groups == 1 else "groups"
+        choices += f", {config.trunk_groups} {groups} before the tree splits"
+    if not config.attention:
+        choices += ", no channel attention"
+    if config.convergence_grid == "lr":
+        choices += ", weights computed on the LR grid"
+    return choices
 
 
 def _score_table(scores: tuple[EvaluationScore, ...]) -> Iterator[str]:

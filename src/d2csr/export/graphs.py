@@ -6,6 +6,7 @@ leave before they are shuffled to pixels, and the weighted sum over the predicti
 whole planes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,17 +24,24 @@ def write_trunk(network: D2CSR, path: Path) -> None:
     """Write lr (1, 3, h, w) -> features (1, leaves * channels, h, w), leaf by leaf."""
     config = network.config
     builder = GraphBuilder("trunk", {"lr": 3}, weights=network.state_dict())
-    nodes: dict[NodePath, str] = {(): _head(builder, config)}
+    nodes: dict[NodePath, str] = {(): _root(builder, config)}
     for node in config.branch_paths:
-        nodes[node] = _branch(
-            builder, nodes[node[:-1]], name=f"branches.{path_name(node)}", config=config
-        )
+        name = f"branches.{path_name(node)}"
+        nodes[node] = _branch(builder, nodes[node[:-1]], name=name, config=config)
     features = [
         _deep_residual(builder, nodes, leaf=node, name=f"residuals.{index}", config=config)
         for index, node in enumerate(config.leaf_paths)
     ]
     joined = builder.add("Concat", features, attributes={"axis": 1})
     builder.write(path, {joined: "features"})
+
+
+def _root(builder: GraphBuilder, config: ModelConfig) -> str:
+    """Return the features that the tree begins with: those of the head, then of the trunk."""
+    head = _head(builder, config)
+    if not config.trunk_groups:
+        return head
+    return builder.add("Add", [head, _branch(builder, head, name="trunk", config=config)])
 
 
 def _head(builder: GraphBuilder, config: ModelConfig) -> str:
@@ -46,21 +54,21 @@ def _head(builder: GraphBuilder, config: ModelConfig) -> str:
 
 
 def _branch(builder: GraphBuilder, features: str, *, name: str, config: ModelConfig) -> str:
-    for group in range(config.groups):
+    for group in range(config.trunk_groups if name == "trunk" else config.groups):
         prefix = f"divergence.{name}.groups.{group}"
         inner = features
         for block in range(config.blocks):
-            inner = _block(
-                builder, inner, name=f"{prefix}.blocks.{block}", pooling_px=config.pooling_px
-            )
+            inner = _block(builder, inner, name=f"{prefix}.blocks.{block}", config=config)
         features = builder.add("Add", [features, builder.layer(inner, f"{prefix}.conv")])
     return builder.layer(features, f"divergence.{name}.conv")
 
 
-def _block(builder: GraphBuilder, features: str, *, name: str, pooling_px: int | None) -> str:
+def _block(builder: GraphBuilder, features: str, *, name: str, config: ModelConfig) -> str:
     inner = builder.add("Relu", [builder.layer(features, f"{name}.conv1")])
     inner = builder.layer(inner, f"{name}.conv2")
-    mean = _mean(builder, inner, pooling_px=pooling_px)
+    if not config.attention:
+        return builder.add("Add", [features, inner])
+    mean = _mean(builder, inner, pooling_px=config.pooling_px)
     hidden = builder.add("Relu", [builder.layer(mean, f"{name}.attention.squeeze")])
     gate = builder.add("Sigmoid", [builder.layer(hidden, f"{name}.attention.excite")])
     return builder.add("Add", [features, builder.add("Mul", [inner, gate])])
@@ -102,16 +110,18 @@ _LIMIT = 1e4  # no value comes near it: 0..255 are 0..1
 
 def write_tail(network: D2CSR, path: Path) -> None:
     """Write features, lr -> predictions, weights, sr; each tail is a single convolution."""
-    builder = _tail_builder(network)
-    predictions = _predictions(builder, network)
-    weights, sr = _fused(builder, predictions, config=network.config)
+    builder, config = _tail_builder(network), network.config
+    predictions, phases = _predictions(builder, network)
+    weights = _weights(builder, predictions, phases=phases, config=config)
+    sr = _weighted_sum(builder, predictions, weights=weights, leaves=config.leaves)
     builder.write(path, {predictions: "predictions", weights: "weights", sr: "sr"})
 
 
 def write_inner_tail(network: D2CSR, path: Path) -> None:
     """Write features, lr -> predictions, correct except in the outermost LR pixel."""
     builder = _tail_builder(network)
-    builder.write(path, {_predictions(builder, network): "predictions"})
+    predictions, _ = _predictions(builder, network)
+    builder.write(path, {predictions: "predictions"})
 
 
 def write_border_tail(network: D2CSR, path: Path) -> None:
@@ -129,9 +139,11 @@ def write_border_tail(network: D2CSR, path: Path) -> None:
 
 def write_fusion(network: D2CSR, path: Path) -> None:
     """Write predictions -> weights, sr."""
-    inputs = {"predictions": 3 * network.config.leaves}
+    config = network.config
+    inputs = {"predictions": 3 * config.leaves}
     builder = GraphBuilder("fusion", inputs, weights=network.state_dict())
-    weights, sr = _fused(builder, "predictions", config=network.config)
+    weights = _weights(builder, "predictions", phases=(), config=config)
+    sr = _weighted_sum(builder, "predictions", weights=weights, leaves=config.leaves)
     builder.write(path, {weights: "weights", sr: "sr"})
 
 
@@ -140,12 +152,15 @@ def _tail_builder(network: D2CSR) -> GraphBuilder:
     return GraphBuilder("tail", inputs, weights=network.state_dict())
 
 
-def _predictions(builder: GraphBuilder, network: D2CSR) -> str:
-    """Return all predictions (1, 3 p, S h, S w); the base is added before the shuffle."""
+def _predictions(builder: GraphBuilder, network: D2CSR) -> tuple[str, list[str]]:
+    """Return all predictions, (1, 3 p, S h, S w), and each before its shuffle, (1, 3 S^2, h, w).
+
+    The base is added before the shuffle.
+    """
     config, values = network.config, network.state_dict()
     base = _base(builder, config)
     limited = None if base is None else _limit(builder, base)
-    images = []
+    images, phases = [], []
     for leaf, features in enumerate(builder.parts("features", config.leaves)):
         name = f"divergence.tails.{leaf}"
         if config.tail_border == "features":
@@ -154,9 +169,9 @@ def _predictions(builder: GraphBuilder, network: D2CSR) -> str:
             weight, bias = (values[f"{name}.{part}"][CENTRE] for part in ("weight", "bias"))
         weight, bias = _with_mean(weight, bias, network=network)
         image = _limit(builder, builder.convolution(features, weight, bias=bias))
-        image = image if limited is None else builder.add("Add", [image, limited])
-        images.append(builder.shuffle(image, config.scale))
-    return builder.add("Concat", images, attributes={"axis": 1})
+        phases.append(image if limited is None else builder.add("Add", [image, limited]))
+        images.append(builder.shuffle(phases[-1], config.scale))
+    return builder.add("Concat", images, attributes={"axis": 1}), phases
 
 
 def _expanded(builder: GraphBuilder, features: str, *, leaf: int, network: D2CSR) -> str:
@@ -210,16 +225,23 @@ def _with_mean(
     return mixed.float(), shifted.flatten().float()
 
 
-def _fused(builder: GraphBuilder, predictions: str, *, config: ModelConfig) -> tuple[str, str]:
-    """Return the weights (1, p, S h, S w) and the weighted sum of the predictions."""
-    features = predictions
+def _weights(
+    builder: GraphBuilder, predictions: str, *, phases: Sequence[str], config: ModelConfig
+) -> str:
+    """Return the weights (1, p, S h, S w) of the predictions.
+
+    Before their shuffle, the predictions are the input of a convergence network on the LR grid.
+    """
+    on_lr_grid = config.convergence_grid == "lr"
+    features = builder.add("Concat", phases, attributes={"axis": 1}) if on_lr_grid else predictions
     for layer in range(2):
         features = builder.add("Relu", [builder.layer(features, f"convergence.convs.{layer}")])
     logits = builder.layer(features, "convergence.convs.2")
+    if on_lr_grid:
+        logits = _to_pixels(builder, logits, factor=config.scale)
     if config.convergence_last_relu:
         logits = builder.add("Relu", [logits])
-    weights = builder.add("Softmax", [logits], attributes={"axis": 1})
-    return weights, _weighted_sum(builder, predictions, weights=weights, leaves=config.leaves)
+    return builder.add("Softmax", [logits], attributes={"axis": 1})
 
 
 def _weighted_sum(builder: GraphBuilder, predictions: str, *, weights: str, leaves: int) -> str:

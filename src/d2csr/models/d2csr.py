@@ -32,8 +32,9 @@ class DivergenceNet(nn.Module):
         self.add_mean = nn.Conv2d(3, 3, 1) if trained_mean else FixedMean(+1)
         self.base = BicubicBase(config.scale) if config.base == "bicubic" else None
         self.head = conv3x3(3, width)
+        self.trunk = Branch(config, groups=config.trunk_groups) if config.trunk_groups else None
         self.branches = nn.ModuleDict(
-            {path_name(path): Branch(config) for path in config.branch_paths}
+            {path_name(path): Branch(config, groups=config.groups) for path in config.branch_paths}
         )
         self.residuals = nn.ModuleList(
             nn.ModuleList(conv3x3(width, width) for _ in range(config.residuals))
@@ -52,7 +53,10 @@ class DivergenceNet(nn.Module):
 
     def features(self, lr: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         """Return the features (b c h w) of each leaf, after the deep residual sums."""
-        nodes: dict[NodePath, Tensor] = {(): self.head(self.sub_mean(lr))}
+        root = self.head(self.sub_mean(lr))
+        if self.trunk is not None:
+            root = root + self.trunk(root)
+        nodes: dict[NodePath, Tensor] = {(): root}
         for path in self.config.branch_paths:
             nodes[path] = self.branches[path_name(path)](nodes[path[:-1]])
         leaves = enumerate(self.config.leaf_paths)
@@ -95,10 +99,12 @@ class ConvergenceNet(nn.Module):
     """All predictions in, one weight map per prediction out."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Build three 3x3 convolutions without bias, on the SR grid."""
+        """Build three 3x3 convolutions without bias."""
         super().__init__()
         width = config.convergence_channels
-        widths = (3 * config.leaves, width, width, config.leaves)
+        self.step_px = config.scale if config.convergence_grid == "lr" else 1
+        leaves = config.leaves * self.step_px**2
+        widths = (3 * leaves, width, width, leaves)
         self.convs = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
             for inputs, outputs in pairwise(widths)
@@ -107,10 +113,10 @@ class ConvergenceNet(nn.Module):
 
     def forward(self, predictions: Float[Tensor, "b p 3 sh sw"]) -> Float[Tensor, "b p sh sw"]:
         """Return the weights, each in 0..1, summing to one over the predictions."""
-        features = predictions.flatten(1, 2)
+        features = F.pixel_unshuffle(predictions.flatten(1, 2), self.step_px)
         for conv in self.convs[:-1]:
             features = F.relu(conv(features))
-        logits = self.convs[-1](features)
+        logits = F.pixel_shuffle(self.convs[-1](features), self.step_px)
         return (F.relu(logits) if self.last_relu else logits).softmax(dim=1)
 
 

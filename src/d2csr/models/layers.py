@@ -94,18 +94,18 @@ class ChannelAttention(nn.Module):
         return F.avg_pool2d(rows, (1, window), 1, (0, reach), count_include_pad=False)
 
 
-class AttentionBlock(nn.Module):
-    """Two convolutions, channel attention, and the input added (RCAB)."""
+class ResidualBlock(nn.Module):
+    """Two convolutions, channel attention unless left out, and the input added (RCAB)."""
 
     def __init__(self, config: ModelConfig) -> None:
-        """Build both convolutions and the attention."""
+        """Build both convolutions and the attention, if any."""
         super().__init__()
         self.conv1 = conv3x3(config.channels, config.channels)
         self.conv2 = conv3x3(config.channels, config.channels)
-        self.attention = ChannelAttention(config)
+        self.attention = ChannelAttention(config) if config.attention else nn.Identity()
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the input plus its gated residual."""
+        """Return the input plus its residual, gated by the attention."""
         return features + self.attention(self.conv2(F.relu(self.conv1(features))))
 
 
@@ -115,7 +115,7 @@ class ResidualGroup(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         """Build the blocks and the convolution behind them."""
         super().__init__()
-        self.blocks = nn.Sequential(*(AttentionBlock(config) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(config) for _ in range(config.blocks)))
         self.conv = conv3x3(config.channels, config.channels)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -124,12 +124,12 @@ class ResidualGroup(nn.Module):
 
 
 class Branch(nn.Module):
-    """One node of the tree: residual groups and one convolution."""
+    """One node of the tree, or the trunk before it: residual groups and one convolution."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, groups: int) -> None:
         """Build the groups and the convolution behind them."""
         super().__init__()
-        self.groups = nn.Sequential(*(ResidualGroup(config) for _ in range(config.groups)))
+        self.groups = nn.Sequential(*(ResidualGroup(config) for _ in range(groups)))
         self.conv = conv3x3(config.channels, config.channels)
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

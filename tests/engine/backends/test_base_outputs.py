@@ -15,6 +15,8 @@ KINDS = (
     {"scale": 3, "tail_border": "features", "base": "bicubic", "pooling_px": 3, "channels": 6},
     {"scale": 4, "tail_border": "each", "mean": "convolution", "base": "bicubic"},
     {"scale": 8, "tail_border": "features", "convergence_last_relu": False},
+    {"scale": 4, "base": "bicubic", "attention": False, "trunk_groups": 1, "groups": 0},
+    {"scale": 3, "base": "bicubic", "trunk_groups": 1, "convergence_grid": "lr"},
 )
 
 
