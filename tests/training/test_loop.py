@@ -62,6 +62,23 @@ def test_together_keeps_the_fusions_loss_from_the_divergence_network(pairs):
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["divergence", "joint", "together"])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_winner_takes_all_replaces_the_predictions_distance(pairs, kind, dtype):
+    """In bfloat16 as well, every tail learns."""
+    recipe = tiny_recipe(pairs, loss={"reconstruction": "l1", "divergence": "wta"})
+    network = initial_network(recipe)
+    trained_parameters(network, kind)
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        terms = STAGE_SPECS[kind].terms(network, loss_inputs(recipe))
+    names = [term.name for term in terms]
+    assert "winner_takes_all" in names
+    assert not {"predictions", "triplet"} & set(names)
+    (value,) = [term.value for term in terms if term.name == "winner_takes_all"]
+    value.backward()
+    assert all(p.grad.any() for p in network.divergence.tails.parameters())
+
+
 @pytest.mark.parametrize(
     ("stage", "step", "expected"),
     [

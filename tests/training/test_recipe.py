@@ -12,6 +12,7 @@ from d2csr.checkpoint.io import read_state
 from d2csr.core.config import ModelConfig, preset
 from d2csr.core.errors import RecipeError
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
+from d2csr.losses.winner_takes_all import WtaConfig
 from d2csr.training.distributed import resolve_precision
 from d2csr.training.recipe import Recipe, read_recipe
 from d2csr.training.train import train
@@ -105,7 +106,12 @@ def test_an_unset_variable_in_a_path_is_reported_before_training(tmp_path, pairs
 
 @pytest.mark.parametrize(
     ("section", "settings"),
-    [("model", ModelConfig), ("triplet", TripletConfig), ("alpha", AlphaSchedule)],
+    [
+        ("model", ModelConfig),
+        ("triplet", TripletConfig),
+        ("alpha", AlphaSchedule),
+        ("wta", WtaConfig),
+    ],
 )
 def test_every_setting_of_network_and_loss_is_a_key_of_the_recipe(section, settings):
     """They are declared once, in the dataclass that the network or the loss is built from."""
@@ -134,6 +140,23 @@ def test_errors_inside_a_dataclass_are_reported_at_their_lines(tmp_path):
         "line 11: loss.alpha: ",
         "line 13: test_pooling_px: 2 is not an odd number",
     ):
+        assert part in str(caught.value)
+
+
+def test_errors_of_the_winner_takes_all_loss_name_line_and_reason(tmp_path):
+    path = tmp_path / "faulty.yaml"
+    head = (
+        "name: x\nmodel: {scale: 4}\ndata: {train: a}\nstages: [{kind: joint, steps: 1}]\nloss:\n"
+    )
+    for body, part in {
+        "  divergence: wtaa\n": "line 6: loss.divergence: Input should be 'triplet' or 'wta'",
+        "  wta:\n    epsilon: 2\n": "line 6: loss.wta: epsilon 2.0 is not in 0..0.5",
+        "  wta: {patch: 8}\n": "wta.patch: unknown key; the nearest known one is patch_px",
+        "  divergence: wta\n  alpha: {alpha: 0.1}\n": "leave it out with wta",
+    }.items():
+        path.write_text(head + body)
+        with pytest.raises(RecipeError) as caught:
+            read_recipe(path)
         assert part in str(caught.value)
 
 

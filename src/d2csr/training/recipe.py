@@ -28,12 +28,14 @@ from d2csr.core.errors import D2csrError, DataError, RecipeError
 from d2csr.core.yaml_config import describe_unknown_key, read_settings
 from d2csr.losses.reconstruction import ReconstructionName
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
+from d2csr.losses.winner_takes_all import WtaConfig
 
 RECIPE_NAME = "recipe.yaml"  # in a run's folder
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 StageKind = Literal["divergence", "convergence", "joint", "together"]
+DivergenceName = Literal["triplet", "wta"]
 DEFAULT_PRESET = "paper"
 # Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
 _RENAMED_KEYS = {
@@ -146,15 +148,27 @@ class LossConfig(ConfigBase):
 
     Attributes:
         reconstruction: distance of images to HR.
+        divergence: what makes predictions differ: `triplet`, the paper's term, added to their
+            distance to HR; or `wta`, which weights that distance patch by patch so that the
+            nearest prediction learns most (relaxed winner-takes-all).
         triplet: the term of Eq. 5.
         alpha: its weight over the steps of the whole run; 0 leaves it out.
+        wta: settings of `wta`; unused with `triplet`.
         branch_weight: weight of the predictions' own loss in the joint stage.
     """
 
     reconstruction: ReconstructionName = "mse"
+    divergence: DivergenceName = "triplet"
     triplet: Annotated[TripletConfig, _section(TripletConfig)] = TripletConfig()
     alpha: Annotated[AlphaSchedule, _section(AlphaSchedule)] = AlphaSchedule()
+    wta: Annotated[WtaConfig, _section(WtaConfig)] = WtaConfig()
     branch_weight: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_divergence(self) -> "LossConfig":
+        if self.divergence == "wta" and self.alpha.alpha > 0:
+            raise ValueError("alpha is the weight of the triplet term; leave it out with wta")
+        return self
 
 
 class StageConfig(ConfigBase):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from d2csr.losses.reconstruction import LossTerm, predictions_loss, sr_loss
 from d2csr.losses.triplet import Tree, triplet_term
+from d2csr.losses.winner_takes_all import winner_takes_all_loss
 from d2csr.models.d2csr import D2CSR, fuse
 from d2csr.training.recipe import LossConfig, StageKind
 
@@ -24,7 +25,7 @@ class LossInputs:
 
 
 def divergence_terms(network: D2CSR, inputs: LossInputs) -> list[LossTerm]:
-    """Return the terms of Eq. 7: every prediction near HR, and all of them apart."""
+    """Return the terms of Eq. 7, or that of winner-takes-all, as the recipe chooses."""
     return branch_terms(network, network.divergence(inputs.lr), inputs=inputs, weight=1.0)
 
 
@@ -53,8 +54,12 @@ def together_terms(network: D2CSR, inputs: LossInputs) -> list[LossTerm]:
 def branch_terms(
     network: D2CSR, predictions: Float[Tensor, "b p 3 sh sw"], *, inputs: LossInputs, weight: float
 ) -> list[LossTerm]:
-    """Return the predictions' distance to HR and, unless alpha is 0, the triplet term."""
-    near = predictions_loss(predictions, inputs.hr, name=inputs.loss.reconstruction)
+    """Return the predictions' distance to HR, and the triplet term unless its weight is 0."""
+    name = inputs.loss.reconstruction
+    if inputs.loss.divergence == "wta":
+        value = winner_takes_all_loss(predictions, inputs.hr, name=name, settings=inputs.loss.wta)
+        return [LossTerm("winner_takes_all", weight, value)]
+    near = predictions_loss(predictions, inputs.hr, name=name)
     terms = [LossTerm("predictions", weight, near)]
     if inputs.alpha and network.config.leaves > 1:
         tree = Tree(network.config.depth, network.config.children)
