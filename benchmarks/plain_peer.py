@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.data.pairs import load_pair
 from d2csr.data.pixel_cache import cache_path, open_cache
-from d2csr.data.sampling import CropLoader, CropSampler
+from d2csr.data.sampling import CropLoader, CropSampler, CropSource
 from d2csr.data.sources import open_pairs
 from d2csr.evaluation.evaluate import evaluate
 from d2csr.images.writer import write_rgb8
@@ -97,7 +97,7 @@ def train(network: PlainNet, data: Path, *, steps: int) -> Best:
     compiled = torch.compile(ready)
     pairs = open_pairs(data / "train")
     sampler = CropSampler(
-        open_cache(pairs, cache_path(pairs, cache_folder())),
+        [CropSource(open_cache(pairs, cache_path(pairs, cache_folder())))],
         patch_px=PATCH_PX,
         scale=network.sizes.scale,
         batch=BATCH,

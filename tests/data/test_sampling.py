@@ -13,7 +13,13 @@ from d2csr.core.errors import DataError, UsageError
 from d2csr.core.geometry import dihedral_transform
 from d2csr.core.manifest import Manifest
 from d2csr.data.pixel_cache import cache_path, open_cache
-from d2csr.data.sampling import CropLoader, CropSampler, allowed_positions, masked_counts
+from d2csr.data.sampling import (
+    CropLoader,
+    CropSampler,
+    CropSource,
+    allowed_positions,
+    masked_counts,
+)
 from d2csr.data.sources import open_pairs
 from d2csr.images.writer import write_gray8, write_rgb8
 
@@ -51,14 +57,14 @@ def same(one, other):
 @given(STEPS, st.integers(-(2**63), 2**63))
 def test_a_batch_depends_on_seed_and_step_alone(cache, step, seed):
     settings = SETTINGS | {"seed": seed}
-    warm = CropSampler(cache, **settings)
+    warm = CropSampler([CropSource(cache)], **settings)
     warm.batch(step + 1)
-    assert same(warm.batch(step), CropSampler(cache, **settings).batch(step))
+    assert same(warm.batch(step), CropSampler([CropSource(cache)], **settings).batch(step))
 
 
 @given(STEPS, st.sampled_from([1, 2, 3, 6]))
 def test_the_shares_of_all_processes_make_the_whole_batch(cache, step, world):
-    sampler = CropSampler(cache, **SETTINGS)
+    sampler = CropSampler([CropSource(cache)], **SETTINGS)
     whole = sampler.batch(step)
     shares = [sampler.batch(step, rank=rank, world_size=world) for rank in range(world)]
     assert np.array_equal(np.concatenate([share.lr for share in shares]), whole.lr)
@@ -68,7 +74,7 @@ def test_the_shares_of_all_processes_make_the_whole_batch(cache, step, world):
 
 @given(STEPS)
 def test_lr_and_hr_show_the_same_region_under_the_same_transform(cache, step):
-    batch = CropSampler(cache, **SETTINGS).batch(step)
+    batch = CropSampler([CropSource(cache)], **SETTINGS).batch(step)
     for lr, hr in zip(batch.lr, batch.hr, strict=True):
         turns = [turn for turn in range(8) if hr[0, 0].tolist() == _corner(hr, turn)]
         assert len(turns) == 1
@@ -99,7 +105,7 @@ def test_undoing_a_turn_gives_the_image_back(turn):
 
 
 def drawn(cache, count=6000, **options):
-    sampler = CropSampler(cache, **SETTINGS | options)
+    sampler = CropSampler([CropSource(cache)], **SETTINGS | options)
     return [sampler.crop(step, index) for step in range(count // 6) for index in range(6)]
 
 
@@ -122,11 +128,24 @@ def test_pairs_and_positions_within_a_pair_are_drawn_equally_often(cache):
     assert all(abs(count - 750) < 5 * np.sqrt(750) for count in turns.values())
 
 
+def test_sources_get_their_shares_of_the_crops(cache):
+    shares = [1.0, 2.5, 0.5]
+    sampler = CropSampler([CropSource(cache, share) for share in shares], **SETTINGS)
+    crops = [sampler.crop(step, index) for step in range(1000) for index in range(6)]
+    for source, share in enumerate(shares):
+        own = [crop for crop in crops if crop.source == source]
+        expected = 6000 * share / sum(shares)
+        assert abs(len(own) - expected) < 5 * np.sqrt(expected)
+        pairs = Counter(crop.pair for crop in own)
+        assert all(abs(n - len(own) / 3) < 5 * np.sqrt(len(own) / 3) for n in pairs.values())
+    assert crops == [sampler.crop(step, index) for step in range(1000) for index in range(6)]
+
+
 def test_steps_indices_and_seeds_draw_independently(cache):
     crops = drawn(cache, 600)
     assert not any(crops[i : i + 6] == crops[i + 6 : i + 12] for i in range(0, 588, 6))
     assert drawn(cache, 600, seed=4) != crops
-    sampler = CropSampler(cache, **SETTINGS)
+    sampler = CropSampler([CropSource(cache)], **SETTINGS)
     assert [sampler.crop(0, i) for i in range(50)] != [sampler.crop(i, 0) for i in range(50)]
 
 
@@ -163,15 +182,15 @@ def test_allowed_positions_are_those_of_a_loop(mask, patch_px, mask_limit):
 
 def test_crops_that_can_not_be_drawn_are_refused(cache):
     with pytest.raises(DataError, match="4x4 px is smaller than the 5 px crop"):
-        CropSampler(cache, **SETTINGS | {"patch_px": 5})
+        CropSampler([CropSource(cache)], **SETTINGS | {"patch_px": 5})
     with pytest.raises(UsageError, match="scale 2 can't train scale 3"):
-        CropSampler(cache, **SETTINGS | {"scale": 3})
+        CropSampler([CropSource(cache)], **SETTINGS | {"scale": 3})
     with pytest.raises(UsageError, match="multiple of 4"):
-        CropSampler(cache, **SETTINGS).batch(0, rank=0, world_size=4)
+        CropSampler([CropSource(cache)], **SETTINGS).batch(0, rank=0, world_size=4)
 
 
 def test_the_loader_yields_the_steps_in_order_from_any_step_on(cache):
-    sampler = CropSampler(cache, **SETTINGS)
+    sampler = CropSampler([CropSource(cache)], **SETTINGS)
     batches = CropLoader(sampler).iter_from(40)
     for expected, (step, batch) in zip(range(40, 60), batches, strict=False):
         assert step == expected
@@ -181,12 +200,12 @@ def test_the_loader_yields_the_steps_in_order_from_any_step_on(cache):
 
 @pytest.mark.parametrize(("first", "end"), [(0, 9), (7, 9), (9, 9)])
 def test_the_loader_stops_before_the_step_it_is_given(cache, first, end):
-    batches = CropLoader(CropSampler(cache, **SETTINGS)).iter_from(first, until=end)
+    batches = CropLoader(CropSampler([CropSource(cache)], **SETTINGS)).iter_from(first, until=end)
     assert [step for step, _ in batches] == list(range(first, end))
 
 
 def test_a_resumed_loader_continues_as_if_never_stopped(cache):
-    loader = CropLoader(CropSampler(cache, **SETTINGS))
+    loader = CropLoader(CropSampler([CropSource(cache)], **SETTINGS))
     whole = list(islice(loader.iter_from(0), 8))
     resumed = [*islice(loader.iter_from(0), 3), *islice(loader.iter_from(3), 5)]
     assert [step for step, _ in resumed] == [step for step, _ in whole]
@@ -194,7 +213,7 @@ def test_a_resumed_loader_continues_as_if_never_stopped(cache):
 
 
 def test_loaders_of_two_processes_share_each_batch(cache):
-    sampler = CropSampler(cache, **SETTINGS)
+    sampler = CropSampler([CropSource(cache)], **SETTINGS)
     halves = [
         next(CropLoader(sampler, rank=rank, world_size=2).iter_from(9))[1] for rank in range(2)
     ]
@@ -204,13 +223,13 @@ def test_loaders_of_two_processes_share_each_batch(cache):
 def test_closing_the_loader_ends_its_threads(cache):
     import threading
 
-    batches = CropLoader(CropSampler(cache, **SETTINGS)).iter_from(0)
+    batches = CropLoader(CropSampler([CropSource(cache)], **SETTINGS)).iter_from(0)
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("crops")]
 
 
 def test_an_error_in_the_background_reaches_the_caller(cache):
-    batches = CropLoader(CropSampler(cache, **SETTINGS), world_size=4).iter_from(0)
+    batches = CropLoader(CropSampler([CropSource(cache)], **SETTINGS), world_size=4).iter_from(0)
     with pytest.raises(UsageError, match="multiple of 4"):
         next(batches)

@@ -12,7 +12,7 @@ from d2csr.core.errors import DataError, TrainingError, UsageError
 from d2csr.training import distributed
 from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import fit
-from d2csr.training.preflight import TrainJob, make_loader, prepare, prepare_training_pairs
+from d2csr.training.preflight import TrainJob, make_loader, prepare, prepare_sources
 from d2csr.training.train import train
 from d2csr.training.trainer import Trainer, initial_network, make_trainer
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
@@ -90,7 +90,7 @@ def test_processes_that_resume_at_different_steps_are_refused(tmp_path, pairs):
     values = recipe_values(pairs)
     train(write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "0")
     recipe = tiny_recipe(pairs)
-    job = TrainJob(recipe, tmp_path, *prepare_training_pairs(recipe), validation=None, resume=True)
+    job = TrainJob(recipe, tmp_path, prepare_sources(recipe), validation=None, resume=True)
     with pytest.raises(UsageError, match=r"different steps: 4, 0\. --output must be .* share"):
         launch(_resume_in_a_folder_per_process, lambda: job, devices=2)
 

@@ -189,3 +189,30 @@ def test_keys_of_the_first_release_are_read():
     assert Recipe.model_validate(before) == Recipe.model_validate(now)
     with pytest.raises(ValueError, match="batch\n"):
         Recipe.model_validate(_values(data={"train": "a", "batch": 2, "batch_size": 2}))
+
+
+def test_shares_that_are_not_given_divide_the_rest_by_pairs():
+    train = [{"path": "a", "share": 0.4}, {"path": "b"}, {"path": "c", "repeat": 2.0}]
+    recipe = Recipe.model_validate(_values(data={"train": train}))
+    assert recipe.data.crop_shares([7, 30, 15]) == pytest.approx([0.4, 0.3, 0.3])
+    alone = Recipe.model_validate(_values())
+    assert [each.path for each in alone.data.train] == ["a"]
+    assert alone.data.crop_shares([9]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("train", "problem"),
+    [
+        ([], "at least one set of pairs"),
+        ([{"path": "a", "share": 0.5}], "0.5 together, not 1"),
+        ([{"path": "a", "share": 0.7}, {"path": "b", "share": 0.7}], "1.4 together, not 1"),
+        ([{"path": "a", "share": 1.0}, {"path": "b"}], "leave nothing for the sources without"),
+        ([{"path": "a", "share": 0.5, "repeat": 2}, {"path": "b"}], "no effect beside share"),
+        ([{"path": "a", "shares": 0.5}], "shares"),
+        ([{"share": 0.5}], "path"),
+        (7, "tuple"),
+    ],
+)
+def test_sources_that_can_not_be_shared_are_refused(train, problem):
+    with pytest.raises(ValueError, match=problem):
+        Recipe.model_validate(_values(data={"train": train}))

@@ -23,7 +23,7 @@ from d2csr.core.errors import CheckpointError, RecipeError, UsageError
 from d2csr.training import loop
 from d2csr.training.distributed import DistributedContext
 from d2csr.training.loop import fit
-from d2csr.training.preflight import TrainJob, make_loader, prepare_training_pairs
+from d2csr.training.preflight import TrainJob, make_loader, prepare_sources
 from d2csr.training.train import train
 from d2csr.training.trainer import make_trainer
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
@@ -33,7 +33,7 @@ CPU = DistributedContext(torch.device("cpu"))
 
 def make_run(recipe, folder):
     """Return trainer and loader as users get them: channels last, at the newest checkpoint."""
-    job = TrainJob(recipe, folder, *prepare_training_pairs(recipe), validation=None, resume=True)
+    job = TrainJob(recipe, folder, prepare_sources(recipe), validation=None, resume=True)
     return make_trainer(recipe, folder, devices=CPU), make_loader(job, devices=CPU)
 
 

@@ -3,8 +3,9 @@
 A loader cuts the crops of the next steps while the current one is trained on.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
@@ -29,9 +30,23 @@ class CropBatch:
     names: tuple[str, ...]
 
 
-class Crop(NamedTuple):
-    """One crop: its pair, top left corner on the LR grid, and flip or rotation."""
+@dataclass(frozen=True)
+class CropSource:
+    """Pairs to cut crops from.
 
+    Attributes:
+        cache: the decoded pairs.
+        share: of all crops, relative to the shares of the other sources.
+    """
+
+    cache: PairCache
+    share: float = 1.0
+
+
+class Crop(NamedTuple):
+    """One crop: its source, its pair there, top left corner on the LR grid, flip or rotation."""
+
+    source: int
     pair: int
     row: int
     column: int
@@ -40,11 +55,11 @@ class Crop(NamedTuple):
 
 @final
 class CropSampler:
-    """Draws a pair, then one of its positions, then a flip or rotation, each uniformly."""
+    """Draws a source by its share, then a pair, a position, and a flip or rotation uniformly."""
 
     def __init__(
         self,
-        cache: PairCache,
+        sources: Sequence[CropSource],
         *,
         patch_px: int,
         scale: int,
@@ -55,25 +70,31 @@ class CropSampler:
         """List the positions that each pair allows.
 
         Args:
-            cache: the decoded pairs.
+            sources: the decoded pairs, at least one source.
             patch_px: side of the LR crop.
-            scale: HR pixels per LR pixel, as the cache has it.
+            scale: HR pixels per LR pixel, as the caches have it.
             batch: crops of a step, all processes together.
             seed: of the crops.
             mask_limit: largest masked share of a crop, 0..1.
 
         Raises:
-            UsageError: the cache is of another scale.
+            UsageError: a cache is of another scale.
             DataError: a pair allows no position.
         """
-        if scale != cache.scale:
-            problem = f"pairs of scale {cache.scale} can't train scale {scale}"
-            raise UsageError(cache.folder, problem, remedy="Choose other pairs or another scale.")
-        self.cache, self.patch_px, self.scale = cache, patch_px, scale
+        for each in sources:
+            if scale != each.cache.scale:
+                problem = f"pairs of scale {each.cache.scale} can't train scale {scale}"
+                remedy = "Choose other pairs or another scale."
+                raise UsageError(each.cache.folder, problem, remedy=remedy)
+        self.caches, self.patch_px, self.scale = [each.cache for each in sources], patch_px, scale
         self.batch_size, self.seed = batch, seed
+        self._bounds = _bounds([each.share for each in sources])
         self._positions = [
-            _positions(cache, pair, patch_px=patch_px, mask_limit=mask_limit)
-            for pair in range(len(cache))
+            [
+                _positions(cache, pair, patch_px=patch_px, mask_limit=mask_limit)
+                for pair in range(len(cache))
+            ]
+            for cache in self.caches
         ]
 
     def crop(self, step: int, index: int) -> Crop:
@@ -83,13 +104,16 @@ class CropSampler:
         key = np.array([self.seed % 2**64, 0], np.uint64)  # a list of it would pass through floats
         counter = np.array([0, index, step, 0], np.uint64)
         words = np.random.Philox(key=key, counter=counter).random_raw(3).tolist()
-        pair = _below(words[0], len(self.cache))
-        columns = self.cache.lr_shape(pair)[1] - self.patch_px + 1
-        positions = self._positions[pair]
+        source = bisect_right(self._bounds, words[0]) - 1
+        first, last = self._bounds[source : source + 2]
+        cache = self.caches[source]
+        pair = (words[0] - first) * len(cache) // (last - first)
+        columns = cache.lr_shape(pair)[1] - self.patch_px + 1
+        positions = self._positions[source][pair]
         number = _below(words[1], positions if isinstance(positions, int) else len(positions))
         position = number if isinstance(positions, int) else int(positions[number])
         row, column = divmod(position, columns)
-        return Crop(pair, row, column, _below(words[2], TURNS))
+        return Crop(source, pair, row, column, _below(words[2], TURNS))
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> CropBatch:
         """Return a process's share of a step's crops; the shares in order of rank are the batch.
@@ -109,10 +133,11 @@ class CropSampler:
         lr_crops = np.empty((len(crops), side, side, 3), np.uint8)
         hr_crops = np.empty((len(crops), side * scale, side * scale, 3), np.uint8)
         for index, crop in enumerate(crops):
-            lr, hr, _ = self.cache[crop.pair]
+            lr, hr, _ = self.caches[crop.source][crop.pair]
             _copy(_window(lr, crop, side=side, scale=1), lr_crops[index], turn=crop.turn)
             _copy(_window(hr, crop, side=side, scale=scale), hr_crops[index], turn=crop.turn)
-        return CropBatch(lr_crops, hr_crops, tuple(self.cache.names[crop.pair] for crop in crops))
+        names = tuple(self.caches[crop.source].names[crop.pair] for crop in crops)
+        return CropBatch(lr_crops, hr_crops, names)
 
 
 def _window(
@@ -129,6 +154,12 @@ def _copy(
     packed = np.ascontiguousarray(image)
     for channel in range(3):
         target[..., channel] = dihedral_transform(packed[..., channel], turn)
+
+
+def _bounds(shares: Sequence[float]) -> list[int]:
+    """Return the 64-bit words at which each source begins, and 2^64."""
+    sums = np.cumsum(shares)
+    return [0, *(int(2**64 * float(part)) for part in sums[:-1] / sums[-1]), 2**64]
 
 
 def _below(word: int, limit: int) -> int:

@@ -10,11 +10,26 @@ from d2csr.core.errors import D2csrError, DataError, RecipeError, UsageError
 from d2csr.core.files import cache_folder, write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pixel_cache import PairCache, cache_path, hash_files, is_cached, open_cache
-from d2csr.data.sampling import CropLoader, CropSampler
+from d2csr.data.sampling import CropLoader, CropSampler, CropSource
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
 from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
-from d2csr.training.recipe import RECIPE_NAME, Recipe, expand_path, read_recipe
+from d2csr.training.recipe import RECIPE_NAME, DataConfig, Recipe, expand_path, read_recipe
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """Pairs to train on.
+
+    Attributes:
+        pairs: the pairs.
+        pixels: folder of the cache that holds them decoded.
+        share: of all crops, 0..1.
+    """
+
+    pairs: Manifest
+    pixels: Path
+    share: float
 
 
 @dataclass(frozen=True)
@@ -24,16 +39,14 @@ class TrainJob:
     Attributes:
         recipe: the recipe.
         folder: the run's folder.
-        pairs: the training pairs.
-        pixels: folder of the cache that holds them decoded.
+        sources: the training pairs.
         validation: the validation pairs, or None.
         resume: whether the user asked to continue a run.
     """
 
     recipe: Recipe
     folder: Path
-    pairs: Manifest
-    pixels: Path
+    sources: tuple[TrainingSource, ...]
     validation: Manifest | None
     resume: bool
 
@@ -49,14 +62,14 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
     """
     if is_main_process():
         check_run_folder(recipe, folder, resume=resume)
-    pairs, pixels = prepare_training_pairs(recipe)
+    sources = prepare_sources(recipe)
     validation = None
     if recipe.data.validate_on is not None:
         validation = open_split(recipe.data.validate_on, scale=recipe.model.scale, split="val")
         _raise_errors(recipe.data.validate_on, check_pairs(validation, patch_px=None))
     if is_main_process():
         save_recipe(recipe, folder)
-    return TrainJob(recipe, folder, pairs, pixels, validation, resume)
+    return TrainJob(recipe, folder, sources, validation, resume)
 
 
 def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
@@ -92,16 +105,28 @@ def save_recipe(recipe: Recipe, folder: Path) -> None:
         raise UsageError(folder, f"can't be written ({error})", remedy=remedy) from error
 
 
-def prepare_training_pairs(recipe: Recipe) -> tuple[Manifest, Path]:
-    """Return the training pairs, all of them sound, and the folder that holds them decoded.
-
-    Each file is hashed once, for its manifest's check and for the name of the cache.
+def prepare_sources(recipe: Recipe) -> tuple[TrainingSource, ...]:
+    """Return the training pairs, all of them sound, with the caches that hold them decoded.
 
     Raises:
         DataError: no pairs, several splits but no `train`, or errors; all of them are named.
     """
     data = recipe.data
-    pairs = open_split(data.train, scale=recipe.model.scale, split="train")
+    manifests = [
+        open_split(each.path, scale=recipe.model.scale, split="train") for each in data.train
+    ]
+    shares = data.crop_shares([len(pairs) for pairs in manifests])
+    return tuple(
+        TrainingSource(pairs, _decode(pairs, data, path=each.path), share)
+        for pairs, each, share in zip(manifests, data.train, shares, strict=True)
+    )
+
+
+def _decode(pairs: Manifest, data: DataConfig, *, path: str) -> Path:
+    """Return the folder of the pairs' cache, after checking them.
+
+    Each file is hashed once, for its manifest's check and for the name of the cache.
+    """
     hashes = hash_files(pairs)
     pixels = cache_path(pairs, cache_folder(), hashes=hashes)
     errors = check_pairs(
@@ -111,8 +136,8 @@ def prepare_training_pairs(recipe: Recipe) -> tuple[Manifest, Path]:
         decode=not is_cached(pixels),  # a cache is named by its files' contents: they were read
         hashes=hashes,
     )
-    _raise_errors(data.train, errors)
-    return pairs, open_cache(pairs, pixels).folder
+    _raise_errors(path, errors)
+    return open_cache(pairs, pixels).folder
 
 
 def open_split(path: str, *, scale: int, split: str) -> Manifest:
@@ -164,7 +189,7 @@ def check_devices(recipe: Recipe, devices: int) -> None:
 def make_loader(job: TrainJob, *, devices: DistributedContext) -> CropLoader:
     """Return the loader of the crops that one process trains on."""
     sampler = CropSampler(
-        PairCache(job.pixels),
+        [CropSource(PairCache(each.pixels), each.share) for each in job.sources],
         patch_px=job.recipe.data.patch_px,
         scale=job.recipe.model.scale,
         batch=job.recipe.data.batch_size,

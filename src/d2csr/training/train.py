@@ -19,7 +19,7 @@ from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import compile_network, fit
 from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator
 from d2csr.training.preflight import TrainJob, check_devices, make_loader, prepare
-from d2csr.training.recipe import Recipe, expand_path, read_recipe
+from d2csr.training.recipe import DataConfig, Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer, describe_device, make_trainer
 
 _VERIFIED_IMAGES = 2  # that bundle and network are compared on
@@ -89,7 +89,7 @@ def make_monitor(trainer: Trainer, job: TrainJob, *, console: Console) -> Traini
 def finish(trainer: Trainer, job: TrainJob) -> Path:
     """Export the run's bundle, evaluate it on the validation pairs, and return its folder."""
     folder = trainer.folder / BUNDLE
-    pairs = job.validation or job.pairs
+    pairs = job.validation or job.sources[0].pairs
     export_bundle(
         trainer.best_network(),
         folder,
@@ -138,4 +138,5 @@ def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
 def _replace_paths(recipe: Recipe, **paths: Path | str | None) -> Recipe:
     """Return the recipe with the paths of its data section that are given."""
     given = {name: str(path) for name, path in paths.items() if path is not None}
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update=given)})
+    data = DataConfig.model_validate({**recipe.data.model_dump(), **given})
+    return recipe.model_copy(update={"data": data})
