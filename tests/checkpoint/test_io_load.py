@@ -52,6 +52,7 @@ CONFIGS = st.builds(
     blocks=st.integers(1, 2),
     tail_border=st.sampled_from(["features", "each"]),
     pooling_px=st.sampled_from([None, 3, 49]),
+    convergence_channels=st.sampled_from([0, 4]),
 )
 SMALL = ModelConfig(scale=2, channels=4, groups=1, blocks=1, convergence_channels=3)
 

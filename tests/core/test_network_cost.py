@@ -18,6 +18,9 @@ NETWORKS = {
                                    "trunk_groups": 2, "attention": False},
     "a trunk and branches of one convolution": {"scale": 3, "channels": 8, "blocks": 1, "groups": 0,
                                                 "trunk_groups": 1},
+    "one prediction, no convergence network": {"scale": 3, "channels": 8, "children": 1, "depth": 1,
+                                               "groups": 1, "blocks": 2, "base": "bicubic",
+                                               "convergence_channels": 0},
     "three children, no residuals": {"scale": 8, "channels": 4, "children": 3, "groups": 1,
                                      "blocks": 1, "deep_residual": False},
 }  # fmt: skip

@@ -17,7 +17,7 @@ from d2csr.images.reader import read_rgb8
 from d2csr.metrics.protocols import score
 
 
-def export(folder, scale):
+def export(folder, scale, **choices):
     """Write an untrained network on a bicubic base as the bundle of a run."""
     import torch
 
@@ -25,10 +25,8 @@ def export(folder, scale):
     from d2csr.models.d2csr import D2CSR
 
     torch.manual_seed(0)
-    sizes = ModelConfig(
-        scale=scale, channels=4, groups=1, blocks=1, convergence_channels=4, base="bicubic"
-    )
-    network = D2CSR(sizes)
+    sizes = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4, "base": "bicubic"}
+    network = D2CSR(ModelConfig.from_dict({"scale": scale} | sizes | choices))
     metadata = ModelMetadata(name="tiny", licence="MIT", data="none")
     return export_bundle(network, folder / "bundle", metadata=metadata)
 
@@ -87,6 +85,15 @@ def test_calibration_compares_disagreement_with_the_gradient(run, pairs):
     print_results(results, output=Console(file=text, width=80))
     assert f"prediction of the error of {run}, 6 px blocks" in text.getvalue()
     assert all(-1 <= score.spearman <= 1 and score.ause >= 0 for score in calibration.images)
+
+
+def test_one_prediction_has_no_disagreement_to_calibrate(run, pairs, tmp_path):
+    export(tmp_path, 2, children=1, convergence_channels=0)
+    options = EvaluationOptions(calibration=True)
+    with pytest.raises(D2csrError, match="none of the systems makes several predictions"):
+        evaluate((str(tmp_path),), pairs, options=options)
+    both = evaluate((str(tmp_path), str(run)), pairs, options=options)
+    assert [each.model for each in both.calibration] == [str(run)]
 
 
 def test_a_model_of_another_scale_is_an_error_before_any_work(tmp_path, pairs):

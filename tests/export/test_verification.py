@@ -23,6 +23,8 @@ KINDS = [
     {"scale": 8, "tail_border": "features", "base": "bicubic", "mean": "convolution"},
     {"scale": 8, "tail_border": "each", "pooling_px": 3, "convergence_last_relu": False},
     {"scale": 2, "tail": "collapsed", "deep_residual": False, "children": 1, "groups": 2},
+    {"scale": 2, "base": "bicubic", "children": 1, "depth": 1, "convergence_channels": 0},
+    {"scale": 2, "tail_border": "each", "children": 3, "depth": 1, "convergence_channels": 0},
 ]
 
 

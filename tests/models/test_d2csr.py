@@ -20,7 +20,7 @@ CONFIGS = st.builds(
     children=st.integers(1, 3),
     groups=st.integers(1, 2),
     blocks=st.integers(1, 2),
-    convergence_channels=st.integers(1, 5),
+    convergence_channels=st.integers(0, 5),
     deep_residual=st.booleans(),
     base=st.sampled_from(["none", "bicubic"]),
     mean=st.sampled_from(["fixed", "convolution"]),
@@ -83,6 +83,15 @@ def test_fusion_is_equation_8_in_loops():
     torch.testing.assert_close(fuse(predictions, weights), expected)
 
 
+@pytest.mark.parametrize("children", [1, 3])
+def test_without_a_convergence_network_sr_is_the_mean_of_the_predictions(children):
+    network = D2CSR(ModelConfig(scale=2, children=children, **TINY | {"convergence_channels": 0}))
+    sr, predictions, weights = network(torch.rand(1, 3, 5, 4))
+    torch.testing.assert_close(sr, predictions.mean(1))
+    torch.testing.assert_close(weights, torch.full((1, children**2, 10, 8), children**-2.0))
+    assert [name for name in network.state_dict() if name.startswith("convergence")] == []
+
+
 def test_output_is_not_clipped():
     network = D2CSR(ModelConfig(scale=2, **TINY))
     with torch.no_grad():
@@ -142,6 +151,8 @@ def test_deep_residual_off_keeps_the_sum_with_the_head_alone():
         {"tail_border": "none"},
         {"pooling_px": 4},
         {"pooling_px": 1},
+        {"convergence_channels": -1},
+        {"convergence_grid": "lr", "convergence_channels": 0},
     ],
 )
 def test_configurations_no_network_can_have_are_refused(choices):

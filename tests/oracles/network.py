@@ -164,6 +164,8 @@ def predictions(lr, weights, config):
 def forward(lr, weights, config):
     """Return SR, predictions and weight maps of one image."""
     images = predictions(lr, weights, config)
+    if config["convergence_channels"] == 0:
+        return images.mean(0), images, np.full((len(images), *images.shape[2:]), 1 / len(images))
     step = config["scale"] if config["convergence_grid"] == "lr" else 1
     features = packed(np.concatenate(images), step)
     for index in range(3):

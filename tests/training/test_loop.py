@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2csr.checkpoint.io import load_network, trained_steps
+import d2csr
+from d2csr.checkpoint.io import load_network, read_state, trained_steps
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import TrainingError
 from d2csr.data.sampling import CropLoader
@@ -169,6 +170,21 @@ def test_the_log_has_every_step_once_after_a_resume(tmp_path, pairs, capfd):
     assert [row["protocol"] for row in rows if "val_psnr_db" in row] == ["y"]
     assert "validation (protocol y)" in capfd.readouterr().err
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("kind", ["divergence", "joint"])
+def test_one_prediction_trains_to_a_bundle_whose_weights_are_1(tmp_path, pairs, kind):
+    """Without a convergence network, the divergence stage chooses the best weights."""
+    values = recipe_values(pairs, stages=[{"kind": kind, "steps": 2, "learning_rate": 1e-3}])
+    values["model"] |= {"children": 1, "depth": 1, "convergence_channels": 0}
+    recipe = write_recipe(tmp_path / "r.yaml", values)
+    bundle = train(recipe, output=tmp_path / "run", validate_on=str(pairs))
+    lr = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    predicted = d2csr.load(bundle).predict(lr)
+    assert (predicted.weights == 1).all()
+    assert np.array_equal(predicted.sr, predicted.predictions[0])
+    assert not predicted.disagreement.any()
+    assert read_state(tmp_path / "run" / "best")["best"]["step"] == 2
 
 
 def test_test_pooling_px_changes_the_finished_model_but_not_the_trained_one(tmp_path, pairs):

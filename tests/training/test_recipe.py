@@ -160,6 +160,13 @@ def test_errors_of_the_winner_takes_all_loss_name_line_and_reason(tmp_path):
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["convergence", "together"])
+def test_a_stage_of_a_convergence_network_that_is_not_there_is_refused(kind):
+    values = _values(model={"scale": 2, "convergence_channels": 0})
+    with pytest.raises(ValueError, match=rf"0, so a {kind} stage has nothing to train"):
+        Recipe.model_validate(values | {"stages": [{"kind": kind, "steps": 1}]})
+
+
 def test_a_preset_is_the_networks_settings_and_others_replace_it():
     values = {"scale": 2, "preset": "paper-0.19m", "channels": 8, "tail": None}
     recipe = Recipe.model_validate(_values(model=values))
@@ -181,9 +188,9 @@ def test_keys_of_the_first_release_are_read():
         initial_weights="b",
     )
     before = _values(
-        data={"train": "a", "batch": 2},
+        data={"train": "a", "batch_size": 2},
         optimizer={"average": 0.5},
-        pace={"validate_every": 7, "pictures": 3, "keep": 9, "log": 5},
+        pace={"validation": 7, "pictures": 3, "keep": 9, "log": 5},
         initial="b",
     )
     assert Recipe.model_validate(before) == Recipe.model_validate(now)

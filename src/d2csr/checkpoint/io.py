@@ -93,15 +93,17 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
     names = {name.split(".")[2] for name in shapes if name.startswith("divergence.branches.")}
     paths = [tuple(map(int, name.split("-"))) for name in names]
     depth, children = max(map(len, paths)), 1 + max(path[-1] for path in paths)
-    width = Counter(map(len, paths)) | Counter({0: 1})
-    if not all(width[level] == children * width[level - 1] for level in range(1, depth + 1)):
+    nodes = Counter(map(len, paths)) | Counter({0: 1})
+    if not all(nodes[level] == children * nodes[level - 1] for level in range(1, depth + 1)):
         raise ValueError(f"{len(paths)} branches are not a tree")  # checked before any is built
     channels = shapes["divergence.head.weight"][0]
     scale = _scale(shapes, channels)
     trunk_groups = _count(shapes, "divergence.trunk.groups.")
     group = "divergence.trunk.groups.0." if trunk_groups else "divergence.branches.0.groups.0."
+    has_convergence = any(name.startswith("convergence.") for name in shapes)
+    width, inputs = shapes["convergence.convs.0.weight"][:2] if has_convergence else (0, 0)
     # inputs of the convergence network: RGB of every leaf, of one or of scale^2 pixels
-    on_lr_grid = shapes["convergence.convs.0.weight"][1] != 3 * children**depth
+    on_lr_grid = has_convergence and inputs != 3 * children**depth
     collapsed = "divergence.tails.0.conv.weight" in shapes or "divergence.tails.0.weight" in shapes
     return {
         "scale": scale,
@@ -113,7 +115,7 @@ def _sizes(shapes: Shapes) -> dict[str, Any]:
         "trunk_groups": trunk_groups,
         "attention": f"{group}blocks.0.attention.squeeze.weight" in shapes,
         "convergence_grid": "lr" if on_lr_grid else "sr",
-        "convergence_channels": shapes["convergence.convs.0.weight"][0],
+        "convergence_channels": width,
         "mean": "convolution" if "divergence.sub_mean.weight" in shapes else "fixed",
         "tail": "collapsed" if collapsed else "expanded",
     }

@@ -34,9 +34,10 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "tail_border": get_args(TailBorder),
     "convergence_grid": get_args(ConvergenceGrid),
 }
-_POSITIVE = ("channels", "depth", "children", "blocks", "convergence_channels")
-_GROUPS = ("groups", "trunk_groups")  # of a branch, and of the trunk: one of the two may be 0
-_SIZES = (*_POSITIVE, *_GROUPS)
+_POSITIVE = ("channels", "depth", "children", "blocks")
+# Groups of a branch and of the trunk, of which one may be 0, and the convergence network's width.
+_NOT_NEGATIVE = ("groups", "trunk_groups", "convergence_channels")
+_SIZES = (*_POSITIVE, *_NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class ModelConfig:
         children: branches of every node (C); `children ** depth` leaves predict.
         groups: residual groups of a branch (G); with 0 it is a single convolution.
         blocks: residual blocks of a group (B).
-        convergence_channels: width of the convergence network (paper: 64).
+        convergence_channels: width of the convergence network (paper: 64); with 0 there is none,
+            and SR is the plain mean of the predictions.
         deep_residual: one convolution and sum per ancestor before the tail.
         base: what every prediction is added to: nothing, or the bicubic enlargement.
         mean: RGB mean subtracted as a constant, or trained 1x1 maps as in the authors' code.
@@ -115,6 +117,11 @@ class ModelConfig:
         return self.children**self.depth
 
     @property
+    def has_convergence(self) -> bool:
+        """Return whether a convergence network weights the predictions, not their plain mean."""
+        return self.convergence_channels > 0
+
+    @property
     def branch_paths(self) -> list[NodePath]:
         """Return the path of every branch of the tree, parents before children."""
         levels = range(1, self.depth + 1)
@@ -155,11 +162,12 @@ class ModelConfig:
         bordered = self.tail_border == "each"
         pools_image = self.attention and self.pooling_px is None
         on_lr_grid = self.convergence_grid == "lr"
-        fusion_lr_px = FUSION_PX if on_lr_grid else math.ceil(FUSION_PX / self.scale)
+        fusion_px = FUSION_PX if self.has_convergence else 0
+        fusion_lr_px = fusion_px if on_lr_grid else math.ceil(fusion_px / self.scale)
         return ReceptiveField(
             trunk_lr_px=None if pools_image else self.trunk_receptive_field_px,
             tail_lr_px=TAIL_LR_PX,
-            fusion_sr_px=(FUSION_PX + 1) * self.scale - 1 if on_lr_grid else FUSION_PX,
+            fusion_sr_px=(fusion_px + 1) * self.scale - 1 if on_lr_grid else fusion_px,
             halo_lr_rows=TAIL_LR_PX + fusion_lr_px,
             border_strip_lr_px=_BORDER_STRIP_LR_PX if bordered else 0,
             border_replaced_lr_px=_BORDER_REPLACED_LR_PX if bordered else 0,
@@ -193,13 +201,15 @@ def find_config_errors(values: Mapping[str, Any]) -> dict[str, str]:
     }
     problems |= {
         name: f"{values[name]!r} is not a whole number of at least 0"
-        for name in _GROUPS
+        for name in _NOT_NEGATIVE
         if name in values and (not isinstance(values[name], int) or values[name] < 0)
     }
     if not problems and values.get("groups") == 0 and not values.get("trunk_groups"):
         problems["groups"] = "0 leaves a network without residual groups; give trunk_groups"
     if values.get("convergence_grid") == "lr" and values.get("tail_border") == "each":
         problems["convergence_grid"] = "'lr' can't be combined with tail_border 'each'"
+    elif values.get("convergence_grid") == "lr" and values.get("convergence_channels") == 0:
+        problems["convergence_grid"] = "'lr' has no effect without a convergence network"
     for name, choices in _CHOICES.items():
         if name in values and values[name] not in choices:
             problems[name] = f"{values[name]!r} is none of {choices}"

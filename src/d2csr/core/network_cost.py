@@ -136,6 +136,8 @@ def _sums(config: ModelConfig, leaves: int) -> list[Convolution]:
 
 
 def _convergence(config: ModelConfig) -> list[Convolution]:
+    if not config.has_convergence:
+        return []
     width, leaves, pixels = config.convergence_channels, config.leaves, config.scale**2
     if config.convergence_grid == "lr":  # the SR pixels under an LR pixel are its channels
         leaves, pixels = leaves * pixels, 1

@@ -155,7 +155,11 @@ class TrainedModel:
     bundle: Bundle
     engine: Engine | None = None
     fitted_on: str | None = None
-    has_predictions: bool = True
+
+    @property
+    def has_predictions(self) -> bool:
+        """Return whether the network's tree has more than one leaf."""
+        return self.bundle.card.config.leaves > 1
 
     @property
     def weights_sha256(self) -> str | None:
@@ -182,7 +186,8 @@ class TrainedModel:
             lr01 = lr.astype(np.float32) / np.float32(255)
             output = engine.run(lr01)
             flat_regions = FlatRegionBlend(lr01, scale=self.bundle.card.scale)
-            return Upscaled(flat_regions.blend(output.sr, first_row=0), disagreement(output))
+            sr = flat_regions.blend(output.sr, first_row=0)
+            return Upscaled(sr, disagreement(output) if self.has_predictions else None)
 
         return upscale
 

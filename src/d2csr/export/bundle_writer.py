@@ -80,6 +80,8 @@ def _choices(config: ModelConfig) -> str:
         choices += f", {config.trunk_groups} {groups} before the tree splits"
     if not config.attention:
         choices += ", no channel attention"
+    if not config.has_convergence:
+        choices += ", SR their plain mean"
     if config.convergence_grid == "lr":
         choices += ", weights computed on the LR grid"
     return choices

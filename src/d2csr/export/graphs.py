@@ -113,7 +113,7 @@ def write_tail(network: D2CSR, path: Path) -> None:
     builder, config = _tail_builder(network), network.config
     predictions, phases = _predictions(builder, network)
     weights = _weights(builder, predictions, phases=phases, config=config)
-    sr = _weighted_sum(builder, predictions, weights=weights, leaves=config.leaves)
+    sr = _sr(builder, predictions, weights=weights, config=config)
     builder.write(path, {predictions: "predictions", weights: "weights", sr: "sr"})
 
 
@@ -143,7 +143,7 @@ def write_fusion(network: D2CSR, path: Path) -> None:
     inputs = {"predictions": 3 * config.leaves}
     builder = GraphBuilder("fusion", inputs, weights=network.state_dict())
     weights = _weights(builder, "predictions", phases=(), config=config)
-    sr = _weighted_sum(builder, "predictions", weights=weights, leaves=config.leaves)
+    sr = _sr(builder, "predictions", weights=weights, config=config)
     builder.write(path, {weights: "weights", sr: "sr"})
 
 
@@ -232,6 +232,8 @@ def _weights(
 
     Before their shuffle, the predictions are the input of a convergence network on the LR grid.
     """
+    if not config.has_convergence:
+        return _equal_weights(builder, predictions, leaves=config.leaves)
     on_lr_grid = config.convergence_grid == "lr"
     features = builder.add("Concat", phases, attributes={"axis": 1}) if on_lr_grid else predictions
     for layer in range(2):
@@ -244,22 +246,36 @@ def _weights(
     return builder.add("Softmax", [logits], attributes={"axis": 1})
 
 
-def _weighted_sum(builder: GraphBuilder, predictions: str, *, weights: str, leaves: int) -> str:
-    """Return the sum (1, 3, S h, S w) of the predictions times their weights.
+def _equal_weights(builder: GraphBuilder, predictions: str, *, leaves: int) -> str:
+    """Return weights (1, p, S h, S w) that are all `1 / p`."""
+    equal = builder.constant(torch.full((1, leaves, 1, 1), 1 / leaves))
+    size = builder.add("Shape", [predictions], attributes={"start": 2, "end": 4})
+    maps = builder.constant(torch.tensor([1, leaves]))
+    shape = builder.add("Concat", [maps, size], attributes={"axis": 0})
+    return builder.add("Expand", [equal, shape])
+
+
+def _sr(builder: GraphBuilder, predictions: str, *, weights: str, config: ModelConfig) -> str:
+    """Return the sum (1, 3, S h, S w) of the predictions times their weights, or their mean.
 
     OpenVINO keeps the maps after a convolution pixel by pixel, so that a weight meets three values
     at a time and each prediction is copied out first. Reshaped, predictions are whole planes, which
     the output needs anyway. A strip of 28x406 LR px at x3, one thread: 34.3 -> 29.3 ms in fp32,
     26.8 -> 21.5 in bf16, 21.3 -> 14.9 in int8.
     """
-    planes, shares = (
-        builder.add("Reshape", [image, builder.constant(torch.tensor([leaves, channels, -1]))])
-        for image, channels in ((predictions, 3), (weights, 1))
-    )
-    products = builder.add("Mul", [planes, shares])
+    planes = _planes(builder, predictions, leaves=config.leaves, channels=3)
+    reduce = "ReduceMean"
+    if config.has_convergence:
+        shares = _planes(builder, weights, leaves=config.leaves, channels=1)
+        planes, reduce = builder.add("Mul", [planes, shares]), "ReduceSum"
     leaf_axis = builder.constant(torch.tensor([0]))
-    total = builder.add("ReduceSum", [products, leaf_axis], attributes={"keepdims": 0})
+    total = builder.add(reduce, [planes, leaf_axis], attributes={"keepdims": 0})
     size = builder.add("Shape", [predictions], attributes={"start": 2, "end": 4})
     channels = builder.constant(torch.tensor([1, 3]))
     shape = builder.add("Concat", [channels, size], attributes={"axis": 0})
     return builder.add("Reshape", [total, shape])
+
+
+def _planes(builder: GraphBuilder, image: str, *, leaves: int, channels: int) -> str:
+    """Return an image (1, p c, S h, S w) as (p, c, S h S w)."""
+    return builder.add("Reshape", [image, builder.constant(torch.tensor([leaves, channels, -1]))])

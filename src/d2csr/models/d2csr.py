@@ -120,6 +120,15 @@ class ConvergenceNet(nn.Module):
         return (F.relu(logits) if self.last_relu else logits).softmax(dim=1)
 
 
+class MeanFusion(nn.Module):
+    """The same weight for every prediction: the network without its convergence network."""
+
+    def forward(self, predictions: Float[Tensor, "b p 3 sh sw"]) -> Float[Tensor, "b p sh sw"]:
+        """Return `1 / p` everywhere."""
+        weights = torch.ones_like(predictions[:, :, 0])
+        return weights / predictions.shape[1]
+
+
 class D2CSROutput(NamedTuple):
     """The outputs for one batch, RGB in the units of the input, nothing clipped.
 
@@ -142,7 +151,7 @@ class D2CSR(nn.Module):
         super().__init__()
         self.config = config
         self.divergence = DivergenceNet(config)
-        self.convergence = ConvergenceNet(config)
+        self.convergence = ConvergenceNet(config) if config.has_convergence else MeanFusion()
 
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> D2CSROutput:
         """Return SR, predictions and weights for RGB images in 0..1."""

@@ -128,12 +128,13 @@ class TrainingMonitor:
     def _validate(self, validator: Validator) -> None:
         """Log the averaged network's PSNR, and save its weights if they are the best so far.
 
-        In a divergence stage the fusion isn't trained yet: the leaves are logged, but only stages
-        that train the fusion compete for the best weights.
+        In a divergence stage the convergence network isn't trained yet: the leaves are logged, but
+        only stages that train it compete for the best weights.
         """
         sr, leaves = validator.mean_psnr_db()
-        trains_fusion = self.trainer.stage.kind != "divergence"
-        is_best = trains_fusion and sr > self.trainer.best.psnr_db
+        has_convergence = self.trainer.recipe.model.has_convergence
+        is_fusion_ready = self.trainer.stage.kind != "divergence" or not has_convergence
+        is_best = is_fusion_ready and sr > self.trainer.best.psnr_db
         if is_best:
             self.trainer.save_best(sr)
         row = {"val_psnr_db": sr, "val_best_leaf_psnr_db": max(leaves)}

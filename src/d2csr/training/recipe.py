@@ -36,6 +36,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 StageKind = Literal["divergence", "convergence", "joint", "together"]
 DivergenceName = Literal["triplet", "wta"]
+_CONVERGENCE_STAGES: tuple[StageKind, ...] = ("convergence", "together")  # need that network
 DEFAULT_PRESET = "paper"
 _ROUNDING = 1e-6  # of shares that should be 1 together
 # Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
@@ -341,6 +342,14 @@ class Recipe(ConfigBase):
         if not stages:
             raise ValueError("at least one stage is needed")
         return stages
+
+    @model_validator(mode="after")
+    def _check_convergence(self) -> "Recipe":
+        kinds = [stage.kind for stage in self.stages if stage.kind in _CONVERGENCE_STAGES]
+        if kinds and not self.model.has_convergence:
+            problem = f"model.convergence_channels is 0, so a {kinds[0]} stage has nothing to train"
+            raise ValueError(f"{problem}; use divergence or joint")
+        return self
 
     @field_validator("test_pooling_px")
     @classmethod

@@ -17,6 +17,7 @@ KINDS = (
     {"scale": 8, "tail_border": "features", "convergence_last_relu": False},
     {"scale": 4, "base": "bicubic", "attention": False, "trunk_groups": 1, "groups": 0},
     {"scale": 3, "base": "bicubic", "trunk_groups": 1, "convergence_grid": "lr"},
+    {"scale": 3, "base": "bicubic", "convergence_channels": 0},
 )
 
 
