@@ -188,9 +188,9 @@ def test_keys_of_the_first_release_are_read():
         initial_weights="b",
     )
     before = _values(
-        data={"train": "a", "batch_size": 2},
+        data={"train": "a", "batch": 2},
         optimizer={"average": 0.5},
-        pace={"validation": 7, "pictures": 3, "keep": 9, "log": 5},
+        pace={"validate_every": 7, "pictures": 3, "keep": 9, "log": 5},
         initial="b",
     )
     assert Recipe.model_validate(before) == Recipe.model_validate(now)

@@ -200,7 +200,7 @@ def test_a_run_folder_of_the_first_release_is_resumed(tmp_path, pairs):
     values["pace"] = {
         "log": intervals["log"],
         "save": intervals["save"],
-        "validation": intervals["validation"],
+        "validate_every": intervals["validation"],
         "pictures": intervals["images"],
         "keep": intervals["keep_checkpoints"],
     }
