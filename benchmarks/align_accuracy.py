@@ -105,7 +105,7 @@ CAMERA = CameraConfig(  # harder than the default: a mosaic, and aliasing that n
         ),
         tele=LensConfig(psf_sigma_um=(1.5, 1.9), k1=(0.0, 0.01), **_DECENTRED),
     ),
-    isp=IspConfig(sharpening=(0.6, 0.6), sharpening_radius_px=0.7),
+    isp=IspConfig(sharpening=(0.6, 0.6), sharpening_radius_px=(0.7, 0.7)),
 )
 
 

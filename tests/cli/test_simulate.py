@@ -23,6 +23,19 @@ def test_pairs_are_made_and_checked(d2csr, camera, tmp_path):
     assert d2csr("data", "check", out, "--patch", 16).code == 0
 
 
+def test_a_preset_makes_its_kind_of_pairs(d2csr, camera, tmp_path):
+    out = tmp_path / "pairs"
+    words = ("simulate", "--procedural", 2, "-o", out, "--scale", 2, "--preset", "web")
+    assert d2csr(*words).out == f"{out}: 2 pairs of scale 2\n"
+    assert len(list(out.rglob("Web_00?_LR2.png"))) == 2
+    both = d2csr(*words[:4], tmp_path / "other", *words[5:], "--config", camera)
+    assert both.code == 2
+    assert "choose the camera in two ways" in both.err
+    wrong = d2csr(*words[:4], tmp_path / "other", "--scale", 2, "--preset", "pone")
+    assert wrong.code == 2
+    assert "phone" in wrong.err
+
+
 def test_captures_are_frames_with_their_truth(d2csr, camera, tmp_path):
     out = tmp_path / "captures"
     words = ("--procedural", 1, "-o", out, "-s", 2, "--config", camera, "--captures")

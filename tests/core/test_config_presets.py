@@ -27,16 +27,27 @@ def count(config):
     return total
 
 
-def test_every_preset_has_its_size_from_figure_4():
-    assert set(PRESETS) == set(FIGURE_4)
+PHOTO = {"photo": 0.3e6, "photo-base": 1.0e6}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_its_size():
+    assert set(PRESETS) == {*FIGURE_4, *PHOTO}
+
+
+@pytest.mark.parametrize("name", PHOTO)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_presets_for_photographs_are_small_and_see_a_finite_part(name, scale):
+    config = preset(name, scale)
+    assert count(config) <= PHOTO[name]
+    assert config.receptive_field.trunk_lr_px is not None
+
+
+@pytest.mark.parametrize("name", FIGURE_4)
 def test_preset_is_within_3_percent_of_the_paper(name):
     assert count(preset(name, 4)) == pytest.approx(FIGURE_4[name], rel=0.03)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", FIGURE_4)
 def test_presets_keep_the_papers_tree_and_border_free_choices(name):
     config = preset(name, 2)
     assert (config.depth, config.children, config.deep_residual) == (2, 2, True)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from d2csr.core.geometry import Size
 from d2csr.simulate.camera_config import CameraConfig, CameraError, read_camera_config
-from d2csr.simulate.outputs import SceneJob, make_capture
+from d2csr.simulate.outputs import SceneJob, make_capture, make_pair
 from d2csr.simulate.scene import Procedural
 
 # Of every value, another one. `k3`, `p1` and the like move a frame of 100 px by little.
@@ -32,12 +32,14 @@ OTHERS: dict[str, Any] = {
     "exposure.iso": 6400.0, "exposure.frames": 1, "exposure.time_s": 0.5,
     "exposure.error_ev": -1.0,
     "isp.white_balance_error": 0.1, "isp.contrast": 1.3,
-    "isp.sharpening": 0.0, "isp.sharpening_radius_px": 2.0,
+    "isp.noise_reduction": 20.0, "isp.sharpening": 0.0, "isp.sharpening_radius_px": 2.0,
     "isp.format": "png", "isp.jpeg_quality": 40,
     "isp.jpeg_subsampling": "420",
     "exif.make": "Other", "exif.model": "Other", "exif.crop_factor": 2.0,
     "exif.start_time": "2025:01:01 12:00:00", "exif.seconds_between": 9,
 }  # fmt: skip
+# Of every value that has no effect on captures, only on pairs.
+OTHERS_OF_PAIRS: dict[str, Any] = {"exposure.hr_frames": 64, "hr_isp": {"sharpening": 2.0}}
 BASE = {"scene": {"layers": 1, "layer_area": 0.2, "procedural_px": [130, 120]}}
 
 
@@ -61,17 +63,17 @@ def camera_with(changes: dict[str, Any]) -> CameraConfig:
     return CameraConfig.model_validate(values)
 
 
-def files_of(camera: CameraConfig, folder) -> dict[str, bytes]:
+def files_of(camera: CameraConfig, folder, make=make_capture) -> dict[str, bytes]:
     folder.mkdir()
     source = Procedural(Size(*camera.scene.procedural_px), (1, 2))
-    order = SceneJob(source, "001", "", scale=2, camera=camera, seed=(3, 4), index=0)
-    make_capture(order, folder)
+    order = SceneJob(source, "001", "", scale=2, kind=camera, seed=(3, 4), index=0)
+    make(order, folder)
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_every_value_changes_the_output(tmp_path, monkeypatch):
     monkeypatch.setattr("d2csr.core.files.flush_to_disk", lambda path: None)  # 200 files
-    assert set(OTHERS) == set(leaves(CameraConfig()))
+    assert {*OTHERS, *OTHERS_OF_PAIRS} == set(leaves(CameraConfig()))
     base = files_of(camera_with({}), tmp_path / "base")
     assert files_of(camera_with({}), tmp_path / "again") == base
     idle = [
@@ -80,6 +82,14 @@ def test_every_value_changes_the_output(tmp_path, monkeypatch):
         if files_of(camera_with({place: value}), tmp_path / place) == base
     ]
     assert idle == []
+
+
+def test_values_of_the_hr_image_change_it_and_not_lr(tmp_path):
+    base = files_of(camera_with({}), tmp_path / "base", make_pair)
+    for place, value in OTHERS_OF_PAIRS.items():
+        found = files_of(camera_with({place: value}), tmp_path / place, make_pair)
+        assert found["001_LR2.png"] == base["001_LR2.png"]
+        assert found["001_HR.png"] != base["001_HR.png"]
 
 
 def test_a_file_overrides_the_defaults_that_it_names(tmp_path):

@@ -65,6 +65,23 @@ def test_white_balance_gains_move_red_and_blue_alone():
     assert green == round(255 * float(linear_to_srgb(np.float32([0.25]))[0]))
 
 
+def test_noise_reduction_smooths_noise_and_leaves_edges():
+    rng = np.random.default_rng(3)
+    raw = np.where(np.arange(60)[:, None, None] < 30, 0.1, 0.6) + rng.normal(0, 0.01, (60, 50, 3))
+    plain, smooth = (
+        develop(
+            raw.astype(np.float32),
+            IspSettings(PLAIN.model_copy(update={"noise_reduction": levels})),
+        )
+        for levels in ((0.0, 0.0), (12.0, 12.0))
+    )
+    flat = np.s_[5:20, 5:-5]
+    assert smooth[flat].std() < 0.5 * plain[flat].std()
+    steps = [each[35:].mean() - each[:25].mean() for each in (plain, smooth)]
+    assert steps[1] == pytest.approx(steps[0], abs=1)
+    assert np.abs(smooth[31].mean() - smooth[35].mean()) < 2  # the edge is as steep as before
+
+
 def test_jpeg_keeps_less_at_a_lower_quality_and_all_at_none():
     noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
     good, poor = (

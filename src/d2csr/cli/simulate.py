@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 from cyclopts.validators import Number
 
 if TYPE_CHECKING:
+    from d2csr.simulate.camera_config import CameraConfig
+    from d2csr.simulate.presets import Mixture
     from d2csr.simulate.scene import Source
 
 Share = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
@@ -54,6 +56,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     scenes: Annotated[SceneOptions, Parameter(name="*")] = SceneOptions(),
     pairs: Annotated[PairOptions, Parameter(name="*")] = PairOptions(),
     captures: bool = False,
+    preset: Literal["camera", "phone", "web", "bicubic"] | None = None,
     config: Path | None = None,
     seed: NonNegativeInt = 0,
     workers: PositiveInt = 1,
@@ -64,23 +67,39 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         output: New folder for the images.
         scale: Tele focal length divided by wide focal length.
         captures: Write whole wide and tele frames with EXIF and ground truth, instead of pairs.
+        preset: Kind of pairs: cameras of wide ranges, phones with their smear and sharpening,
+            images as on web pages (reduced, sharpened, compressed), or clean bicubic reductions;
+            by default one camera.
         config: YAML file with the camera's values that differ from the defaults.
         seed: Determines every random value: the same seed gives the same images.
         workers: Processes; each needs about 0.5 GB for photos of 3 megapixels.
     """
-    from d2csr.simulate.camera_config import CameraConfig, read_camera_config
     from d2csr.simulate.generate import SimulationOptions
     from d2csr.simulate.generate import simulate as run
 
-    camera = CameraConfig() if config is None else read_camera_config(config)
+    camera, mixture = _kinds(preset, config)
     options = SimulationOptions(
-        scale, camera, seed, captures, scenes.shots, pairs.val, pairs.test, pairs.licence, workers
-    )
+        scale, camera, seed, captures, scenes.shots, pairs.val, pairs.test, pairs.licence, workers,
+        mixture=mixture,
+    )  # fmt: skip
     size_px = camera.scene.procedural_px
     count = run(_sources(scenes, size_px, output=output, seed=seed), output, options=options)
     noun = "capture" if captures else "pair"
     print(f"{output}: {count} {noun}{'' if count == 1 else 's'} of scale {scale}")
     return 0
+
+
+def _kinds(preset: str | None, config: Path | None) -> "tuple[CameraConfig, Mixture]":
+    """Return the camera, and the kinds of pairs to make instead, if a preset names them."""
+    from d2csr.core.errors import UsageError
+    from d2csr.simulate.camera_config import CameraConfig, read_camera_config
+    from d2csr.simulate.presets import PRESETS
+
+    if preset is not None and config is not None:
+        problem = "choose the camera in two ways"
+        raise UsageError("--preset and --config", problem, "Give one of them.")
+    camera = CameraConfig() if config is None else read_camera_config(config)
+    return camera, () if preset is None else PRESETS[preset]
 
 
 def _sources(

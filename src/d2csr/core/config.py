@@ -228,6 +228,19 @@ def _check(values: dict[str, Any]) -> None:
         raise D2csrError("model", problem, remedy="Correct the model's configuration.")
 
 
+# Wide, for a processor's bf16 units; finite, so that tiles are exact; nearly all of it shared.
+_PHOTO: dict[str, Any] = {
+    "depth": 1,
+    "children": 2,
+    "groups": 0,
+    "blocks": 2,
+    "attention": False,
+    "convergence_channels": 16,
+    "convergence_last_relu": False,
+    "convergence_grid": "lr",
+    "base": "bicubic",
+    "tail": "collapsed",
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"channels": 64, "groups": 2, "blocks": 4},
     "paper-4.53m": {"channels": 64, "groups": 4, "blocks": 1},
@@ -235,6 +248,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper-0.91m": {"channels": 24, "groups": 4, "blocks": 2},
     "paper-0.23m": {"channels": 16, "groups": 1, "blocks": 2},
     "paper-0.19m": {"channels": 16, "groups": 1, "blocks": 2, "convergence_channels": 32},
+    "photo": {"channels": 32, "trunk_groups": 3, **_PHOTO},
+    "photo-base": {"channels": 48, "trunk_groups": 6, **_PHOTO},
 }
 
 
@@ -243,7 +258,7 @@ def preset(name: str, scale: int) -> ModelConfig:
 
     The paper gives the sizes of Fig. 4 (5.88M, 4.53M, 3.63M, 0.91M, 0.23M, 0.19M, at x4) but not
     their G and B. These come within 3% of the sizes, except `paper`, whose 5.77M are those of the
-    authors' code.
+    authors' code. `photo` and `photo-base` are this project's, for photographs of any camera.
 
     Raises:
         D2csrError: no such name; those that exist are listed.

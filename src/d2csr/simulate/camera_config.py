@@ -7,10 +7,10 @@ spread. The defaults were fitted to measurements of real zoom pairs (benchmarks/
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from d2csr.core.errors import D2csrError
-from d2csr.core.yaml_config import read_settings
+from d2csr.core.yaml_config import ConfigBase, read_settings
 
 
 class CameraError(D2csrError):
@@ -25,17 +25,27 @@ Pair = tuple[float, float]
 Range = Annotated[Pair, BeforeValidator(_to_range)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Quality = Annotated[int, Field(ge=0, le=100)]
+_RANGES = (
+    Pair,
+    tuple[Positive, Positive],
+    tuple[NonNegative, NonNegative],
+    tuple[Quality, Quality],
+)
+PositiveRange = Annotated[tuple[Positive, Positive], BeforeValidator(_to_range)]
+NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], BeforeValidator(_to_range)]
+QualityRange = Annotated[tuple[Quality, Quality], BeforeValidator(_to_range)]
 
 
-class _Config(BaseModel):
-    """A frozen section of the configuration: unknown keys are errors, ranges are ascending."""
+class _Config(ConfigBase):
+    """A section of the configuration: ranges are ascending."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check_ranges(self) -> "_Config":
         for name, field in type(self).model_fields.items():
-            if field.annotation == Pair:
+            if field.annotation in _RANGES:
                 low, high = getattr(self, name)
                 if low > high:
                     raise ValueError(f"{name} starts at {low:g}, above its end at {high:g}")
@@ -169,12 +179,14 @@ class ExposureConfig(_Config):
         frames: exposures averaged, which stands for a camera's noise reduction in flat areas.
         time_s: exposure time of the wide photograph at `error_ev` 0; only EXIF depends on it.
         error_ev: deviation, in stops, from the exposure at which white just saturates.
+        hr_frames: exposures averaged for the HR images of pairs; None: as many as `frames`.
     """
 
     iso: Range = (100.0, 200.0)
     frames: Annotated[int, Field(ge=1)] = 4
     time_s: Positive = 1 / 60
     error_ev: Range = (-0.2, 0.0)
+    hr_frames: Annotated[int, Field(ge=1)] | None = None
 
 
 class IspConfig(_Config):
@@ -183,7 +195,10 @@ class IspConfig(_Config):
     Attributes:
         white_balance_error: of the red and the blue gain, sampled separately, as a share.
         contrast: slope of the tone curve in the middle, on top of sRGB's own; 1 changes nothing.
-        sharpening: amount of the unsharp mask; sampled once for both photographs.
+        noise_reduction: gray levels within which neighboring pixels are averaged (bilateral filter,
+            radius 3 px); 0 averages none. More smears fine texture, as phones do. Like the next
+            two and the quality, it is sampled once for both photographs.
+        sharpening: amount of the unsharp mask.
         sharpening_radius_px: standard deviation of the unsharp mask's Gaussian.
         format: of captured frames.
         jpeg_quality: 1..100; the images of pairs are compressed too; 0 leaves them uncompressed.
@@ -192,10 +207,11 @@ class IspConfig(_Config):
 
     white_balance_error: Range = (-0.02, 0.02)
     contrast: Annotated[float, Field(ge=0.5, le=1.5)] = 1.0
+    noise_reduction: NonNegativeRange = (0.0, 0.0)
     sharpening: Range = (0.1, 0.9)
-    sharpening_radius_px: Positive = 1.0
+    sharpening_radius_px: PositiveRange = (1.0, 1.0)
     format: Literal["jpeg", "tiff", "png"] = "jpeg"
-    jpeg_quality: Annotated[int, Field(ge=0, le=100)] = 97
+    jpeg_quality: QualityRange = (97, 97)
     jpeg_subsampling: Literal["444", "420"] = "444"
 
 
@@ -221,7 +237,10 @@ class ExifConfig(_Config):
 
 
 class CameraConfig(_Config):
-    """A zoom camera, its pose, and the scene in front of it."""
+    """A zoom camera, its pose, and the scene in front of it.
+
+    The HR images of pairs are processed by `hr_isp`, if it is given, as by a better camera.
+    """
 
     sensor: SensorConfig = SensorConfig()
     optics: OpticsConfig = OpticsConfig()
@@ -230,6 +249,7 @@ class CameraConfig(_Config):
     exposure: ExposureConfig = ExposureConfig()
     isp: IspConfig = IspConfig()
     exif: ExifConfig = ExifConfig()
+    hr_isp: IspConfig | None = None
 
 
 # Keys of files written before the standard terms; the error message names the new key.

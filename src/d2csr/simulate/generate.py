@@ -18,9 +18,11 @@ from d2csr.core.parallel import map_in_processes
 from d2csr.images.reader import read_size
 from d2csr.simulate.camera_config import CameraConfig
 from d2csr.simulate.ground_truth import TRUTH_NAME, write_truth
-from d2csr.simulate.outputs import SceneJob, make_capture, make_pair
+from d2csr.simulate.outputs import SceneJob, kind_name, make_capture, make_pair
 from d2csr.simulate.photographs import MIN_FRAME_PX
+from d2csr.simulate.presets import Kind, Mixture
 from d2csr.simulate.scene import Photo, Source
+from d2csr.simulate.web import WebConfig
 
 Result = TypeVar("Result")
 
@@ -32,6 +34,7 @@ class SimulationOptions:
     Attributes:
         scale: tele focal length divided by wide focal length.
         camera: that takes the photographs.
+        mixture: kinds of pairs, of which each pair draws one, instead of the camera.
         seed: determines every random value, together with a scene's index among the sources.
         captures: write whole frames with EXIF and ground truth, instead of training pairs.
         shots: photographs of each scene, each with new random values.
@@ -50,6 +53,12 @@ class SimulationOptions:
     test: float = 0.1
     licence: str = ""
     workers: int = 1
+    mixture: Mixture = ()
+
+    @property
+    def kinds(self) -> Mixture:
+        """Return the kinds of pairs with their shares."""
+        return self.mixture or ((1.0, self.camera),)
 
 
 def simulate(sources: Sequence[Source], output: Path, *, options: SimulationOptions) -> int:
@@ -85,25 +94,39 @@ def _plan_jobs(sources: Sequence[Source], options: SimulationOptions) -> list[Sc
     splits = draw_splits(len(sources), val=options.val, test=options.test, seed=options.seed)
     indices = range(len(sources) * options.shots)
     digits = max(3, len(str(len(indices))))
-    prefix = "" if options.captures else f"{options.camera.exif.model}_"
-    return [
-        SceneJob(
-            source=sources[index // options.shots],
-            name=f"{prefix}{index + 1:0{digits}}",
-            split=splits[index // options.shots],
-            scale=options.scale,
-            camera=options.camera,
-            seed=(options.seed, *divmod(index, options.shots)),
-            index=index,
+    jobs: list[SceneJob] = []
+    for index in indices:
+        seed = (options.seed, *divmod(index, options.shots))
+        kind = _draw_kind(options.kinds, seed)
+        prefix = "" if options.captures else f"{kind_name(kind)}_"
+        jobs.append(
+            SceneJob(
+                source=sources[index // options.shots],
+                name=f"{prefix}{index + 1:0{digits}}",
+                split=splits[index // options.shots],
+                scale=options.scale,
+                kind=kind,
+                seed=seed,
+                index=index,
+            )
         )
-        for index in indices
-    ]
+    return jobs
+
+
+def _draw_kind(kinds: Mixture, seed: tuple[int, ...]) -> Kind:
+    """Return one of the kinds, drawn by its share."""
+    shares = np.array([share for share, _ in kinds])
+    rng = np.random.default_rng((*seed, 6))
+    return kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))][1]
 
 
 def _check(sources: Sequence[Source], output: Path, *, options: SimulationOptions) -> None:
     """Check options, output folder and sources before any work."""
     if options.scale < 2:
         raise UsageError("--scale", f"{options.scale} enlarges nothing", "Choose 2 or more.")
+    if options.captures and options.mixture:
+        problem = "makes pairs, not captures"
+        raise UsageError("--preset", problem, "Remove --captures, or give a camera with --config.")
     if options.val + options.test > 1:
         problem = "together take more than all scenes"
         raise UsageError("--val and --test", problem, "Leave some scenes for training.")
@@ -124,13 +147,19 @@ def _source_errors(source: Source, options: SimulationOptions) -> Iterator[D2csr
     except D2csrError as error:
         yield error
         return
-    scene = options.camera.scene
-    fields = scene.wide_fields if options.captures else 1.0
-    ratio = max(1.0, fields / options.scale)
-    least = MIN_FRAME_PX * options.scale * scene.px_per_tele_px[1] * ratio
+    least = max(_least_px(kind, options) for _, kind in options.kinds)
     if min(size) < least:
         problem = f"is {size} px; scale {options.scale} needs {least:.0f} px on each side"
         yield DataError(source.name, problem, "Use a larger photo or a smaller scale.")
+
+
+def _least_px(kind: Kind, options: SimulationOptions) -> float:
+    """Return the shorter side of the smallest photo that a kind of pair can be made from."""
+    if isinstance(kind, WebConfig):
+        return float(MIN_FRAME_PX * options.scale)
+    fields = kind.scene.wide_fields if options.captures else 1.0
+    ratio = max(1.0, fields / options.scale)
+    return MIN_FRAME_PX * options.scale * kind.scene.px_per_tele_px[1] * ratio
 
 
 def _map_with_progress(

@@ -110,6 +110,9 @@ def sampled_parameters(photograph: Photograph) -> dict[str, Any]:
     return {
         "lens": lens | {"wavelengths_nm": list(lens["wavelengths_nm"])},
         "exposure": asdict(photograph.exposure),
+        "isp": photograph.isp.config.model_dump(mode="json"),
+        "olpf_um": photograph.shot.sensor.olpf_um[0],
+        "cfa": photograph.shot.sensor.cfa,
         "gains": list(photograph.isp.gains),
         "noise_seed": list(photograph.seed),
     }

@@ -18,6 +18,7 @@ def apply_contrast(
 
 
 _STRIP_ROWS = 256  # processed at once
+_NOISE_REDUCTION_RADIUS_PX = 3
 Kernel = tuple[tuple[float | int, ...], ...]
 
 _GREEN_ALONG_ROW = ((-1, 2, 2, 2, -1),)  # with the curvature of red or blue; times 4
@@ -38,7 +39,7 @@ def develop(raw: Float32[np.ndarray, "h w c"], isp: IspSettings) -> UInt8[np.nda
     """Return the image made from raw values with one channel (a mosaic) or three."""
     height, width = raw.shape[:2]
     image = np.empty((height, width, 3), np.uint8)
-    halo = 8 + int(np.ceil(4 * isp.config.sharpening_radius_px))
+    halo = 8 + _NOISE_REDUCTION_RADIUS_PX + int(np.ceil(4 * isp.config.sharpening_radius_px[0]))
     halo += halo % 2
     for top in range(0, height, _STRIP_ROWS):
         above, below = min(halo, top), min(halo, max(height - top - _STRIP_ROWS, 0))
@@ -52,8 +53,20 @@ def _develop_strip(raw: np.ndarray, isp: IspSettings) -> UInt8[np.ndarray, "h w 
     rgb = raw if raw.shape[2] == 3 else demosaic(raw[..., 0])
     srgb01 = linear_to_srgb(rgb * np.asarray(isp.gains, np.float32))
     srgb01 = apply_contrast(srgb01, isp.config.contrast)
-    blurred = cv2.GaussianBlur(srgb01, (0, 0), isp.config.sharpening_radius_px)
-    return to_uint8(srgb01 + np.float32(isp.config.sharpening[0]) * (srgb01 - blurred))
+    levels = isp.config.noise_reduction[0]
+    if levels:
+        size, spread_px = 2 * _NOISE_REDUCTION_RADIUS_PX + 1, _NOISE_REDUCTION_RADIUS_PX / 1.5
+        srgb01 = cv2.bilateralFilter(srgb01, size, levels / 255, spread_px)
+    amount, radius_px = isp.config.sharpening[0], isp.config.sharpening_radius_px[0]
+    return to_uint8(sharpen(srgb01, amount=amount, radius_px=radius_px))
+
+
+def sharpen(
+    srgb01: Float32[np.ndarray, "h w 3"], *, amount: float, radius_px: float
+) -> Float32[np.ndarray, "h w 3"]:
+    """Return the image with an unsharp mask added, not clipped."""
+    blurred = cv2.GaussianBlur(srgb01, (0, 0), radius_px)
+    return srgb01 + np.float32(amount) * (srgb01 - blurred)
 
 
 def demosaic(mosaic: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
@@ -113,7 +126,7 @@ def encode_jpeg(rgb8: UInt8[np.ndarray, "h w 3"], config: IspConfig) -> bytes:
         "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
         "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     }[config.jpeg_subsampling]
-    options = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
+    options = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality[0]]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     return cv2.imencode(".jpg", rgb8[..., ::-1], options)[1].tobytes()
 
@@ -122,7 +135,7 @@ def compress_jpeg(
     rgb8: UInt8[np.ndarray, "h w 3"], config: IspConfig
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image after JPEG compression; unchanged if the quality is 0."""
-    if not config.jpeg_quality:
+    if not config.jpeg_quality[0]:
         return rgb8
     contents = np.frombuffer(encode_jpeg(rgb8, config), np.uint8)
     decoded = cv2.imdecode(contents, cv2.IMREAD_COLOR)

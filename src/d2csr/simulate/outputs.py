@@ -5,9 +5,10 @@ Both are exposed alike, but blurred detail becomes brighter in sRGB, because lig
 before the tone curve: by 1 to 4% in dense texture, which a network would learn as a tone change.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -48,7 +49,9 @@ from d2csr.simulate.ground_truth import (
 )
 from d2csr.simulate.isp import compress_jpeg, encode_jpeg
 from d2csr.simulate.photographs import Photograph, plan_pair
+from d2csr.simulate.presets import Kind
 from d2csr.simulate.scene import Source
+from d2csr.simulate.web import WebConfig, cut_hr, draw_history, make_lr
 
 _BLOCK_PX = 8  # on the LR grid; means of blocks hardly depend on sharpness
 _UNCLIPPED = (5.0, 245.0)  # means outside are left out of the fit
@@ -99,7 +102,7 @@ class SceneJob:
         name: of its files.
         split: train, val or test.
         scale: tele focal length divided by wide focal length.
-        camera: that photographs it.
+        kind: the camera that photographs it, or the kind of web image made of it.
         seed: numbers that determine every random value.
         index: among all scenes, from 0; it decides the time in EXIF.
     """
@@ -108,17 +111,28 @@ class SceneJob:
     name: str
     split: str
     scale: int
-    camera: CameraConfig
+    kind: Kind
     seed: tuple[int, ...]
     index: int
+
+    @property
+    def camera(self) -> CameraConfig:
+        """Return the camera; only kinds that are one have captures."""
+        if not isinstance(self.kind, CameraConfig):
+            raise TypeError(f"{self.kind.name} is not a camera")
+        return self.kind
+
+
+def kind_name(kind: Kind) -> str:
+    """Return the name of a camera or of a kind of web image."""
+    return kind.name if isinstance(kind, WebConfig) else kind.exif.model
 
 
 def make_pair(job: SceneJob, folder: Path) -> Pair:
     """Write `SPLIT/NAME_HR.png` and `SPLIT/NAME_LRs.png`; return the manifest's entry."""
     photo = job.source.load()
-    pair = plan_pair(photo, job.camera, scale=job.scale, fields=1.0, seed=job.seed)
-    lr = compress_jpeg(pair.wide.take(pair.scene), job.camera.isp)
-    hr = compress_jpeg(match_color(pair.registered.take(pair.scene), lr), job.camera.isp)
+    make = _make_web_images if isinstance(job.kind, WebConfig) else _photograph
+    lr, hr, drawn = make(photo, job)
     lr_path = folder / job.split / f"{job.name}_LR{job.scale}.png"
     hr_path = folder / job.split / f"{job.name}_HR.png"
     write_rgb8(lr_path, lr)
@@ -130,15 +144,38 @@ def make_pair(job: SceneJob, folder: Path) -> Pair:
         hr_path,
         Size(lr.shape[1], lr.shape[0]),
         Size(hr.shape[1], hr.shape[0]),
-        transform={
-            "simulated_from": job.source.name,
-            "view": pair.wide.shot.view.to_json(),
-            "planes_m": [plane.distance_m for plane in pair.scene.planes],
-            "wide": sampled_parameters(pair.wide),
-            "tele": sampled_parameters(pair.tele),
-        },
-        camera=job.camera.exif.model,
+        transform={"simulated_from": job.source.name, **drawn},
+        camera=kind_name(job.kind),
     )
+
+
+Images = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "sh sw 3"], dict[str, Any]]
+
+
+def _photograph(photo: UInt8[np.ndarray, "ph pw 3"], job: SceneJob) -> Images:
+    """Return LR and HR as the camera takes them, and everything that was drawn."""
+    pair = plan_pair(photo, job.camera, scale=job.scale, fields=1.0, seed=job.seed)
+    wide, registered = pair.wide, pair.registered
+    lr = compress_jpeg(wide.take(pair.scene), wide.isp.config)
+    hr = compress_jpeg(match_color(registered.take(pair.scene), lr), registered.isp.config)
+    drawn = {
+        "view": wide.shot.view.to_json(),
+        "planes_m": [plane.distance_m for plane in pair.scene.planes],
+        "wide": sampled_parameters(wide),
+        "tele": sampled_parameters(pair.tele),
+        "hr": sampled_parameters(registered),
+    }
+    return lr, hr, drawn
+
+
+def _make_web_images(photo: UInt8[np.ndarray, "ph pw 3"], job: SceneJob) -> Images:
+    """Return a part of the photo as HR, LR with its history, and everything that was drawn."""
+    if not isinstance(job.kind, WebConfig):
+        raise TypeError(f"{kind_name(job.kind)} is a camera")
+    rng = np.random.default_rng(job.seed)
+    history = draw_history(job.kind, rng)
+    hr, corner = cut_hr(photo, job.kind, history=history, scale=job.scale, rng=rng)
+    return make_lr(hr, history, scale=job.scale), hr, {**asdict(history), "corner_px": corner}
 
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from d2csr.core.geometry import BrownDistortion, Size
-from d2csr.simulate.camera_config import CameraConfig, CameraError, LensConfig
+from d2csr.simulate.camera_config import CameraConfig, CameraError, IspConfig, LensConfig
 from d2csr.simulate.geometry import View
 from d2csr.simulate.isp import IspSettings, develop
 from d2csr.simulate.rendering import Lens, Shot
@@ -38,8 +39,9 @@ class Photograph:
 
 @dataclass(frozen=True)
 class SimulatedPair:
-    """A scene and its two photographs."""
+    """A scene, its two photographs, and the camera with every shared value sampled."""
 
+    camera: CameraConfig
     scene: Scene
     scale: int
     wide: Photograph
@@ -64,8 +66,10 @@ class SimulatedPair:
             pitch_um=tele.pitch_um / finer,
             scene_px=tele.scene_px / finer,
         )
-        exposure = replace(self.tele.exposure, stops=self.wide.exposure.stops)
-        return Photograph(shot, exposure, self.wide.isp, self.tele.seed)
+        frames = self.camera.exposure.hr_frames or self.tele.exposure.frames
+        exposure = replace(self.tele.exposure, stops=self.wide.exposure.stops, frames=frames)
+        isp = replace(self.wide.isp, config=self.camera.hr_isp or self.wide.isp.config)
+        return Photograph(shot, exposure, isp, self.tele.seed)
 
 
 @dataclass(frozen=True)
@@ -134,16 +138,34 @@ def plan_pair(
         )
         for index, (end, view, rng) in enumerate(zip(ends, views, rngs, strict=True))
     )
-    return SimulatedPair(scene, scale, wide, tele)
+    return SimulatedPair(camera, scene, scale, wide, tele)
 
 
 def _sample_shared(camera: CameraConfig, rng: np.random.Generator) -> CameraConfig:
-    """Return the camera with the values that both photographs share: OLPF and sharpening."""
+    """Return the camera with the values that both photographs share: of filter and processing."""
     olpf_um = float(rng.uniform(*camera.sensor.olpf_um))
-    sharpening = float(rng.uniform(*camera.isp.sharpening))
     sensor = camera.sensor.model_copy(update={"olpf_um": (olpf_um, olpf_um)})
-    isp = camera.isp.model_copy(update={"sharpening": (sharpening, sharpening)})
-    return camera.model_copy(update={"sensor": sensor, "isp": isp})
+    update: dict[str, Any] = {"sensor": sensor, "isp": _sample_isp(camera.isp, rng)}
+    if camera.hr_isp is not None:
+        update["hr_isp"] = _sample_isp(camera.hr_isp, rng)
+    return camera.model_copy(update=update)
+
+
+def _sample_isp(isp: IspConfig, rng: np.random.Generator) -> IspConfig:
+    """Return the processing with every range replaced by one value from it."""
+    sharpening, radius_px, levels = (
+        float(rng.uniform(*each))
+        for each in (isp.sharpening, isp.sharpening_radius_px, isp.noise_reduction)
+    )
+    quality = int(rng.integers(isp.jpeg_quality[0], isp.jpeg_quality[1] + 1))
+    return isp.model_copy(
+        update={
+            "sharpening": (sharpening, sharpening),
+            "sharpening_radius_px": (radius_px, radius_px),
+            "noise_reduction": (levels, levels),
+            "jpeg_quality": (quality, quality),
+        }
+    )
 
 
 def _sample_ends(

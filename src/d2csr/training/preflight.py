@@ -13,8 +13,9 @@ from d2csr.data.pixel_cache import PairCache, cache_path, hash_files, is_cached,
 from d2csr.data.sampling import CropLoader, CropSampler, CropSource
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
+from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
-from d2csr.training.recipe import RECIPE_NAME, DataConfig, Recipe, expand_path, read_recipe
+from d2csr.training.recipe import RECIPE_NAME, Recipe, expand_path, read_recipe
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ loss are built from, so each setting is declared once.
 """
 
 import os
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     WrapValidator,
@@ -25,20 +23,18 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from d2csr.core.bundle import ModelMetadata
 from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
 from d2csr.core.errors import D2csrError, DataError, RecipeError
-from d2csr.core.yaml_config import describe_unknown_key, read_settings
+from d2csr.core.yaml_config import ConfigBase, Count, Share, describe_unknown_key, read_settings
 from d2csr.losses.reconstruction import ReconstructionName
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
 from d2csr.losses.winner_takes_all import WtaConfig
+from d2csr.training.data_config import DataConfig
 
 RECIPE_NAME = "recipe.yaml"  # in a run's folder
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 StageKind = Literal["divergence", "convergence", "joint", "together"]
 DivergenceName = Literal["triplet", "wta"]
 _CONVERGENCE_STAGES: tuple[StageKind, ...] = ("convergence", "together")  # need that network
 DEFAULT_PRESET = "paper"
-_ROUNDING = 1e-6  # of shares that should be 1 together
 # Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
 _RENAMED_KEYS = {
     "": {"pace": "intervals", "initial": "initial_weights"},
@@ -119,80 +115,6 @@ ModelSection = Annotated[
     _section(ModelConfig, find_errors=find_config_errors),
     BeforeValidator(_apply_preset),
 ]
-
-
-class ConfigBase(BaseModel):
-    """A section of the recipe: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceConfig(ConfigBase):
-    """One of several sets of training pairs.
-
-    Attributes:
-        path: a manifest or any layout `d2csr data check` knows; `$NAME` and `~` are expanded.
-        share: of all crops, 0..1; sources without one divide the rest by their number of pairs.
-        repeat: factor on that number.
-    """
-
-    path: str
-    share: float | None = Field(default=None, gt=0, le=1)
-    repeat: float = Field(default=1.0, gt=0)
-
-    @model_validator(mode="after")
-    def _check_share(self) -> "SourceConfig":
-        if self.share is not None and self.repeat != 1:
-            raise ValueError("repeat has no effect beside share; give one of them")
-        return self
-
-
-def _to_sources(train: Any) -> Any:
-    """Return a list of sets of pairs; a path alone is one of them."""
-    return [{"path": train}] if isinstance(train, str) else train
-
-
-class DataConfig(ConfigBase):
-    """The pairs, and the crops cut from them.
-
-    Attributes:
-        train: sets of training pairs, each with its share; a path alone is one set.
-        validate_on: pairs that choose among checkpoints; None validates nothing.
-        patch_px: side of an LR crop.
-        batch_size: crops of a step, all devices together.
-        mask_limit: largest masked share of a crop, 0..1.
-    """
-
-    train: Annotated[tuple[SourceConfig, ...], BeforeValidator(_to_sources)]
-    validate_on: str | None = None
-    patch_px: Count = 96
-    batch_size: Count = 4
-    mask_limit: Share = 0.0
-
-    @field_validator("train")
-    @classmethod
-    def _check_shares(cls, train: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
-        if not train:
-            raise ValueError("at least one set of pairs is needed")
-        shares = [each.share for each in train if each.share is not None]
-        total = sum(shares)
-        if total > 1 + _ROUNDING or (len(shares) == len(train) and total < 1 - _ROUNDING):
-            raise ValueError(f"the shares of the sources are {total:g} together, not 1")
-        if len(shares) < len(train) and total > 1 - _ROUNDING:
-            raise ValueError("the shares leave nothing for the sources without one")
-        return train
-
-    def crop_shares(self, pairs: Sequence[int]) -> list[float]:
-        """Return the share of each source, given the number of pairs in each."""
-        rest = 1 - sum(each.share or 0 for each in self.train)
-        weights = [
-            count * each.repeat if each.share is None else 0
-            for each, count in zip(self.train, pairs, strict=True)
-        ]
-        return [
-            rest * weight / sum(weights) if each.share is None else each.share
-            for each, weight in zip(self.train, weights, strict=True)
-        ]
 
 
 class LossConfig(ConfigBase):

@@ -15,11 +15,12 @@ from d2csr.evaluation.checks import EvaluationOptions
 from d2csr.evaluation.evaluate import RESULTS_NAME, evaluate, model_scores
 from d2csr.evaluation.tables import print_results
 from d2csr.export.bundle_writer import export_bundle, update_scores
+from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import compile_network, fit
 from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator
 from d2csr.training.preflight import TrainJob, check_devices, make_loader, prepare
-from d2csr.training.recipe import DataConfig, Recipe, expand_path, read_recipe
+from d2csr.training.recipe import Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer, describe_device, make_trainer
 
 _VERIFIED_IMAGES = 2  # that bundle and network are compared on
