@@ -1,7 +1,7 @@
 """The recipe: a typed tree of every choice of a training run; a YAML file overrides its defaults.
 
-The sections `model`, `loss.triplet` and `loss.alpha` are the dataclasses that the network and the
-loss are built from, so each setting is declared once.
+The sections `model`, `loss.triplet`, `loss.alpha` and `loss.wta` are the dataclasses that the
+network and the loss are built from, so each setting is declared once.
 """
 
 import os
