@@ -73,7 +73,7 @@ CHARTS = Path(__file__).parents[1] / "docs" / "images"
 CITY100 = "city100/nikon_d5500_x3"
 FIRST = next(iter(VARIANTS))  # that the others are compared with, and whose time they take
 UNSET = "D2CSR_DATA is not set: set it to the folder that contains city100/"
-CHART_CORNER_LR_PX = (150, 120)
+CHART_CORNER_LR_PX = (150, 150)
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,15 @@ def report(
     _write_json(study.results / f"divergence-x{study.scale}.json", values)
     draw(study, plan, names=list(measures), sets=sets)
     for name, row in rows.items():
-        print(f"x{study.scale} {name}: {row['psnr_db']:.3f} dB, {row['difference']}", flush=True)
+        print(f"x{study.scale} {name}: {row['psnr_db']:.3f} dB{in_words(row)}", flush=True)
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return a variant's difference to the first, for a line of text."""
+    if row["difference"] is None:
+        return ""
+    low, high = row["difference"]["interval95"]
+    return f", {row['difference']['diff_psnr_db']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def measure_once(
@@ -357,7 +365,7 @@ def draw(
         scale * max(0, min(at, length - side))
         for at, length in zip(CHART_CORNER_LR_PX, lr.shape[:2], strict=True)
     )
-    path = study.charts / f"divergence-x{scale}.png"
+    path = study.charts / f"divergence-x{scale}.webp"
     draw_predictions(outputs, hr, path=path, corner=(top, left), side_px=scale * side)
 
 

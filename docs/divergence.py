@@ -20,7 +20,7 @@ def render(page: str, *, stored: Path = STORED, images: Path = PAGE.parent / "im
         path = stored / f"divergence-x{scale}.json"
         lines = ["Not measured yet."]
         if path.is_file():
-            chart = images / f"divergence-x{scale}.png"
+            chart = images / f"divergence-x{scale}.webp"
             values = json.loads(path.read_text(encoding="utf-8"))
             lines = list(_section(values, chart=chart if chart.is_file() else None))
         text = "\n".join(lines)
@@ -44,7 +44,10 @@ def _section(values: dict[str, Any], *, chart: Path | None) -> Iterator[str]:
     )
     yield "| --- | --- | --- | --- | --- |"
     yield from (_row(_scores(row)) for row in rows)
-    yield from ("", "| variant | disagreement, levels | foretells the error | gradient does |")
+    yield from (
+        "",
+        "| variant | disagreement, levels | its rank correlation | that of the gradient |",
+    )
     yield "| --- | --- | --- | --- |"
     yield from (_row(_spread(row)) for row in rows)
     side = values["timed_lr_px"]

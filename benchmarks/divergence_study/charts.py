@@ -13,6 +13,7 @@ from d2csr.engine.tail import EngineOutput
 CROP_LR_PX = 48
 GAIN = 8  # of the differences, which are a few gray levels
 _MOST_PREDICTIONS = 4
+_SIDE_INCH, _TITLE_INCH, _DPI = 1.6, 0.15, 100
 
 
 def draw_predictions(
@@ -34,7 +35,7 @@ def draw_predictions(
     """
     crop = np.s_[corner[0] : corner[0] + side_px, corner[1] : corner[1] + side_px]
     columns = 2 + _MOST_PREDICTIONS
-    size = (1.6 * columns, 1.75 * len(outputs))
+    size = (_SIDE_INCH * columns, (_SIDE_INCH + _TITLE_INCH) * len(outputs))
     figure, grid = pyplot.subplots(len(outputs), columns, figsize=size, layout="constrained")
     for row, (title, output) in zip(np.atleast_2d(grid), outputs.items(), strict=True):
         sr = output.sr[crop]
@@ -48,7 +49,7 @@ def draw_predictions(
             else:
                 axes.set_axis_off()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=_DPI, pil_kwargs={"quality": 80})
     pyplot.close(figure)
 
 

@@ -41,7 +41,7 @@ def test_the_page_is_up_to_date(writer):
 
 def test_stored_results_are_on_the_page(writer, tmp_path):
     (tmp_path / "divergence-x3.json").write_text(json.dumps(VALUES), encoding="utf-8")
-    (tmp_path / "divergence-x3.png").write_bytes(b"")
+    (tmp_path / "divergence-x3.webp").write_bytes(b"")
     page = writer.render(writer.PAGE.read_text(encoding="utf-8"), stored=tmp_path, images=tmp_path)
     expected = (
         "| tree | 2 | 29.432 (29.400 to 29.500) |  | +0.21 |",
@@ -51,7 +51,7 @@ def test_stored_results_are_on_the_page(writer, tmp_path):
         "| tree | 16 channels, 4 leaves, G 2, B 2 | 12,345 | 99 (1.000, 1.000 to 1.000) | 1.23 |",
         "| 4 times 16 channels, 1 leaf, G 2, B 2, 3 shared groups |",
         "an abacus, one thread, 2026-01-01; openvino 1.2",
-        "/divergence-x3.png)",
+        "/divergence-x3.webp)",
         "tested on val, 5 images, by protocol `y`",
     )
     assert [text for text in expected if text not in page] == []
