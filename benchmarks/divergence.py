@@ -16,14 +16,11 @@ predictions for docs/divergence.md.
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml
@@ -45,6 +42,7 @@ from divergence_study.measures import (
     summarize,
     upscale,
 )
+from divergence_study.runs import is_finished, train_once
 from divergence_study.variants import (
     DEFAULT_VARIANTS,
     VARIANTS,
@@ -55,7 +53,7 @@ from divergence_study.variants import (
 )
 
 from d2csr.checkpoint.io import BUNDLE
-from d2csr.core.bundle import CARD_NAME, read_bundle
+from d2csr.core.bundle import read_bundle
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.core.files import write_atomically
@@ -236,37 +234,6 @@ def train_all(study: Study, runs: Runs) -> None:
         train_once(path, folder)
         if not is_finished(folder):
             sys.exit(f"x{study.scale} {name}: stopped and saved; run the same command to resume")
-
-
-def is_finished(folder: Path) -> bool:
-    """Return whether a run has exported its bundle, which is its last step."""
-    return (folder / BUNDLE / CARD_NAME).is_file()
-
-
-def train_once(recipe: Path, folder: Path) -> None:
-    """Train a run in its own process and one thread; signals are passed on to it.
-
-    Raises:
-        UsageError: training failed; its message is on standard error.
-    """
-    command = [sys.executable, "-m", "d2csr", "train", str(recipe), "--output", str(folder)]
-    command += ["--resume"] if folder.exists() else []
-    process: subprocess.Popen[bytes] | None = None
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        if process is not None:
-            process.terminate()
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        code = process.wait()
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    if code > 0:
-        remedy = "Its message is above; run the same command to resume."
-        raise UsageError(folder, f"training failed with exit code {code}", remedy=remedy)
 
 
 def report(

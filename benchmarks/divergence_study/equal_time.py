@@ -54,11 +54,11 @@ class TimedNetwork:
         return cls(model, values["time_ms"], values["ratio"], (low, high))
 
 
-def engine_seconds(rounds: int) -> Time:
-    """Return the function that times networks on the engine, in one thread."""
+def engine_seconds(rounds: int, *, threads: int = 1) -> Time:
+    """Return the function that times networks on the engine."""
     precisions = load_backend(_BACKEND).precisions("CPU")
     precision = "bf16" if "bf16" in precisions else "fp32"
-    options = BenchmarkOptions(height=SIDE_PX, width=SIDE_PX, rounds=rounds, threads=1)
+    options = BenchmarkOptions(height=SIDE_PX, width=SIDE_PX, rounds=rounds, threads=threads)
 
     def seconds(networks: Sequence[ModelConfig]) -> list[list[float]]:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -66,7 +66,7 @@ def engine_seconds(rounds: int) -> Time:
             for index, config in enumerate(networks):
                 bundle = export_random_bundle(config, Path(folder) / str(index))
                 job = {"job": "engine", "bundle": str(bundle.folder), "backend": _BACKEND}
-                worker = Worker({**job, "precision": precision}, threads=1)
+                worker = Worker({**job, "precision": precision}, threads=threads)
                 workers.append(stack.enter_context(worker))
                 worker.request({"command": "run", "height": SIDE_PX, "width": SIDE_PX})
             return run_alternately(workers, options=options)
