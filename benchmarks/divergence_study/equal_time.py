@@ -1,7 +1,8 @@
 """Sizes of networks that take the same time as the base, measured on the engine.
 
 Weights are random: they don't change the time. Each network runs in a process of its own on one
-core, and the runs of all networks alternate, so that other work on the machine slows all alike.
+core, and the runs of all networks alternate. Processor time is measured, which in one thread is the
+elapsed time of an idle machine: the study shares its machine with trainings for hours.
 """
 
 import tempfile
@@ -16,7 +17,7 @@ from d2csr.core.config import ModelConfig
 from d2csr.core.errors import UsageError
 from d2csr.engine.backends.base import load_backend
 from d2csr.export.bundle_writer import export_random_bundle
-from d2csr.speed.measure import BenchmarkOptions, ratio_of_medians, run_alternately
+from d2csr.speed.measure import ratio_of_medians
 from d2csr.speed.worker import Worker
 
 TOLERANCE = 0.05
@@ -32,7 +33,7 @@ class TimedNetwork:
 
     Attributes:
         model: its configuration.
-        time_ms: for the image that is timed; the median of all runs.
+        time_ms: processor time for the image that is timed; the median of all runs.
         ratio: to the time of the base.
         interval95: of the ratio, bootstrapped over the runs.
     """
@@ -55,10 +56,14 @@ class TimedNetwork:
 
 
 def engine_seconds(rounds: int, *, threads: int = 1) -> Time:
-    """Return the function that times networks on the engine."""
+    """Return the function that times networks on the engine.
+
+    The time is the processor's in one thread, and the elapsed one in several.
+    """
     precisions = load_backend(_BACKEND).precisions("CPU")
     precision = "bf16" if "bf16" in precisions else "fp32"
-    options = BenchmarkOptions(height=SIDE_PX, width=SIDE_PX, rounds=rounds, threads=threads)
+    request = {"command": "run", "height": SIDE_PX, "width": SIDE_PX}
+    clock = "cpu_seconds" if threads == 1 else "seconds"
 
     def seconds(networks: Sequence[ModelConfig]) -> list[list[float]]:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
@@ -68,8 +73,11 @@ def engine_seconds(rounds: int, *, threads: int = 1) -> Time:
                 job = {"job": "engine", "bundle": str(bundle.folder), "backend": _BACKEND}
                 worker = Worker({**job, "precision": precision}, threads=threads)
                 workers.append(stack.enter_context(worker))
-                worker.request({"command": "run", "height": SIDE_PX, "width": SIDE_PX})
-            return run_alternately(workers, options=options)
+                worker.request(request)  # the first run allocates
+            by_round = [
+                [worker.request(request)[clock] for worker in workers] for _ in range(rounds)
+            ]
+            return [list(runs) for runs in zip(*by_round, strict=True)]
 
     return seconds
 

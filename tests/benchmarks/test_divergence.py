@@ -108,6 +108,16 @@ def test_the_size_of_equal_time_is_the_nearest(load):
         assert abs(2 * (halves.trunk_groups + 1) - (groups + 1)) <= 1 or groups in (0, 40)
 
 
+def test_the_engine_takes_more_time_for_more_operations(load, monkeypatch):
+    equal_time, variants = load("divergence_study.equal_time"), load("divergence_study.variants")
+    monkeypatch.setattr(equal_time, "SIDE_PX", 96)
+    small = replace(variants.read_base(3).model, **TINY)
+    large = replace(small, trunk_groups=20)
+    one, other = equal_time.engine_seconds(3)([small, large])
+    assert len(one) == len(other) == 3
+    assert 0 < min(one) < min(other)
+
+
 def test_a_time_that_is_not_equal_is_refused(load):
     equal_time, variants = load("divergence_study.equal_time"), load("divergence_study.variants")
     base = variants.read_base(3).model
