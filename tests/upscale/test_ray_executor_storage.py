@@ -17,7 +17,7 @@ from d2csr.upscale.run import Run, upscale_files
 from d2csr.upscale.storage import download, list_images
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-BICUBIC = OutputOptions(bicubic=True)
+BICUBIC = OutputOptions(bicubic=True, strength=0.5)
 
 
 @pytest.fixture

@@ -131,6 +131,7 @@ def test_resume_does_changed_images_and_lost_results_again(bundle: Bundle, photo
     [
         OutputOptions(bicubic=True),
         OutputOptions(self_ensemble=True),
+        OutputOptions(strength=0.5),
         OutputOptions(size=OutputSize(outscale=1.5)),
     ],
 )

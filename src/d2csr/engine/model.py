@@ -8,11 +8,14 @@ from jaxtyping import Float32, UInt8
 
 from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
 from d2csr.core.errors import ImageError, ModelNameError
+from d2csr.core.geometry import Size
 from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.tail import disagreement
 from d2csr.images.pixels import to_uint8
+from d2csr.images.resize import ResizedImage
+from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
 
 _WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _RUN_BUNDLE = "bundle"  # folder of the bundle in a run
@@ -25,7 +28,7 @@ class Prediction(NamedTuple):
     of predictions.
 
     Attributes:
-        sr: uint8 (sh, sw, 3), RGB: the fused image, as `Model.upscale` returns it.
+        sr: uint8 (sh, sw, 3), RGB: the fused image, as `Model.upscale` returns it at strength 1.
         predictions: uint8 (p, sh, sw, 3), RGB: one image per leaf of the network.
         weights: float32 (p, sh, sw): weight of each prediction in the fusion, range 0 to 1; they
             sum to 1 over the predictions.
@@ -73,23 +76,30 @@ class Model:
         """Return the factor by which each side of an image grows."""
         return self.bundle.card.scale
 
-    def upscale(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "sh sw 3"]:
+    def upscale(
+        self, rgb8: UInt8[np.ndarray, "h w 3"], *, strength: float = MODEL_STRENGTH
+    ) -> UInt8[np.ndarray, "sh sw 3"]:
         """Return the super-resolved image, uint8 (scale * h, scale * w, 3).
 
         Args:
             rgb8: the image, uint8 (h, w, 3), RGB.
+            strength: how much of what the model adds to the bicubic enlargement is kept: 0 is the
+                bicubic enlargement, 1 the model's result, up to 1.5 exaggerates it.
 
         Raises:
             ImageError: the array has another shape or type, or no pixels.
-            UsageError: memory and disk are too small for the image.
+            UsageError: the strength is out of range, or memory and disk are too small.
             OutOfMemoryError, MemoryError: the system has less memory than it reported.
         """
         lr = _to_rgb01(rgb8)
         height, width, _ = lr.shape
         sr = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
         flat_regions = FlatRegionBlend(lr, scale=self.scale)
+        bicubic = ResizedImage(np.asarray(rgb8), target=Size(width, height).times(self.scale))
+        strength_blend = StrengthBlend(bicubic, strength=strength)
         for first, part in self.engine.iter_strips(lr):
             rows = flat_regions.blend(part.sr, first_row=first)
+            rows = strength_blend.blend(rows, first_row=first)
             sr[first : first + len(rows)] = to_uint8(rows)
         return sr
 

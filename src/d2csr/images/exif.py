@@ -35,13 +35,14 @@ _MAX_VALUE_BYTES: Final = 1 << 20
 _MAX_TAGS: Final = 1000
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-MAKE, MODEL, ORIENTATION, X_DPI, Y_DPI, DPI_UNIT, DATE_TIME = 271, 272, 274, 282, 283, 296, 306
+MAKE, MODEL, ORIENTATION, X_DPI, Y_DPI, DPI_UNIT = 271, 272, 274, 282, 283, 296
+SOFTWARE, DATE_TIME = 305, 306
 EXPOSURE_TIME, F_NUMBER, ISO, EXIF_VERSION, DATE_TIME_ORIGINAL = 33434, 33437, 34855, 36864, 36867
 FOCAL_LENGTH, MAKER_NOTE, PIXEL_X, PIXEL_Y, FOCAL_LENGTH_35MM = 37386, 37500, 40962, 40963, 41989
 _EXIF, _GPS, _INTEROP = 34665, 34853, 40965
 # Tags that describe the photo, not the layout of its file: title, camera, date, author, rating, ...
 DESCRIPTIVE: Final = frozenset(
-    {270, MAKE, MODEL, 305, DATE_TIME, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
+    {270, MAKE, MODEL, SOFTWARE, DATE_TIME, 315, 316, 18246, 18249, 33432, *range(40091, 40096)}
 )
 # Tags about the layout of a file, which mean nothing in another.
 _LAYOUT: Final = frozenset({254, 255, 258, 259, 262, 273, 277, 278, 279, 284, 330, 513, 514, 700})
@@ -209,6 +210,14 @@ def with_size(tags: ExifTags, size: Size, *, dpi: tuple[float, float] | None) ->
         across, down = (rational_tag(round(each * 1000) / 1000, denominator=1000) for each in dpi)
         main |= {X_DPI: across, Y_DPI: down, DPI_UNIT: short_tag(_INCH)}
     return replace(tags, main=main, exif=exif)
+
+
+def with_software(tags: ExifTags, text: str) -> ExifTags:
+    """Return the tags with a program added, after those that the image went through before."""
+    before = tags.main.get(SOFTWARE)
+    names = [] if before is None else [before.data.rstrip(b"\0 ").decode("ascii", "replace")]
+    software = ascii_tag("; ".join(filter(None, [*names, text])))
+    return replace(tags, main={**tags.main, SOFTWARE: software})
 
 
 def without_tag(tags: ExifTags, number: int) -> ExifTags:

@@ -1,7 +1,7 @@
 """The upscaler of one image: the rows of every file that is made from it, strip by strip."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -9,14 +9,17 @@ from typing import Any, final
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from d2csr import __version__
 from d2csr.core.geometry import TURNS, Size, dihedral_transform
 from d2csr.engine.engine import Engine
 from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
+from d2csr.images.exif import with_software
 from d2csr.images.formats import PixelFormat, format_limitations
 from d2csr.images.metadata import NO_METADATA
 from d2csr.images.reader import DecodedImage
-from d2csr.images.resize import resample_rows, resize_bicubic
+from d2csr.images.resize import ResizedImage, resample_rows
+from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
 from d2csr.images.writer import ImageWriter
 from d2csr.upscale.colors import fill_transparent, heatmap
 from d2csr.upscale.jobs import Job
@@ -26,6 +29,7 @@ from d2csr.upscale.options import OutputOptions
 _MAX_DISAGREEMENT = 4.0  # gray levels
 _MAX_WEIGHT_SHARES = 2.0  # 1 is an equal share
 _HEATMAP = PixelFormat()  # 8-bit RGB
+_STRIP_ROWS = 128  # of a self-ensemble
 
 StoredRows = np.ndarray[Any, np.dtype[Any]]  # (rows, width, channels) as a file stores them
 Rgb01 = Float32[np.ndarray, "h w 3"]
@@ -121,6 +125,14 @@ def self_ensemble(
     return total
 
 
+def cut_into_strips(sr01: Float32[np.ndarray, "sh sw 3"]) -> Iterator[StripOutput]:
+    """Yield the strips of an image without predictions, so that later steps take little memory."""
+    for first in range(0, len(sr01), _STRIP_ROWS):
+        rows = sr01[first : first + _STRIP_ROWS]
+        no_leaf = np.empty((0, *rows.shape), np.float32)
+        yield StripOutput(first, EngineOutput(rows, no_leaf, no_leaf[..., 0]))
+
+
 @final
 @dataclass(frozen=True)
 class Output:
@@ -132,21 +144,26 @@ class Output:
             which is 8-bit RGB without metadata.
         rows: returns the file's rows for a strip of the engine's output; None for files that are
             computed without the engine.
+        software: what made the file, noted in its metadata; None adds no note.
     """
 
     path: Path
     image: DecodedImage | None
     rows: Callable[[StripOutput], StoredRows] | None = None
+    software: str | None = None
 
     def open(self, size: Size) -> ImageWriter:
         """Return a writer for the file, for an image of this size."""
         if self.image is None:
             return ImageWriter(self.path, size=size, pixel_format=_HEATMAP, metadata=NO_METADATA)
+        metadata = self.image.metadata
+        if self.software is not None:
+            metadata = replace(metadata, exif=with_software(metadata.exif, self.software))
         return ImageWriter(
             self.path,
             size=size,
             pixel_format=self.image.pixel_format,
-            metadata=self.image.metadata,
+            metadata=metadata,
             scale=size.width / self.image.size.width,
         )
 
@@ -203,7 +220,7 @@ class ImageUpscaler:
     def outputs(self) -> tuple[Output, ...]:
         """Return the files that are made, SR first."""
         job, options, image = self.job, self.options, self.image
-        outputs = [Output(job.target, image, self._sr_rows)]
+        outputs = [Output(job.target, image, self._sr_rows, self._software)]
         if options.bicubic:
             outputs.append(Output(job.bicubic(), image))
         leaves = range(self.engine.bundle.card.config.leaves)
@@ -224,8 +241,8 @@ class ImageUpscaler:
         """Yield rows for every file, each file's from top to bottom."""
         target, native = self.job.target, self.lr_size.times(self.scale)
         if self.options.bicubic:
-            for rows in self._bicubic():
-                yield self.job.bicubic(), rows
+            for first, rows in with_positions(self._bicubic.iter_rows01(0, self.out_size.height)):
+                yield self.job.bicubic(), self._to_file(rows, first=first)
         if self.out_size != native:
             yield from ((target, rows) for rows in self._resized_sr())
             return
@@ -235,22 +252,23 @@ class ImageUpscaler:
                     yield output.path, output.rows(strip)
 
     def _iter_strips(self, lr01: Rgb01) -> Iterator[StripOutput]:
-        """Yield the engine's output with flat regions blended; a self-ensemble is one strip."""
+        """Yield the engine's output with flat regions blended."""
         blend = FlatRegionBlend(lr01, scale=self.scale).blend
         warn = self.collected.append
         if self.options.self_ensemble:
             sr = self_ensemble(self.engine, lr01, on_warning=warn)
-            no_leaf = np.empty((0, *sr.shape), np.float32)
-            strips: Iterable[StripOutput] = [
-                StripOutput(0, EngineOutput(sr, no_leaf, no_leaf[..., 0]))
-            ]
+            strips: Iterable[StripOutput] = cut_into_strips(sr)
         else:
             strips = self.engine.iter_strips(lr01, on_warning=warn)
         for first, output in strips:
             yield StripOutput(first, output._replace(sr=blend(output.sr, first_row=first)))
 
     def _sr_rows(self, strip: StripOutput) -> StoredRows:
-        return self._to_file(strip.output.sr, first=strip.first_row)
+        return self._sr_to_file(strip.output.sr, first=strip.first_row)
+
+    def _sr_to_file(self, sr01: SrRows, *, first: int) -> StoredRows:
+        """Return rows of SR as the file stores them, blended with the bicubic enlargement."""
+        return self._to_file(self._strength.blend(sr01, first_row=first), first=first)
 
     def _prediction_rows(self, leaf: int) -> Callable[[StripOutput], StoredRows]:
         return lambda strip: self._to_file(strip.output.predictions[leaf], first=strip.first_row)
@@ -259,24 +277,33 @@ class ImageUpscaler:
         """Yield SR rows of a size that isn't the model's own."""
         sr = (strip.output.sr for strip in self._iter_strips(self._lr01))
         native = self.lr_size.times(self.scale)
-        return self._all_to_file(resample_rows(sr, size=native, target=self.out_size))
-
-    def _bicubic(self) -> Iterator[StoredRows]:
-        """Yield the bicubic enlargement; of 8-bit RGB exactly the baseline of the evaluation."""
-        size, pixels = self.out_size, self.image.pixels
-        if self.image.alpha is None and pixels.dtype == np.uint8 and pixels.shape[2] == 3:
-            return iter([resize_bicubic(pixels, scale=(size.height, size.width))])
-        return self._all_to_file(resample_rows([self._lr01], size=self.lr_size, target=size))
-
-    def _all_to_file(self, blocks: Iterable[SrRows]) -> Iterator[StoredRows]:
-        first = 0
-        for rows in blocks:
-            yield self._to_file(rows, first=first)
-            first += len(rows)
+        for first, rows in with_positions(resample_rows(sr, size=native, target=self.out_size)):
+            yield self._sr_to_file(rows, first=first)
 
     def _to_file(self, rows: SrRows, *, first: int) -> StoredRows:
         alpha = None if self._alpha is None else self._alpha[first : first + len(rows)]
         return to_file_rows(rows, stored=self._stored, alpha=alpha)
+
+    @cached_property
+    def _strength(self) -> StrengthBlend:
+        return StrengthBlend(self._bicubic, strength=self.options.strength)
+
+    @cached_property
+    def _bicubic(self) -> ResizedImage:
+        """Return the bicubic enlargement; without alpha, 8 bit is that of the evaluation."""
+        image, size = self.image, self.lr_size
+        if image.alpha is None and image.pixels.dtype == np.uint8:
+            rgb8 = np.broadcast_to(image.pixels, (size.height, size.width, 3))
+            return ResizedImage(rgb8, target=self.out_size)
+        return ResizedImage(self._lr01, target=self.out_size)
+
+    @property
+    def _software(self) -> str | None:
+        """Return the note on what made SR; None where the model alone did."""
+        if self.options.strength == MODEL_STRENGTH:
+            return None
+        name = self.engine.bundle.card.name
+        return f"d2csr {__version__}: {name}, strength {self.options.strength:g}"
 
     @cached_property
     def _lr01(self) -> Rgb01:
@@ -299,6 +326,14 @@ class ImageUpscaler:
         native = self.lr_size.times(self.scale)
         resized = resample_rows(sr, size=native, target=self.out_size)
         return np.concatenate([stored.quantize(rows.mean(axis=2)) for rows in resized])
+
+
+def with_positions(blocks: Iterable[SrRows]) -> Iterator[tuple[int, SrRows]]:
+    """Yield blocks of rows, each with the row at which it begins."""
+    first = 0
+    for rows in blocks:
+        yield first, rows
+        first += len(rows)
 
 
 def _weight_rows(leaf: int, leaves: int) -> Callable[[StripOutput], StoredRows]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.images.formats import DEFAULT_LIMIT_MP, FORMATS, WRITABLE_FORMATS
+from d2csr.images.strength import MODEL_STRENGTH, check_strength
 
 if TYPE_CHECKING:
     from d2csr.core.bundle import Bundle
@@ -83,6 +84,9 @@ class OutputOptions:
             levels or more.
         bicubic: Also write the bicubic enlargement, for comparison.
         self_ensemble: Average the results of the image's eight flips and rotations.
+        strength: How much of what the model adds to the bicubic enlargement is kept, from 0
+            (bicubic) over 1 (the model's result) to 1.5 (exaggerated). Predictions, weight maps and
+            disagreement are those of the model in any case.
         size: Size of SR and of the bicubic enlargement.
     """
 
@@ -93,14 +97,17 @@ class OutputOptions:
     disagreement: bool = False
     bicubic: bool = False
     self_ensemble: bool = False
+    strength: float = MODEL_STRENGTH
     size: OutputSize = NATIVE_SIZE
 
     def __post_init__(self) -> None:
-        """Check that predictions and maps belong to the result.
+        """Check the strength, and that predictions and maps belong to the result.
 
         Raises:
-            UsageError: they are wanted, but the result is resized or an average of several runs.
+            UsageError: the strength is out of range; or predictions or maps are wanted, but the
+                result is resized or an average of several runs.
         """
+        check_strength(self.strength)
         if self.needs_predictions and (self.self_ensemble or self.size != NATIVE_SIZE):
             problem = "exist only for one run at the model's own size"
             remedy = "Remove -x, --outscale, --width and --height."

@@ -13,6 +13,7 @@ from d2csr.core.bundle import ModelCard
 from d2csr.core.console import console
 from d2csr.core.errors import D2csrError
 from d2csr.core.geometry import UNKNOWN_SIZE, Size
+from d2csr.images.strength import MODEL_STRENGTH
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,6 +52,7 @@ class ImageReport:
         worker: process id of the cluster's worker.
         engine: model, backend, device and precision; empty if unknown.
         plan: how it would be computed, in a dry run.
+        strength: of the blend of SR with the bicubic enlargement; 1 is SR alone.
     """
 
     source: str
@@ -65,6 +67,7 @@ class ImageReport:
     worker: int | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     plan: ImagePlan | None = None
+    strength: float = MODEL_STRENGTH
 
     def record(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -84,6 +87,7 @@ class ImageReport:
             "warnings": list(self.warnings),
             "error": None if self.error is None else str(self.error),
             "worker": self.worker,
+            "strength": self.strength,
             **self.engine,
             **plan,
         }

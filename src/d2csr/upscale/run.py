@@ -118,7 +118,7 @@ def _report_images(
     try:
         with sigterm_as_interrupt():
             for report in _execute(images, run, watch=watch):
-                reporter.report(report)
+                reporter.report(replace(report, strength=run.options.strength))
     except KeyboardInterrupt:
         return True
     return False
