@@ -7,6 +7,7 @@ import pytest
 
 from d2csr.core.errors import DataError
 from d2csr.core.results import (
+    BrightnessShift,
     ImageScore,
     MeanScore,
     PairedResult,
@@ -19,7 +20,14 @@ from d2csr.core.results import (
 
 
 def results(psnr_db: float = 30.5) -> Results:
-    image = ImageScore(name="one", psnr_db=psnr_db, ssim=0.9, psnr_registered_db=psnr_db + 1)
+    shift = BrightnessShift(p50=0.25, p95=1.5)
+    image = ImageScore(
+        name="one",
+        psnr_db=psnr_db,
+        ssim=0.9,
+        psnr_registered_db=psnr_db + 1,
+        brightness_shift=shift,
+    )
     system = SystemResult(
         model="m",
         protocol="y",
@@ -27,6 +35,7 @@ def results(psnr_db: float = 30.5) -> Results:
         mean=MeanScore(psnr_db=psnr_db, ssim=0.9),
         interval95=ScoreInterval(psnr_db=(psnr_db, psnr_db), ssim=(0.9, 0.9)),
         mean_psnr_registered_db=psnr_db + 1,
+        brightness_shift=shift,
         weights_sha256="0" * 64,
     )
     paired = PairedResult(a="m", b="n", protocol="y", diff_psnr_db=1.5, interval95=(1.0, 2.0))
@@ -56,8 +65,15 @@ def test_the_file_has_the_keys_that_other_programs_rely_on(tmp_path):
     (row,) = values["results"]
     assert {"model", "protocol", "images", "mean", "interval95"} <= row.keys()
     assert row["images"] == [
-        {"name": "one", "psnr_db": 30.5, "ssim": 0.9, "psnr_registered_db": 31.5}
+        {
+            "name": "one",
+            "psnr_db": 30.5,
+            "ssim": 0.9,
+            "psnr_registered_db": 31.5,
+            "brightness_shift": {"p50": 0.25, "p95": 1.5},
+        }
     ]
+    assert row["brightness_shift"] == {"p50": 0.25, "p95": 1.5}
     assert row["mean"] == {"psnr_db": 30.5, "ssim": 0.9}
     assert row["interval95"] == {"psnr_db": [30.5, 30.5], "ssim": [0.9, 0.9]}
     assert values["paired"] == [
@@ -77,6 +93,19 @@ def test_infinity_is_written_as_null(tmp_path):
     (row,) = parsed(tmp_path / "r.json")["results"]
     assert row["mean"]["psnr_db"] is None
     assert row["interval95"]["psnr_db"] == [None, None]
+
+
+def test_results_without_a_brightness_shift_are_read(tmp_path):
+    """As the first release wrote them."""
+    write_results(results(), tmp_path / "r.json")
+    values = parsed(tmp_path / "r.json")
+    for row in values["results"]:
+        for scores in (row, *row["images"]):
+            del scores["brightness_shift"]
+    (tmp_path / "r.json").write_text(json.dumps(values))
+    (row,) = read_results(tmp_path / "r.json").results
+    assert (row.mean.psnr_db, row.brightness_shift) == (30.5, None)
+    assert [image.brightness_shift for image in row.images] == [None]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format_version": 2}', "[1]"])

@@ -16,9 +16,12 @@ from d2csr.evaluation.checks import EvaluationOptions
 from d2csr.evaluation.evaluate import evaluate
 from d2csr.evaluation.tables import print_results, write_csv
 from d2csr.images.reader import read_rgb8
+from d2csr.images.resize import enlarge_bicubic
 from d2csr.images.writer import write_rgb8
+from d2csr.metrics.brightness import brightness_shift
 from d2csr.metrics.protocols import PROTOCOLS, score
 from d2csr.metrics.registered_psnr import psnr_registered_db
+from tests.evaluation.conftest import make_pairs, scene
 
 
 def printed(results) -> str:
@@ -75,6 +78,44 @@ def test_registration_removes_the_half_pixel_shift_of_bicubic(pairs):
     assert bicubic.mean_psnr_registered_db > bicubic.mean.psnr_db + 3
 
 
+def test_the_brightness_shift_is_that_of_the_saved_images(pairs, tmp_path):
+    options = EvaluationOptions(fit=pairs, save=tmp_path / "sr")
+    results = evaluate(("linear",), pairs, protocols=("y", "rgb"), options=options)
+    again = evaluate((str(tmp_path / "sr" / "linear"),), pairs).results[0]
+    for row in results.results:
+        shifts = []
+        for image, finished in zip(row.images, again.images, strict=True):
+            sr = read_rgb8(tmp_path / "sr" / row.model / f"{image.name}.png")
+            lr = read_rgb8(pairs / "test" / f"{image.name}_LR2.png")
+            expected = brightness_shift(sr, enlarge_bicubic(lr, 2))
+            found = image.brightness_shift
+            assert found is not None
+            assert (found.p50, found.p95) == expected
+            assert (found == finished.brightness_shift) is (row.model == "linear")
+            shifts.append(expected)
+        assert row.brightness_shift is not None
+        mean = (row.brightness_shift.p50, row.brightness_shift.p95)
+        assert mean == pytest.approx(np.mean(shifts, axis=0))
+        assert (mean == (0, 0)) is (row.model == "bicubic")
+
+
+def test_images_smaller_than_a_block_have_no_brightness_shift(tmp_path):
+    """One that is large enough remains, and the mean is its own."""
+    make_pairs(tmp_path, range(1))
+    write_rgb8(tmp_path / "small_HR.png", scene(7, side_px=30))
+    write_rgb8(tmp_path / "small_LR2.png", scene(7, side_px=30)[::2, ::2].copy())
+    results = evaluate((), tmp_path)
+    write_results(results, tmp_path / "r.json")
+    assert read_results(tmp_path / "r.json") == results
+    (row,) = results.results
+    assert [image.brightness_shift is None for image in row.images] == [False, True]
+    assert row.brightness_shift == row.images[0].brightness_shift
+    write_csv(results, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(newline="") as file:
+        shifts = [each["brightness_shift_p50"] for each in csv.DictReader(file)]
+    assert shifts == ["0.0", ""]
+
+
 def test_all_protocols_can_be_computed_together(pairs):
     results = evaluate((), pairs, protocols=tuple(PROTOCOLS))
     assert [row.protocol for row in results.results] == list(PROTOCOLS)
@@ -105,6 +146,11 @@ def test_a_table_is_80_columns_wide_and_has_its_provenance(pairs, monkeypatch):
     assert max(map(len, rows)) <= 80
     for part in ("protocol y (x2)", "linear", "bicubic", str(pairs), "d2csr evaluate -n linear"):
         assert part in text
+    shift = results.results[0].brightness_shift
+    assert shift is not None
+    below = text[text.index("brightness shift from bicubic, in levels") :].splitlines()
+    assert below[2].split() == ["linear", f"{shift.p50:.2f}", f"{shift.p95:.2f}"]
+    assert below[3].split() == ["bicubic", "0.00", "0.00"]
     assert results.command == "d2csr evaluate -n linear --data 'a b'"
 
 

@@ -35,13 +35,35 @@ class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="null")
 
 
+class BrightnessShift(_Schema):
+    """Shift of the local brightness from the bicubic enlargement, in sRGB levels (0 to 255).
+
+    Attributes:
+        p50: median over the blocks of an image.
+        p95: 95th percentile.
+    """
+
+    p50: float
+    p95: float
+
+
 class ImageScore(_Schema):
-    """Scores of one image."""
+    """Scores of one image.
+
+    Attributes:
+        name: of the pair.
+        psnr_db: in dB, by the protocol.
+        ssim: by the protocol.
+        psnr_registered_db: PSNR after the best shift, gain and offset.
+        brightness_shift: the same under all protocols; null for images smaller than a block, and in
+            files of the first release.
+    """
 
     name: str
     psnr_db: Decibels
     ssim: float
     psnr_registered_db: Decibels
+    brightness_shift: BrightnessShift | None = None
 
 
 class MeanScore(_Schema):
@@ -69,6 +91,7 @@ class SystemResult(_Schema):
         interval95: intervals of the means; for a single image, both ends are its score.
         mean_psnr_registered_db: PSNR after the best shift, gain and offset; not comparable
             with `psnr_db`.
+        brightness_shift: means over the images; null if no image has one.
         weights_sha256: hash of the model's weights; null for a system without weights.
         fitted_on: the pairs that the linear filter was fitted on.
     """
@@ -79,6 +102,7 @@ class SystemResult(_Schema):
     mean: MeanScore
     interval95: ScoreInterval
     mean_psnr_registered_db: Decibels
+    brightness_shift: BrightnessShift | None = None
     weights_sha256: str | None = None
     fitted_on: str | None = None
 

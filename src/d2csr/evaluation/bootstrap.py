@@ -7,7 +7,14 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
-from d2csr.core.results import ImageScore, MeanScore, PairedResult, ScoreInterval, SystemResult
+from d2csr.core.results import (
+    BrightnessShift,
+    ImageScore,
+    MeanScore,
+    PairedResult,
+    ScoreInterval,
+    SystemResult,
+)
 from d2csr.evaluation.systems import System
 
 RESAMPLES = 10_000
@@ -57,9 +64,19 @@ def summarize_system(system: System, protocol: str, *, images: list[ImageScore])
         mean=MeanScore(psnr_db=mean(psnr_db), ssim=mean(ssim)),
         interval95=ScoreInterval(psnr_db=interval95(psnr_db), ssim=interval95(ssim)),
         mean_psnr_registered_db=mean(registered_db),
+        brightness_shift=mean_brightness_shift(images),
         weights_sha256=system.weights_sha256,
         fitted_on=system.fitted_on,
     )
+
+
+def mean_brightness_shift(images: Sequence[ImageScore]) -> BrightnessShift | None:
+    """Return the means over the images that are large enough; None if none is."""
+    shifts = [each.brightness_shift for each in images if each.brightness_shift is not None]
+    if not shifts:
+        return None
+    p50, p95 = np.mean([(each.p50, each.p95) for each in shifts], axis=0)
+    return BrightnessShift(p50=float(p50), p95=float(p95))
 
 
 def compare_systems(rows: Sequence[SystemResult]) -> list[PairedResult]:

@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from d2csr.core.manifest import Manifest
-from d2csr.core.results import ImageScore
+from d2csr.core.results import BrightnessShift, ImageScore
 from d2csr.data.pairs import load_pair
 from d2csr.evaluation.systems import System
 from d2csr.evaluation.uncertainty import ImageCalibration, calibrate
+from d2csr.images.resize import enlarge_bicubic
 from d2csr.images.writer import write_rgb8
+from d2csr.metrics.brightness import brightness_shift
 from d2csr.metrics.protocols import Image, round_to_8_bit, score
 from d2csr.metrics.registered_psnr import register, registered_psnr_db
 
@@ -61,7 +63,12 @@ def score_system(system: System, manifest: Manifest, *, options: ScoringOptions)
         lr, hr = load_pair(pair, scale=manifest.scale)
         upscaled = upscale(pair, lr)
         image_scores = _image_scores(
-            upscaled.sr, hr, name=pair.name, protocols=options.protocols, scale=manifest.scale
+            upscaled.sr,
+            hr,
+            name=pair.name,
+            protocols=options.protocols,
+            scale=manifest.scale,
+            shift=_brightness_shift(upscaled.sr, lr, scale=manifest.scale),
         )
         for protocol, image_score in image_scores:
             scores.images[protocol].append(image_score)
@@ -82,9 +89,15 @@ def safe_name(name: str) -> str:
 
 
 def _image_scores(
-    sr: Image, hr: UInt8[np.ndarray, "h w 3"], *, name: str, protocols: tuple[str, ...], scale: int
+    sr: Image,
+    hr: UInt8[np.ndarray, "h w 3"],
+    *,
+    name: str,
+    protocols: tuple[str, ...],
+    scale: int,
+    shift: BrightnessShift | None,
 ) -> Iterator[tuple[str, ImageScore]]:
-    """Yield one image's score under each protocol; the registration is shared by all."""
+    """Yield one image's score under each protocol; registration and shift are shared by all."""
     registered = register(sr, hr)
     for protocol in protocols:
         psnr_db, ssim = score(sr, hr, protocol=protocol, scale=scale)
@@ -95,5 +108,14 @@ def _image_scores(
                 psnr_db=psnr_db,
                 ssim=ssim,
                 psnr_registered_db=registered_psnr_db(registered, protocol=protocol),
+                brightness_shift=shift,
             ),
         )
+
+
+def _brightness_shift(
+    sr: Image, lr: UInt8[np.ndarray, "lr_h lr_w 3"], *, scale: int
+) -> BrightnessShift | None:
+    """Return the shift of one image from the bicubic enlargement of its LR image."""
+    shift = brightness_shift(round_to_8_bit(sr), enlarge_bicubic(lr, scale))
+    return None if shift is None else BrightnessShift(p50=shift.p50, p95=shift.p95)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from d2csr.core.files import write_atomically
 from d2csr.core.results import CalibrationResult, PairedResult, Results, SystemResult
+from d2csr.metrics.brightness import SHIFT_BLOCK_PX
 
 COLUMNS = (
     "model",
@@ -19,11 +20,17 @@ COLUMNS = (
     "psnr_db",
     "ssim",
     "psnr_registered_db",
+    "brightness_shift_p50",
+    "brightness_shift_p95",
     "scale",
     "data",
     "weights_sha256",
     "version",
     "command",
+)
+
+_SHIFT_TITLE = (
+    f"brightness shift from bicubic, in levels ({SHIFT_BLOCK_PX}x{SHIFT_BLOCK_PX} px, linear light)"
 )
 
 
@@ -33,6 +40,8 @@ def print_results(results: Results, *, output: Console | None = None) -> None:
     for protocol, summary in results.protocols.items():
         output.print(Text(f"\nprotocol {protocol} (x{results.scale}): {summary}", style="bold"))
         output.print(_score_table(results, protocol))
+    output.print(Text(f"\n{_SHIFT_TITLE}", style="bold"))
+    output.print(_shift_table(results))
     for calibration in results.calibration:
         title = (
             f"\nprediction of the error of {calibration.model}, {calibration.block_px} px blocks"
@@ -50,7 +59,9 @@ def write_csv(results: Results, path: Path) -> None:
     for row in results.results:
         provenance = (results.scale, results.data, row.weights_sha256 or "", results.version)
         for image in row.images:
-            scores = (image.psnr_db, image.ssim, image.psnr_registered_db)
+            shift = image.brightness_shift
+            shifts = ("", "") if shift is None else (shift.p50, shift.p95)
+            scores = (image.psnr_db, image.ssim, image.psnr_registered_db, *shifts)
             writer.writerow(
                 (row.model, row.protocol, image.name, *scores, *provenance, results.command)
             )
@@ -91,6 +102,20 @@ def _gain(row: SystemResult, paired: list[PairedResult]) -> str:
                 low, high = sorted(sign * end for end in each.interval95)
                 return f"{sign * each.diff_psnr_db:+.2f} ({low:.2f}, {high:.2f})"
     return ""
+
+
+def _shift_table(results: Results) -> Table:
+    """Return a table of each system's brightness shift, which is the same under all protocols."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("model", overflow="fold")
+    for title in ("median", "95th percentile"):
+        table.add_column(title, justify="right")
+    for row in results.results:
+        if row.protocol == next(iter(results.protocols)):
+            shift = row.brightness_shift
+            cells = ("-", "-") if shift is None else (f"{shift.p50:.2f}", f"{shift.p95:.2f}")
+            table.add_row(*(Text(cell) for cell in (row.model, *cells)))
+    return table
 
 
 def _calibration_table(calibration: CalibrationResult) -> Table:

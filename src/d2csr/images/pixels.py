@@ -46,13 +46,17 @@ def linear_to_srgb(linear: Float32[np.ndarray, "*grid"]) -> Float32[np.ndarray, 
     return below + share * (_SRGB_OF_CUBE_ROOT[index + 1] - below)
 
 
-def _exact_linear_to_srgb(linear: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+def exact_linear_to_srgb(linear: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+    """Return the sRGB values of linear light in 0..1, in the precision given.
+
+    Source: IEC 61966-2-1.
+    """
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 LINEAR_OF_SRGB8: Float32[np.ndarray, "256"] = srgb_to_linear(np.arange(256) / 255).astype(
     np.float32
 )
-_SRGB_OF_CUBE_ROOT: Float32[np.ndarray, "4096"] = _exact_linear_to_srgb(
+_SRGB_OF_CUBE_ROOT: Float32[np.ndarray, "4096"] = exact_linear_to_srgb(
     np.linspace(0, 1, 4096) ** 3
 ).astype(np.float32)
