@@ -48,6 +48,7 @@ docs: .venv/.installed-dev ## write anew the lists and tables that are made: fil
 	@$(BIN)/python docs/speed.py
 	@$(BIN)/python docs/pair_tables.py
 	@$(BIN)/python docs/divergence.py
+	@$(BIN)/python docs/faithful_color.py
 	@$(BIN)/python docs/networks.py
 
 site: .venv/.installed-dev ## the documentation as a website, in build/site
