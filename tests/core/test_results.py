@@ -118,3 +118,17 @@ def test_a_file_that_holds_no_results_is_refused(tmp_path, text):
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(DataError, match="can't be read"):
         read_results(tmp_path / "none.json")
+
+
+def test_calibration_of_an_earlier_release_has_no_reliability(tmp_path):
+    """Files written before there was an uncertainty are read as they are."""
+    values = json.loads(results().model_dump_json())
+    score = {"name": "mean", "predictor": "gradient", "spearman": 0.8, "ause": 0.1}
+    curve = {"order": "error", "removed": [0.0], "rmse": [3.0]}
+    values["calibration"] = [
+        {"model": "m", "block_px": 6, "images": [], "mean": [score], "curves": [curve]}
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(values))
+    (calibration,) = read_results(tmp_path / "r.json").calibration
+    assert calibration.reliability == []
+    assert calibration.mean[0].spearman == 0.8

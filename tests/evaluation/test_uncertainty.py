@@ -1,10 +1,10 @@
-"""Calibration of perfect, of useless and without disagreement."""
+"""Calibration of perfect and of useless predictors, and of none."""
 
 import numpy as np
 import pytest
 
 from d2csr.evaluation.systems import Upscaled
-from d2csr.evaluation.uncertainty import calibrate, summarize
+from d2csr.evaluation.uncertainty import Reliability, calibrate, reliability_table, summarize
 from tests.evaluation.conftest import scene
 
 
@@ -60,3 +60,40 @@ def test_one_prediction_has_no_calibration():
     hr = scene(0)
     with pytest.raises(ValueError, match="one prediction"):
         calibrate(Upscaled(hr), hr, name="one", border_px=2)
+
+
+def test_uncertainty_that_is_the_error_is_reliable_in_every_tenth():
+    hr = scene(0, side_px=128)
+    sr, _ = sr_with_errors(hr)
+    error = np.abs(sr.astype(float) - hr).mean(axis=2)
+    for factor in (1.0, 0.5):
+        upscaled = Upscaled(sr, error[::-1], factor * error)
+        summary = summarize(
+            "m", [calibrate(upscaled, hr, name="one", border_px=2)] * 2, weights_sha256=None
+        )
+        assert [score.predictor for score in summary.mean] == [
+            "uncertainty",
+            "disagreement",
+            "gradient",
+        ]
+        assert summary.mean[0].spearman > 0.99
+        assert [each.ratio for each in summary.reliability] == pytest.approx([factor] * 10)
+        assert sum(each.blocks for each in summary.reliability) == 2 * 20 * 20
+
+
+def test_reliability_is_over_the_blocks_of_all_images_in_the_order_of_expectation():
+    first = Reliability(np.array([1.0, 9.0]), np.array([2.0, 9.0]))
+    second = Reliability(np.array([5.0]), np.array([0.0]))
+    rows = reliability_table([first, second])
+    assert [(row.expected, row.observed, row.blocks) for row in rows] == [
+        (1.0, 2.0, 1), (5.0, 0.0, 1), (9.0, 9.0, 1),
+    ]  # fmt: skip
+    assert (rows[0].ratio, rows[2].ratio) == (0.5, 1.0)
+    assert np.isnan(rows[1].ratio)
+
+
+def test_a_model_without_an_error_model_has_no_reliability_table():
+    hr = scene(0)
+    sr, error = sr_with_errors(hr)
+    calibration = calibrate(Upscaled(sr, error), hr, name="one", border_px=2)
+    assert summarize("m", [calibration], weights_sha256=None).reliability == []

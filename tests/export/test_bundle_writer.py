@@ -11,6 +11,7 @@ from d2csr.checkpoint.io import load_network
 from d2csr.cli.models import export
 from d2csr.core.bundle import EvaluationScore, read_bundle, verify_bundle
 from d2csr.core.config import PRESETS, find_preset, preset
+from d2csr.core.error_model import find_error_model, write_calibrated_bundle
 from d2csr.core.errors import BundleError
 from d2csr.core.network_cost import network_cost
 from d2csr.export import bundle_writer
@@ -18,6 +19,7 @@ from d2csr.export.bundle_writer import (
     export_bundle,
     update_scores,
 )
+from tests.error_models import FACTS, random_error_model
 from tests.tiny_models import METADATA, random_network
 
 SCORE = EvaluationScore("five test scenes", "y", 5, 29.8, 0.86, (27.5, 31.5), (0.81, 0.9), 27.72)
@@ -46,6 +48,17 @@ def test_the_card_has_the_metadata_given_and_the_counts_of_the_network(exported)
     assert card.parameters == network.collapse().parameter_count()
     assert (card.scale, card.receptive_field.halo_lr_rows) == (3, 3)
     verify_bundle(bundle)
+
+
+def test_an_export_of_a_bundle_keeps_its_error_model(exported, tmp_path):
+    _, bundle = exported(scale=3, base="bicubic")
+    source = tmp_path / "calibrated"
+    write_calibrated_bundle(bundle, source, model=random_error_model(), facts=FACTS)
+    assert export(source, output=tmp_path / "again") == 0
+    again = read_bundle(tmp_path / "again")
+    assert find_error_model(again) == random_error_model()
+    assert again.card.uncertainty == FACTS
+    verify_bundle(again)
 
 
 def test_a_bundle_exported_onto_itself_keeps_the_entries_of_its_card(exported):

@@ -61,10 +61,12 @@ def test_suffix_and_format_are_kept_or_chosen(tmp_path, touch):
 
 def test_every_extra_has_a_name():
     job = Job(Path("a.jpg"), Path("out/a.jpg"))
-    everything = OutputOptions(predictions=True, weight_maps=True, disagreement=True, bicubic=True)
+    everything = OutputOptions(
+        predictions=True, weight_maps=True, uncertainty=True, disagreement=True, bicubic=True
+    )
     assert [path.name for path in job.files(everything, 2)] == [
         *("a.jpg", "a_bicubic.jpg", "a_prediction_1.jpg", "a_prediction_2.jpg"),
-        *("a_weight_1.png", "a_weight_2.png", "a_disagreement.png"),
+        *("a_weight_1.png", "a_weight_2.png", "a_uncertainty.png", "a_disagreement.png"),
     ]
 
 

@@ -11,6 +11,10 @@ from d2csr.core.errors import D2csrError
 _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
     "evaluate": ("d2csr.cli.evaluate:evaluate", "Score models on paired photographs."),
+    "calibrate": (
+        "d2csr.cli.evaluate:calibrate",
+        "Fit the prediction of a model's error, for `upscale --uncertainty`.",
+    ),
     "train": ("d2csr.cli.train:train", "Train a model from a recipe."),
     "export": ("d2csr.cli.models:export", "Export a bundle from a training run."),
     "align": (

@@ -1,4 +1,4 @@
-"""Command `evaluate`: score models and finished images on paired photographs."""
+"""Commands `evaluate` and `calibrate`: score models on pairs, and fit models of their error."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,4 +59,42 @@ def evaluate(
     if files.csv is not None:
         write_csv(results, files.csv)
     print_results(results)
+    return 0
+
+
+def calibrate(
+    *,
+    name: Annotated[str, Parameter(name=("--name", "-n"))],
+    data: Annotated[tuple[Path, ...], Parameter(negative=())],
+    output: Annotated[Path, Parameter(name=("--output", "-o"))],
+    split: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    description: str | None = None,
+) -> int:
+    """Fit the prediction of a model's error, which `upscale --uncertainty` and `evaluate` use.
+
+    The bundle is copied with the fitted numbers in `uncertainty.json`; weights and graphs stay as
+    they are. How well the error is predicted is measured on images left out of the fit.
+
+    Args:
+        name: A shipped model, or the folder of a training run or bundle.
+        data: Pairs that the model wasn't trained on: a manifest, or a folder in any layout that
+            `d2csr data check` accepts. Repeat the option for several sets; each counts the same.
+        output: Folder for the bundle; a bundle in it is replaced.
+        split: Split to take, for example val; repeat it for several. By default all pairs.
+        description: The pairs in words, for the model card; by default the names of the folders.
+    """
+    from d2csr.core.bundle import read_bundle, verify_bundle  # imported here to keep `--help` fast
+    from d2csr.core.bundle_readme import check_bundle_folder, describe_error_model
+    from d2csr.core.error_model import write_calibrated_bundle
+    from d2csr.engine.model import find_bundle
+    from d2csr.evaluation.error_fitting import fit_bundle, open_sets
+
+    bundle = read_bundle(find_bundle(name))
+    verify_bundle(bundle)
+    check_bundle_folder(output)
+    sets = open_sets(data, scale=bundle.card.scale, splits=split)
+    names = description or ", ".join(path.resolve().name for path in data)
+    fitted = fit_bundle(bundle, sets, data=names)
+    write_calibrated_bundle(bundle, output, model=fitted.model, facts=fitted.facts)
+    print(f"{output}: {bundle.card.name}, error prediction {describe_error_model(fitted.facts)}")
     return 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from d2csr.core.bundle import EvaluationScore, ModelCard, ModelMetadata
+    from d2csr.core.bundle import Bundle, ErrorModelFacts, EvaluationScore, ModelCard, ModelMetadata
+    from d2csr.core.error_model import ErrorModel
 
 Output = Annotated[Path, Parameter(name=("--output", "-o"))]
 
@@ -76,13 +77,15 @@ def export(
     weights = find_weights(source)
     given = {key: value for key, value in vars(card).items() if value}
     network = load_weights(weights)
-    bundle = export_bundle(
+    error_model = _read_error_model(weights)
+    exported = export_bundle(
         network,
         output,
         metadata=replace(_read_metadata(weights, source), **given),
         verify_on=[read_rgb8(path) for path in verify_on],
         int8_by=None if int8 is None else open_pairs(int8, scale=network.config.scale),
     )
+    bundle = _with_error_model(exported, error_model)
     print("\n".join(_describe_export(bundle.card, output)))
     return 0
 
@@ -139,6 +142,31 @@ def _read_metadata(weights: Path, source: Path) -> "ModelMetadata":
     return ModelMetadata(name, licence="unstated", data="unstated", steps=steps, machine=machine)
 
 
+def _read_error_model(weights: Path) -> "tuple[ErrorModel, ErrorModelFacts] | None":
+    """Return the error model of the bundle that the weights lie in; None if there is none."""
+    from d2csr.core.bundle import CARD_NAME, read_bundle
+    from d2csr.core.error_model import find_error_model
+
+    folder = weights.resolve().parent
+    if not (folder / CARD_NAME).is_file():
+        return None
+    bundle = read_bundle(folder)
+    model, facts = find_error_model(bundle), bundle.card.uncertainty
+    return None if model is None or facts is None else (model, facts)
+
+
+def _with_error_model(
+    exported: "Bundle", error_model: "tuple[ErrorModel, ErrorModelFacts] | None"
+) -> "Bundle":
+    """Return a bundle with the error model of the one that its weights were taken from."""
+    from d2csr.core.error_model import write_calibrated_bundle
+
+    if error_model is None:
+        return exported
+    model, facts = error_model
+    return write_calibrated_bundle(exported, exported.folder, model=model, facts=facts)
+
+
 def _describe_export(card: "ModelCard", output: Path) -> Iterator[str]:
     """Yield the lines printed after an export: size, and the error of every precision."""
     from d2csr.engine.backends.base import meets_accuracy_target
@@ -156,6 +184,8 @@ def _describe_export(card: "ModelCard", output: Path) -> Iterator[str]:
 
 def _describe(card: "ModelCard") -> Iterator[str]:
     """Yield the lines that list a model."""
+    from d2csr.core.bundle_readme import describe_error_model
+
     metadata = card.metadata
     size = f"{card.parameters / 1e6:.2f}M parameters"
     yield f"{card.name}  x{card.scale}  {size}  licence {metadata.licence}"
@@ -163,6 +193,8 @@ def _describe(card: "ModelCard") -> Iterator[str]:
         yield f"  {metadata.description}"
     yield f"  trained on {metadata.data}"
     yield from (f"  {_describe_score(score)}" for score in metadata.scores)
+    if card.uncertainty is not None:
+        yield f"  error prediction: {describe_error_model(card.uncertainty)}"
 
 
 def _describe_score(score: "EvaluationScore") -> str:

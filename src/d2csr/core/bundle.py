@@ -88,6 +88,24 @@ class PrecisionError:
 
 
 @dataclass(frozen=True)
+class ErrorModelFacts:
+    """Facts about the error model of a bundle.
+
+    Attributes:
+        data: the pairs that it was fitted on, in words.
+        images: their number.
+        left_out: the parts that were left out in turn to measure `spearman`: `sets` or `images`.
+        spearman: rank correlation with the true error of 6x6 blocks, mean over the images, by
+            predictor: `uncertainty` (this model), `disagreement`, `gradient`.
+    """
+
+    data: str
+    images: int
+    left_out: str
+    spearman: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The contents of `bundle.json`.
 
@@ -104,6 +122,7 @@ class ModelCard:
             `_int8` after each: the same quantized, where the model has them.
         files: file -> SHA-256 of every file but the card and its readme.
         precisions: precision -> its error; empty on older cards.
+        uncertainty: facts about the error model in `uncertainty.json`; None if there is none.
     """
 
     metadata: ModelMetadata
@@ -114,6 +133,7 @@ class ModelCard:
     graphs: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
     precisions: Mapping[str, PrecisionError] = field(default_factory=dict)
+    uncertainty: ErrorModelFacts | None = None
 
     @property
     def name(self) -> str:
@@ -170,6 +190,7 @@ def write_card(folder: Path, card: ModelCard) -> None:
         "graphs": dict(card.graphs),
         "files": dict(card.files),
         "precisions": {name: asdict(error) for name, error in card.precisions.items()},
+        "uncertainty": None if card.uncertainty is None else asdict(card.uncertainty),
     }
     text = json.dumps({"format_version": FORMAT_VERSION, **metadata, **rest}, indent=1)
     write_atomically(folder / CARD_NAME, f"{text}\n".encode())
@@ -209,6 +230,7 @@ def _from_json(values: dict[str, Any]) -> ModelCard:
     metadata: dict[str, Any] = {each.name: values[each.name] for each in fields(ModelMetadata)}
     metadata["scores"] = tuple(_score(row) for row in values["scores"])
     precisions = values.get("precisions", {}).items()
+    uncertainty = values.get("uncertainty")
     return ModelCard(
         metadata=ModelMetadata(**metadata),
         scale=values["scale"],
@@ -218,6 +240,7 @@ def _from_json(values: dict[str, Any]) -> ModelCard:
         graphs=values["graphs"],
         files=values["files"],
         precisions={name: PrecisionError(**error) for name, error in precisions},
+        uncertainty=None if uncertainty is None else ErrorModelFacts(**uncertainty),
     )
 
 

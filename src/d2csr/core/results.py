@@ -121,7 +121,7 @@ class PredictorScore(_Schema):
     """How well one predictor ranks the error of one image, or, as a mean, of all images."""
 
     name: str
-    predictor: Literal["disagreement", "gradient"]
+    predictor: Literal["disagreement", "gradient", "uncertainty"]
     spearman: Number
     ause: float
 
@@ -129,13 +129,29 @@ class PredictorScore(_Schema):
 class SparsificationCurve(_Schema):
     """RMSE of the remaining blocks, in gray levels, after a share of the blocks is removed."""
 
-    order: Literal["disagreement", "gradient", "error"]
+    order: Literal["disagreement", "gradient", "uncertainty", "error"]
     removed: list[float]
     rmse: list[float]
 
 
+class ReliabilityBin(_Schema):
+    """One tenth of the blocks of all images, in the order of their expected error.
+
+    Attributes:
+        expected: mean of the expected absolute errors, in gray levels.
+        observed: mean of the true absolute errors.
+        ratio: expected / observed; null where nothing was observed.
+        blocks: number of blocks.
+    """
+
+    expected: float
+    observed: float
+    ratio: Number
+    blocks: int
+
+
 class CalibrationResult(_Schema):
-    """The disagreement of one model's predictions compared with its true error.
+    """Predictors of one model's error compared with its true error.
 
     Attributes:
         model: as in `SystemResult`.
@@ -143,6 +159,8 @@ class CalibrationResult(_Schema):
         images: one entry per image and predictor.
         mean: one entry per predictor, named `mean`.
         curves: means over the images.
+        reliability: tenths of the blocks, lowest expected error first; empty for a model that
+            doesn't predict its error, and in files of earlier releases.
         weights_sha256: hash of the model's weights.
     """
 
@@ -151,6 +169,7 @@ class CalibrationResult(_Schema):
     images: list[PredictorScore]
     mean: list[PredictorScore]
     curves: list[SparsificationCurve]
+    reliability: list[ReliabilityBin] = []
     weights_sha256: str | None = None
 
 

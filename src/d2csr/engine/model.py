@@ -7,12 +7,14 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
+from d2csr.core.error_model import find_error_model
 from d2csr.core.errors import ImageError, ModelNameError
 from d2csr.core.geometry import Size
 from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
-from d2csr.engine.tail import disagreement
+from d2csr.engine.tail import EngineOutput, disagreement
+from d2csr.engine.uncertainty import uncertainty_map
 from d2csr.images.pixels import to_uint8
 from d2csr.images.resize import ResizedImage
 from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
@@ -34,12 +36,15 @@ class Prediction(NamedTuple):
             sum to 1 over the predictions.
         disagreement: float32 (sh, sw): standard deviation of the predictions, in gray levels (0 to
             255). Large values mark details that the model is uncertain of.
+        uncertainty: float32 (sh, sw): expected absolute error of SR, mean over R, G and B, in gray
+            levels (0 to 255); None if the model has no error model (`d2csr calibrate` fits one).
     """
 
     sr: UInt8[np.ndarray, "sh sw 3"]
     predictions: UInt8[np.ndarray, "p sh sw 3"]
     weights: Float32[np.ndarray, "p sh sw"]
     disagreement: Float32[np.ndarray, "sh sw"]
+    uncertainty: Float32[np.ndarray, "sh sw"] | None = None
 
 
 @final
@@ -65,6 +70,7 @@ class Model:
         """Hold a bundle and the engine that runs it; `load` makes both."""
         self.bundle = bundle
         self.engine = engine
+        self._error_model = find_error_model(bundle)
 
     @property
     def name(self) -> str:
@@ -104,7 +110,7 @@ class Model:
         return sr
 
     def predict(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> Prediction:
-        """Return the super-resolved image with its predictions, weights and disagreement.
+        """Return the super-resolved image with predictions, weights, disagreement, uncertainty.
 
         Args:
             rgb8: the image, uint8 (h, w, 3), RGB.
@@ -122,7 +128,15 @@ class Model:
             predictions=to_uint8(output.predictions),
             weights=output.weights,
             disagreement=disagreement(output),
+            uncertainty=self._uncertainty(lr, output._replace(sr=sr)),
         )
+
+    def _uncertainty(
+        self, lr01: Float32[np.ndarray, "h w 3"], output: EngineOutput
+    ) -> Float32[np.ndarray, "sh sw"] | None:
+        if self._error_model is None:
+            return None
+        return uncertainty_map(self._error_model, lr01, output=output, scale=self.scale)
 
 
 def load(

@@ -22,7 +22,8 @@ class EvaluationOptions:
         fit: Pairs to fit the linear filter to: their train split if they have one, else all.
         split: Split to score. Default: `test` if there is one, else all pairs.
         save: Folder for the SR images, with `results.json` beside them.
-        calibration: Compare the disagreement of the predictions with the true error.
+        calibration: Compare predictors of the error with the true one: the uncertainty, if the
+            model has an error model, the disagreement of its predictions, and gradient magnitude.
     """
 
     fit: Path | None = None
@@ -47,8 +48,8 @@ def load_and_check(
         D2csrError: the models or the pairs have errors; its message lists all of them.
     """
     systems, errors = find_systems(models, fit=options.fit)
-    if options.calibration and not errors and not any(each.has_predictions for each in systems):
-        problem = "none of the systems makes several predictions"
+    if options.calibration and not errors and not any(each.predicts_error for each in systems):
+        problem = "none of the systems makes several predictions or has an error model"
         errors.append(UsageError("--calibration", problem, remedy="Add a model with -n."))
     try:
         manifest = _open_split(data, scale=scale, split=options.split)

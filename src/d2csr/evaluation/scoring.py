@@ -26,7 +26,7 @@ class ScoringOptions:
 
     Attributes:
         protocols: names of protocols.
-        calibration: also compare the disagreement of the predictions with the true error.
+        calibration: also compare the predictors of the error with the true one.
         save: folder for the SR images, with one subfolder per system.
         on_image: called after each image.
     """
@@ -42,8 +42,8 @@ class SystemScores(NamedTuple):
 
     Attributes:
         images: for each protocol, one score per pair.
-        calibration: one entry per pair; empty if it wasn't requested or the system makes only one
-            prediction.
+        calibration: one entry per pair; empty if it wasn't requested or the system has no
+            predictor of its error.
     """
 
     images: dict[str, list[ImageScore]]
@@ -72,7 +72,7 @@ def score_system(system: System, manifest: Manifest, *, options: ScoringOptions)
         )
         for protocol, image_score in image_scores:
             scores.images[protocol].append(image_score)
-        if options.calibration and upscaled.disagreement is not None:
+        if options.calibration and system.predicts_error:
             scores.calibration.append(
                 calibrate(upscaled, hr, name=pair.name, border_px=manifest.scale)
             )

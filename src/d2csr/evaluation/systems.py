@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from d2csr.core.bundle import Bundle, read_bundle, verify_bundle
+from d2csr.core.error_model import find_error_model
 from d2csr.core.errors import (
     BundleError,
     D2csrError,
@@ -25,6 +26,7 @@ from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.model import Model, find_bundle
 from d2csr.engine.tail import disagreement
+from d2csr.engine.uncertainty import uncertainty_map
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
 from d2csr.images.reader import read_rgb8, read_size
@@ -39,10 +41,12 @@ class Upscaled(NamedTuple):
         sr: RGB, 8-bit, or float in 0..1 and unclipped.
         disagreement: standard deviation of the predictions in gray levels; None if there is only
             one prediction.
+        uncertainty: expected absolute error in gray levels; None without an error model.
     """
 
     sr: Image
     disagreement: Float[np.ndarray, "h w"] | None = None
+    uncertainty: Float[np.ndarray, "h w"] | None = None
 
 
 Upscale = Callable[[Pair, UInt8[np.ndarray, "h w 3"]], Upscaled]
@@ -68,8 +72,8 @@ class System(Protocol):
         ...
 
     @property
-    def has_predictions(self) -> bool:
-        """Return whether the system makes several predictions, so that there is a disagreement."""
+    def predicts_error(self) -> bool:
+        """Return whether the system makes several predictions, or has an error model."""
         ...
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
@@ -89,7 +93,7 @@ class Bicubic:
     name: str = "bicubic"
     weights_sha256: str | None = None
     fitted_on: str | None = None
-    has_predictions: bool = False
+    predicts_error: bool = False
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return no errors: any image can be enlarged."""
@@ -108,7 +112,7 @@ class Linear:
     fit: Path | None
     name: str = "linear"
     weights_sha256: str | None = None
-    has_predictions: bool = False
+    predicts_error: bool = False
 
     @property
     def fitted_on(self) -> str | None:
@@ -157,8 +161,12 @@ class TrainedModel:
     fitted_on: str | None = None
 
     @property
-    def has_predictions(self) -> bool:
-        """Return whether the network's tree has more than one leaf."""
+    def predicts_error(self) -> bool:
+        """Return whether the tree has more than one leaf, or the bundle an error model."""
+        return self._has_leaves or self.bundle.card.uncertainty is not None
+
+    @property
+    def _has_leaves(self) -> bool:
         return self.bundle.card.config.leaves > 1
 
     @property
@@ -181,13 +189,17 @@ class TrainedModel:
     def open(self, manifest: Manifest) -> Upscale:
         """Open the engine, if it isn't open yet, and return the function that runs it."""
         engine = self.engine or open_engine(self.bundle)
+        scale, error_model = self.bundle.card.scale, find_error_model(self.bundle)
 
         def upscale(pair: Pair, lr: UInt8[np.ndarray, "h w 3"]) -> Upscaled:
             lr01 = lr.astype(np.float32) / np.float32(255)
             output = engine.run(lr01)
-            flat_regions = FlatRegionBlend(lr01, scale=self.bundle.card.scale)
-            sr = flat_regions.blend(output.sr, first_row=0)
-            return Upscaled(sr, disagreement(output) if self.has_predictions else None)
+            sr = FlatRegionBlend(lr01, scale=scale).blend(output.sr, first_row=0)
+            uncertainty = None
+            if error_model is not None:
+                blended = output._replace(sr=sr)
+                uncertainty = uncertainty_map(error_model, lr01, output=blended, scale=scale)
+            return Upscaled(sr, disagreement(output) if self._has_leaves else None, uncertainty)
 
         return upscale
 
@@ -206,7 +218,7 @@ class PrecomputedImages:
     name: str
     weights_sha256: str | None = None
     fitted_on: str | None = None
-    has_predictions: bool = False
+    predicts_error: bool = False
 
     def validate(self, manifest: Manifest) -> list[D2csrError]:
         """Return one error for all missing images, and one for each image that can't be used."""

@@ -10,7 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from d2csr.core.files import write_atomically
-from d2csr.core.results import CalibrationResult, PairedResult, Results, SystemResult
+from d2csr.core.results import (
+    CalibrationResult,
+    PairedResult,
+    ReliabilityBin,
+    Results,
+    SystemResult,
+)
 from d2csr.metrics.brightness import SHIFT_BLOCK_PX
 
 COLUMNS = (
@@ -48,6 +54,10 @@ def print_results(results: Results, *, output: Console | None = None) -> None:
         )
         output.print(Text(title, style="bold"), soft_wrap=True)
         output.print(_calibration_table(calibration))
+        if calibration.reliability:
+            title = f"\nexpected and observed absolute error of {calibration.model}, gray levels"
+            output.print(Text(title, style="bold"), soft_wrap=True)
+            output.print(_reliability_table(calibration.reliability))
     output.print(Text(_provenance(results)), soft_wrap=True)
 
 
@@ -128,6 +138,18 @@ def _calibration_table(calibration: CalibrationResult) -> Table:
         rank = "-" if math.isnan(score.spearman) else f"{score.spearman:.3f}"
         cells = (score.name, score.predictor, rank, f"{score.ause:.3f}")
         table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _reliability_table(bins: list[ReliabilityBin]) -> Table:
+    """Return a table of the expected and the observed error, in gray levels, bin by bin."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("tenth", "blocks", "expected", "observed", "ratio"):
+        table.add_column(heading, justify="right")
+    for number, each in enumerate(bins, start=1):
+        ratio = "-" if math.isnan(each.ratio) else f"{each.ratio:.2f}"
+        cells = (str(number), f"{each.blocks:,}", f"{each.expected:.2f}", f"{each.observed:.2f}")
+        table.add_row(*(Text(cell) for cell in (*cells, ratio)))
     return table
 
 

@@ -1,6 +1,6 @@
 """The writer of bundles: weights, graphs, card and readme in one folder, whole or not at all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,18 +10,16 @@ from jaxtyping import UInt8
 
 from d2csr.checkpoint.io import save_weights
 from d2csr.core.bundle import (
-    CARD_NAME,
     WEIGHTS_NAME,
     Bundle,
     EvaluationScore,
     ModelCard,
     ModelMetadata,
     read_bundle,
-    write_card,
 )
+from d2csr.core.bundle_readme import check_bundle_folder, write_card_and_readme
 from d2csr.core.config import ModelConfig, find_preset
-from d2csr.core.errors import BundleError
-from d2csr.core.files import atomic_folder, check_writable, sha256_file, write_atomically
+from d2csr.core.files import atomic_folder, sha256_file
 from d2csr.core.manifest import Manifest
 from d2csr.core.network_cost import network_cost
 from d2csr.export.graphs import (
@@ -38,70 +36,6 @@ from d2csr.export.verification import (
     verify_against_network,
 )
 from d2csr.models.d2csr import D2CSR
-
-README_NAME = "README.md"
-
-
-def render_readme(card: ModelCard) -> str:
-    """Return the card as Markdown: purpose, size, training and scores of the model."""
-    metadata = card.metadata
-    lines = [f"# {card.name}", ""]
-    lines += [metadata.description, ""] if metadata.description else []
-    lines += [f"- {topic}: {text}" for topic, text in _rows(card)]
-    lines += ["", *_score_table(metadata.scores)] if metadata.scores else []
-    return "\n".join(lines) + "\n"
-
-
-def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
-    metadata, config = card.metadata, card.config
-    yield "scale", f"x{card.scale}"
-    yield "licence of the weights", metadata.licence
-    yield "trained on", metadata.data
-    known = {"steps": metadata.steps, "seed": metadata.seed, "machine": metadata.machine}
-    yield from ((topic, str(value)) for topic, value in known.items() if value is not None)
-    sizes = f"{config.leaves} predictions, {config.channels} channels, {config.groups} groups of "
-    name = f" ({metadata.preset})" if metadata.preset else ""
-    yield "network", f"{sizes}{config.blocks} blocks{_choices(config)}{name}"
-    yield "parameters at inference", f"{card.parameters:,}"
-    for precision, error in card.precisions.items():
-        images = f"{error.images} images" if error.images else "noise"
-        loss = ""
-        if error.psnr_loss_db is not None:
-            loss = f"; loses {error.psnr_loss_db:.3f} dB of PSNR"
-        yield f"{precision} against fp32", f"{error.psnr_to_fp32_db:.1f} dB on {images}{loss}"
-    yield f"SHA-256 of {WEIGHTS_NAME}", card.files.get(WEIGHTS_NAME, "")
-
-
-def _choices(config: ModelConfig) -> str:
-    """Return the choices that most networks don't have, in words."""
-    choices = ""
-    if config.trunk_groups:
-        groups = "group" if config.trunk_groups == 1 else "groups"
-        choices += f", {config.trunk_groups} {groups} before the tree splits"
-    if not config.attention:
-        choices += ", no channel attention"
-    if not config.has_convergence:
-        choices += ", SR their plain mean"
-    if config.convergence_grid == "lr":
-        choices += ", weights computed on the LR grid"
-    return choices
-
-
-def _score_table(scores: tuple[EvaluationScore, ...]) -> Iterator[str]:
-    yield "| pairs | protocol | images | PSNR dB (95%) | SSIM (95%) | bicubic PSNR dB |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    for each in scores:
-        psnr_low, psnr_high = each.psnr_db_interval95
-        ssim_low, ssim_high = each.ssim_interval95
-        cells = (
-            each.data,
-            each.protocol,
-            str(each.images),
-            f"{each.psnr_db:.2f} ({psnr_low:.2f} - {psnr_high:.2f})",
-            f"{each.ssim:.4f} ({ssim_low:.4f} - {ssim_high:.4f})",
-            "" if each.bicubic_psnr_db is None else f"{each.bicubic_psnr_db:.2f}",
-        )
-        yield f"| {' | '.join(cells)} |"
 
 
 def export_bundle(
@@ -127,7 +61,7 @@ def export_bundle(
             folder holds something else; the folder is as it was.
         UsageError: int8 isn't possible here, or not with these pairs.
     """
-    _check_output(folder)
+    check_bundle_folder(folder)
     if int8_by is not None:
         check_quantizable(int8_by)
     with atomic_folder(folder) as temporary:
@@ -139,7 +73,7 @@ def export_bundle(
         if int8_by is not None:
             loss_db = int8_psnr_loss_db(bundle, pairs=int8_by)
             errors["int8"] = replace(errors["int8"], psnr_loss_db=loss_db)
-        _write_card(temporary, replace(bundle.card, precisions=errors))
+        write_card_and_readme(temporary, replace(bundle.card, precisions=errors))
     return read_bundle(folder)
 
 
@@ -153,7 +87,8 @@ def export_random_bundle(config: ModelConfig, folder: Path) -> Bundle:
 def update_scores(folder: Path, scores: Sequence[EvaluationScore]) -> Bundle:
     """Write the scores of a model on its card and return the bundle; no other file changes."""
     card = read_bundle(folder).card
-    _write_card(folder, replace(card, metadata=replace(card.metadata, scores=tuple(scores))))
+    metadata = replace(card.metadata, scores=tuple(scores))
+    write_card_and_readme(folder, replace(card, metadata=metadata))
     return read_bundle(folder)
 
 
@@ -172,7 +107,7 @@ def _write_float32(network: D2CSR, folder: Path, *, metadata: ModelMetadata) -> 
         graphs=graphs,
         files={name: sha256_file(folder / name) for name in names},
     )
-    _write_card(folder, card)
+    write_card_and_readme(folder, card)
     return read_bundle(folder)
 
 
@@ -188,17 +123,3 @@ def _write_graphs(collapsed: D2CSR, folder: Path) -> Mapping[str, str]:
     for role, write in writers.items():
         write(collapsed, folder / f"{role}.onnx")
     return {role: f"{role}.onnx" for role in writers}
-
-
-def _write_card(folder: Path, card: ModelCard) -> None:
-    write_atomically(folder / README_NAME, render_readme(card).encode())
-    write_card(folder, card)
-
-
-def _check_output(folder: Path) -> None:
-    """Raise an error if the folder can't be written, or holds anything but a bundle."""
-    check_writable(folder, folder=True)
-    is_taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if is_taken and not (folder / CARD_NAME).is_file():
-        problem = "exists and is not a bundle"
-        raise BundleError(folder, problem, remedy="Choose a new or an empty folder.")

@@ -14,15 +14,17 @@ from d2csr.core.geometry import TURNS, Size, dihedral_transform
 from d2csr.engine.engine import Engine
 from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
+from d2csr.engine.uncertainty import UncertaintyStream, require_error_model
 from d2csr.images.exif import with_software
 from d2csr.images.formats import PixelFormat, format_limitations
-from d2csr.images.metadata import NO_METADATA
+from d2csr.images.metadata import NO_METADATA, ImageMetadata
 from d2csr.images.reader import DecodedImage
 from d2csr.images.resize import ResizedImage, resample_rows
 from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
 from d2csr.images.writer import ImageWriter
 from d2csr.upscale.colors import fill_transparent, heatmap
 from d2csr.upscale.jobs import Job
+from d2csr.upscale.legend import Legend
 from d2csr.upscale.options import OutputOptions
 
 # Values shown in yellow, as `OutputOptions` states; fixed, so that maps of images are comparable.
@@ -145,15 +147,21 @@ class Output:
         rows: returns the file's rows for a strip of the engine's output; None for files that are
             computed without the engine.
         software: what made the file, noted in its metadata; None adds no note.
+        legend: drawn below a map of numbers; None for other files.
     """
 
     path: Path
     image: DecodedImage | None
     rows: Callable[[StripOutput], StoredRows] | None = None
     software: str | None = None
+    legend: Legend | None = None
 
     def open(self, size: Size) -> ImageWriter:
         """Return a writer for the file, for an image of this size."""
+        if self.legend is not None:
+            metadata = ImageMetadata(texts=(("Description", self.legend.note),))
+            own = self.legend.size
+            return ImageWriter(self.path, size=own, pixel_format=_HEATMAP, metadata=metadata)
         if self.image is None:
             return ImageWriter(self.path, size=size, pixel_format=_HEATMAP, metadata=NO_METADATA)
         metadata = self.image.metadata
@@ -233,6 +241,8 @@ class ImageUpscaler:
                 Output(job.weight_map(leaf), None, _weight_rows(leaf, len(leaves)))
                 for leaf in leaves
             ]
+        if options.uncertainty:
+            outputs.append(self._uncertainty_output())
         if options.disagreement:
             outputs.append(Output(job.disagreement(), None, _disagreement_rows))
         return tuple(outputs)
@@ -262,6 +272,20 @@ class ImageUpscaler:
             strips = self.engine.iter_strips(lr01, on_warning=warn)
         for first, output in strips:
             yield StripOutput(first, output._replace(sr=blend(output.sr, first_row=first)))
+
+    def _uncertainty_output(self) -> Output:
+        """Return the uncertainty map, whose rows lag behind the strips and end with the legend."""
+        model = require_error_model(self.engine.bundle)
+        stream = UncertaintyStream(model, self._lr01, scale=self.scale)
+        legend = Legend(self.out_size)
+
+        def rows(strip: StripOutput) -> StoredRows:
+            parts = [legend.color(levels) for levels in stream.add(strip)]
+            if strip.first_row + len(strip.output.sr) == self.out_size.height:
+                parts.append(legend.rows())
+            return np.concatenate([np.empty((0, legend.size.width, 3), np.uint8), *parts])
+
+        return Output(self.job.uncertainty(), None, rows, legend=legend)
 
     def _sr_rows(self, strip: StripOutput) -> StoredRows:
         return self._sr_to_file(strip.output.sr, first=strip.first_row)

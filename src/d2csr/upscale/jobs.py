@@ -39,6 +39,10 @@ class Job:
         """Return the file of a prediction's weights."""
         return self._beside(f"weight_{leaf + 1}", ".png")
 
+    def uncertainty(self) -> Path:
+        """Return the file of the expected error."""
+        return self._beside("uncertainty", ".png")
+
     def disagreement(self) -> Path:
         """Return the file of the disagreement of the predictions."""
         return self._beside("disagreement", ".png")
@@ -52,6 +56,8 @@ class Job:
             yield from map(self.prediction, range(leaves))
         if options.weight_maps:
             yield from map(self.weight_map, range(leaves))
+        if options.uncertainty:
+            yield self.uncertainty()
         if options.disagreement:
             yield self.disagreement()
 

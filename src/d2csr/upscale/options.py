@@ -80,8 +80,10 @@ class OutputOptions:
         predictions: Also write each prediction.
         weight_maps: Also write the weights of each prediction: dark violet is 0, teal an equal
             share, yellow twice that or more.
+        uncertainty: Also write the expected error of each pixel, in gray levels (0 to 255), as a
+            map with a legend: dark violet is 0.5 or less, yellow 32 or more.
         disagreement: Also write how much the predictions differ: dark violet is 0, yellow 4 gray
-            levels or more.
+            levels or more. This is not an error in gray levels; --uncertainty is.
         bicubic: Also write the bicubic enlargement, for comparison.
         self_ensemble: Average the results of the image's eight flips and rotations.
         strength: How much of what the model adds to the bicubic enlargement is kept, from 0
@@ -94,6 +96,7 @@ class OutputOptions:
     ext: Extension = "png"
     predictions: bool = False
     weight_maps: bool = False
+    uncertainty: bool = False
     disagreement: bool = False
     bicubic: bool = False
     self_ensemble: bool = False
@@ -105,18 +108,25 @@ class OutputOptions:
 
         Raises:
             UsageError: the strength is out of range; or predictions or maps are wanted, but the
-                result is resized or an average of several runs.
+                result is resized, an average of several runs, or, for the uncertainty, of another
+                strength.
         """
         check_strength(self.strength)
         if self.needs_predictions and (self.self_ensemble or self.size != NATIVE_SIZE):
             problem = "exist only for one run at the model's own size"
             remedy = "Remove -x, --outscale, --width and --height."
-            raise UsageError("predictions, weight maps and disagreement", problem, remedy)
+            subject = "predictions, weight maps, uncertainty and disagreement"
+            raise UsageError(subject, problem, remedy)
+        if self.uncertainty and self.strength != MODEL_STRENGTH:
+            problem = (
+                f"is the expected error of the model's own result, at strength {MODEL_STRENGTH:g}"
+            )
+            raise UsageError("--uncertainty", problem, "Remove --strength.")
 
     @property
     def needs_predictions(self) -> bool:
         """Return whether files are made from the predictions themselves."""
-        return self.predictions or self.weight_maps or self.disagreement
+        return self.predictions or self.weight_maps or self.uncertainty or self.disagreement
 
     def content_settings(self) -> dict[str, Any]:
         """Return the options that the contents of the files depend on; names are not among them."""

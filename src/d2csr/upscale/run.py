@@ -17,6 +17,7 @@ from d2csr.core.errors import ModelNameError, UsageError
 from d2csr.core.files import remove_stale_temp_files
 from d2csr.engine.engine import Engine
 from d2csr.engine.model import Model, find_bundle, shipped_bundles
+from d2csr.engine.uncertainty import require_error_model
 from d2csr.upscale.jobs import Job, PlannedImage, is_one_file, output_folder, plan_images
 from d2csr.upscale.journal import Journal, settings_hash
 from d2csr.upscale.options import (
@@ -105,6 +106,8 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     reporter, watch = Reporter(json=batch.json), Stopwatch()
     with watch.timing("total"):
         run = Run(select_bundle(model, scale), str(output), options, compute, batch)
+        if options.uncertainty:
+            require_error_model(run.bundle)
         images, errors = plan_run(inputs, run)
         reporter.report_errors(errors)
         interrupted = _report_images(images, run, reporter=reporter, watch=watch)
