@@ -16,7 +16,7 @@ from d2csr.evaluation.checks import EvaluationOptions
 from d2csr.evaluation.evaluate import evaluate
 from d2csr.evaluation.tables import print_results, write_csv
 from d2csr.images.reader import read_rgb8
-from d2csr.images.resize import enlarge_bicubic
+from d2csr.images.resize import enlarge_bicubic, enlarge_lanczos
 from d2csr.images.writer import write_rgb8
 from d2csr.metrics.brightness import brightness_shift
 from d2csr.metrics.protocols import PROTOCOLS, score
@@ -76,6 +76,33 @@ def test_the_linear_filter_learns_the_half_pixel_shift(pairs):
 def test_registration_removes_the_half_pixel_shift_of_bicubic(pairs):
     (bicubic,) = evaluate((), pairs).results
     assert bicubic.mean_psnr_registered_db > bicubic.mean.psnr_db + 3
+
+
+def test_without_registration_nothing_else_changes(pairs, tmp_path, monkeypatch):
+    expected = evaluate(("linear",), pairs, options=EvaluationOptions(fit=pairs))
+    monkeypatch.setattr("d2csr.evaluation.scoring.register", None)
+    options = EvaluationOptions(fit=pairs, skip_registration=True)
+    results = evaluate(("linear",), pairs, options=options)
+    assert [row.mean for row in results.results] == [row.mean for row in expected.results]
+    assert results.paired == expected.paired
+    assert {row.mean_psnr_registered_db for row in results.results} == {None}
+    write_results(results, tmp_path / "r.json")
+    assert "registered" not in (tmp_path / "r.json").read_text()
+    assert read_results(tmp_path / "r.json") == results
+    assert "shifted" not in printed(results)
+    write_csv(results, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(newline="") as file:
+        assert {row["psnr_registered_db"] for row in csv.DictReader(file)} == {""}
+
+
+def test_lanczos_is_a_baseline(pairs):
+    lanczos, bicubic = evaluate(("lanczos",), pairs).results
+    assert (lanczos.model, bicubic.model) == ("lanczos", "bicubic")
+    for image in lanczos.images:
+        lr = read_rgb8(pairs / "test" / f"{image.name}_LR2.png")
+        hr = read_rgb8(pairs / "test" / f"{image.name}_HR.png")
+        expected = score(enlarge_lanczos(lr, 2), hr, protocol="y", scale=2)
+        assert (image.psnr_db, image.ssim) == expected
 
 
 def test_the_brightness_shift_is_that_of_the_saved_images(pairs, tmp_path):

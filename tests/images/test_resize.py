@@ -1,4 +1,4 @@
-"""Bicubic resizing against MATLAB's published images, a loop, and known scores."""
+"""Resizing against MATLAB's published images, loops, Pillow, and known scores."""
 
 from fractions import Fraction
 
@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from d2csr.images.reader import read_rgb8
-from d2csr.images.resize import cubic, cubic_weights, enlarge_bicubic, resize_bicubic
+from d2csr.images.resize import (
+    cubic,
+    cubic_weights,
+    enlarge_bicubic,
+    enlarge_lanczos,
+    lanczos3,
+    resize_bicubic,
+)
 from d2csr.metrics.protocols import LUMA, to_channels
 
 RGB = np.random.default_rng(0).integers(0, 256, (11, 14, 3), np.uint8)
@@ -97,3 +105,44 @@ def test_enlarging_does_not_shift(scale):
 
 def test_the_kernel_passes_through_the_samples():
     assert cubic(np.arange(-3.0, 4.0)).tolist() == [0, 0, 0, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_lanczos_is_that_of_pillow_inside_the_frame(scale):
+    """Pillow rounds its weights, and cuts the kernel at the frame instead of mirroring the image.
+
+    It resizes the columns first, and rounds between the two passes as well.
+    """
+    turned = np.ascontiguousarray(RGB.swapaxes(0, 1))
+    size = (RGB.shape[0] * scale, RGB.shape[1] * scale)
+    expected = np.asarray(Image.fromarray(turned).resize(size, Image.Resampling.LANCZOS))
+    inner = slice(3 * scale, -3 * scale)
+    difference = enlarge_lanczos(RGB, scale).swapaxes(0, 1) - expected.astype(int)
+    assert np.abs(difference[inner, inner]).max() <= 1
+
+
+def test_lanczos_is_the_sum_of_its_definition():
+    """At x3, sample by sample in both directions, the image mirrored at its frame."""
+    mirrored = np.pad(RGB.astype(float), ((3, 3), (3, 3), (0, 0)), mode="symmetric")
+
+    def weights(place):
+        distance = [(place + 0.5) / 3 - 0.5 - tap for tap in range(-3, 14 + 3)]
+        lobes = [
+            1.0 if x == 0 else 3 * np.sin(np.pi * x) * np.sin(np.pi * x / 3) / (np.pi * x) ** 2
+            for x in distance
+        ]
+        kept = [lobe if abs(x) < 3 else 0.0 for lobe, x in zip(lobes, distance, strict=True)]
+        return np.array(kept) / sum(kept)
+
+    found = enlarge_lanczos(RGB, 3)
+    assert found.shape == (33, 42, 3)
+    for row, column in ((0, 0), (16, 21), (32, 1), (5, 41)):
+        down, right = weights(row)[:17], weights(column)
+        between = np.floor(np.clip(np.tensordot(down, mirrored, 1), 0, 255) + 0.5)
+        expected = np.floor(np.clip(np.tensordot(right, between, 1), 0, 255) + 0.5)
+        assert np.abs(found[row, column] - expected).max() <= 1e-9
+
+
+def test_the_lanczos_kernel_passes_through_the_samples_too():
+    assert lanczos3(np.arange(-4.0, 5.0)) == pytest.approx([0, 0, 0, 0, 1, 0, 0, 0, 0])
+    assert lanczos3(np.array([-3.5, 3.2])).tolist() == [0, 0]

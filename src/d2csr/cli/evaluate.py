@@ -37,8 +37,9 @@ def evaluate(
     """Score models on paired photographs; bicubic enlargement is always included.
 
     Args:
-        name: A shipped model, the folder of a training run or bundle, `bicubic`, `linear`, or a
-            folder of finished images named like the pairs. Repeat the option to compare several.
+        name: A shipped model, the folder of a training run or bundle, `bicubic`, `lanczos`,
+            `linear`, or a folder of finished images named like the pairs. Repeat the option to
+            compare several.
         data: A manifest, or a folder of pairs in any layout that `d2csr data check` accepts.
         protocol: One or several protocols, separated by commas: y, rgb, official, cdc, rgb-full.
         scale: Scale of the pairs, if the folder has pairs of several scales.

@@ -2,14 +2,15 @@
 
 JSON has no infinity. The PSNR of two equal images is infinite; it is written as null, and null is
 read back as infinity. A difference or rank correlation without a value (one of the two PSNRs is
-infinite; a map is constant) is also written as null, and read back as nan.
+infinite; a map is constant) is also written as null, and read back as nan. PSNR after registration
+that wasn't measured has no key, and is None.
 """
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
@@ -17,8 +18,8 @@ from d2csr.core.files import write_atomically
 VERSION = 1
 
 
-def _infinite_where_null(value: object) -> object:
-    return math.inf if value is None else value
+def _infinite_where_null(value: object, info: Any) -> object:  # beartype can't check its protocol
+    return math.inf if value is None and info.mode == "json" else value
 
 
 def _nan_where_null(value: object) -> object:
@@ -26,6 +27,11 @@ def _nan_where_null(value: object) -> object:
 
 
 Decibels = Annotated[float, BeforeValidator(_infinite_where_null)]
+OptionalDecibels = Annotated[
+    float | None,
+    BeforeValidator(_infinite_where_null),
+    Field(default=None, exclude_if=lambda value: value is None),
+]
 Number = Annotated[float, BeforeValidator(_nan_where_null)]
 
 
@@ -54,7 +60,7 @@ class ImageScore(_Schema):
         name: of the pair.
         psnr_db: in dB, by the protocol.
         ssim: by the protocol.
-        psnr_registered_db: PSNR after the best shift, gain and offset.
+        psnr_registered_db: PSNR after the best shift, gain and offset; None if not measured.
         brightness_shift: the same under all protocols; null for images smaller than a block, and in
             files of the first release.
     """
@@ -62,7 +68,7 @@ class ImageScore(_Schema):
     name: str
     psnr_db: Decibels
     ssim: float
-    psnr_registered_db: Decibels
+    psnr_registered_db: OptionalDecibels = None
     brightness_shift: BrightnessShift | None = None
 
 
@@ -90,7 +96,7 @@ class SystemResult(_Schema):
         mean: means over the images.
         interval95: intervals of the means; for a single image, both ends are its score.
         mean_psnr_registered_db: PSNR after the best shift, gain and offset; not comparable
-            with `psnr_db`.
+            with `psnr_db`; None if not measured.
         brightness_shift: means over the images; null if no image has one.
         weights_sha256: hash of the model's weights; null for a system without weights.
         fitted_on: the pairs that the linear filter was fitted on.
@@ -101,7 +107,7 @@ class SystemResult(_Schema):
     images: list[ImageScore]
     mean: MeanScore
     interval95: ScoreInterval
-    mean_psnr_registered_db: Decibels
+    mean_psnr_registered_db: OptionalDecibels = None
     brightness_shift: BrightnessShift | None = None
     weights_sha256: str | None = None
     fitted_on: str | None = None
@@ -184,7 +190,7 @@ class Results(_Schema):
         split: the split that was scored; null for all pairs.
         scale: SR pixels per LR pixel.
         protocols: the protocols used, each with a one-line description.
-        registration: definition of `psnr_registered_db`.
+        registration: definition of `psnr_registered_db`; null if it wasn't measured.
         results: one entry per system and protocol.
         paired: one entry per pair of systems and protocol.
         calibration: one entry per model, if it was requested.
@@ -197,7 +203,7 @@ class Results(_Schema):
     split: str | None
     scale: int
     protocols: dict[str, str]
-    registration: str
+    registration: str | None
     results: list[SystemResult]
     paired: list[PairedResult]
     calibration: list[CalibrationResult] = []

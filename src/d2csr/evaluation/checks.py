@@ -24,12 +24,15 @@ class EvaluationOptions:
         save: Folder for the SR images, with `results.json` beside them.
         calibration: Compare predictors of the error with the true one: the uncertainty, if the
             model has an error model, the disagreement of its predictions, and gradient magnitude.
+        skip_registration: Leave out the PSNR after the best shift, gain and offset, which takes
+            most of the time of scoring.
     """
 
     fit: Path | None = None
     split: str | None = None
     save: Path | None = None
     calibration: bool = False
+    skip_registration: bool = False
 
 
 DEFAULT_OPTIONS = EvaluationOptions()

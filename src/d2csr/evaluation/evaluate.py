@@ -40,7 +40,8 @@ def evaluate(
 
     Args:
         models: each a loaded `Model`, the name of a shipped model, the folder of a training run,
-            of a bundle or of finished images, or the baseline `bicubic` or `linear`.
+            of a bundle or of finished images, or a baseline: `bicubic`, `lanczos` or
+            `linear`.
         data: a manifest, or a folder of pairs in any layout that `d2csr data check` accepts.
         protocols: names from `d2csr.metrics.protocols.PROTOCOLS`.
         scale: the scale of the pairs, if `data` contains pairs of several scales.
@@ -54,9 +55,7 @@ def evaluate(
     check_protocols(names)
     systems, manifest = load_and_check(models, Path(data), scale=scale, options=options)
     scored = _score_systems(systems, manifest, protocols=names, options=options)
-    has_only_test = {pair.split for pair in manifest.pairs} == {"test"}  # chosen by default
-    split = options.split or ("test" if has_only_test else None)
-    results = _results(scored, manifest, protocols=names, split=split, data=str(data))
+    results = _results(scored, manifest, protocols=names, options=options, data=str(data))
     if options.save is not None:
         write_results(results, options.save / RESULTS_NAME)
     return results
@@ -107,7 +106,11 @@ def _score_systems(
     with Progress(*columns, remaining, console=console(), transient=True) as progress:
         task = progress.add_task("", total=len(systems) * len(manifest))
         scoring = ScoringOptions(
-            protocols, options.calibration, options.save, on_image=lambda: progress.advance(task)
+            protocols,
+            options.calibration,
+            options.save,
+            skip_registration=options.skip_registration,
+            on_image=lambda: progress.advance(task),
         )
         for system in systems:
             progress.update(task, description=system.name)
@@ -120,10 +123,11 @@ def _results(
     manifest: Manifest,
     *,
     protocols: tuple[str, ...],
-    split: str | None,
+    options: EvaluationOptions,
     data: str,
 ) -> Results:
     """Return the scores of all systems with everything that is needed to repeat them."""
+    has_only_test = {pair.split for pair in manifest.pairs} == {"test"}  # chosen by default
     rows = [
         summarize_system(system, protocol, images=scores.images[protocol])
         for protocol in protocols
@@ -133,10 +137,10 @@ def _results(
         version=__version__,
         command=command_line(),
         data=data,
-        split=split,
+        split=options.split or ("test" if has_only_test else None),
         scale=manifest.scale,
         protocols={protocol: PROTOCOLS[protocol].summary for protocol in protocols},
-        registration=REGISTRATION,
+        registration=None if options.skip_registration else REGISTRATION,
         results=rows,
         paired=compare_systems(rows),
         calibration=[

@@ -28,12 +28,14 @@ class ScoringOptions:
         protocols: names of protocols.
         calibration: also compare the predictors of the error with the true one.
         save: folder for the SR images, with one subfolder per system.
+        skip_registration: leave out PSNR after registration.
         on_image: called after each image.
     """
 
     protocols: tuple[str, ...]
     calibration: bool = False
     save: Path | None = None
+    skip_registration: bool = False
     on_image: Callable[[], None] = lambda: None
 
 
@@ -66,7 +68,7 @@ def score_system(system: System, manifest: Manifest, *, options: ScoringOptions)
             upscaled.sr,
             hr,
             name=pair.name,
-            protocols=options.protocols,
+            options=options,
             scale=manifest.scale,
             shift=_brightness_shift(upscaled.sr, lr, scale=manifest.scale),
         )
@@ -93,13 +95,13 @@ def _image_scores(
     hr: UInt8[np.ndarray, "h w 3"],
     *,
     name: str,
-    protocols: tuple[str, ...],
+    options: ScoringOptions,
     scale: int,
     shift: BrightnessShift | None,
 ) -> Iterator[tuple[str, ImageScore]]:
     """Yield one image's score under each protocol; registration and shift are shared by all."""
-    registered = register(sr, hr)
-    for protocol in protocols:
+    registered = None if options.skip_registration else register(sr, hr)
+    for protocol in options.protocols:
         psnr_db, ssim = score(sr, hr, protocol=protocol, scale=scale)
         yield (
             protocol,
@@ -107,7 +109,9 @@ def _image_scores(
                 name=name,
                 psnr_db=psnr_db,
                 ssim=ssim,
-                psnr_registered_db=registered_psnr_db(registered, protocol=protocol),
+                psnr_registered_db=None
+                if registered is None
+                else registered_psnr_db(registered, protocol=protocol),
                 brightness_shift=shift,
             ),
         )

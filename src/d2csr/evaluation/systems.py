@@ -1,4 +1,4 @@
-"""Systems that can be evaluated: bicubic, the linear filter, trained models, finished images."""
+"""Systems that can be evaluated: kernels, the linear filter, trained models, finished images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from d2csr.engine.uncertainty import uncertainty_map
 from d2csr.evaluation.linear_baseline import apply_filters, fit_filters
 from d2csr.images.formats import is_image_name
 from d2csr.images.reader import read_rgb8, read_size
-from d2csr.images.resize import enlarge_bicubic
+from d2csr.images.resize import enlarge_bicubic, enlarge_lanczos
 from d2csr.metrics.protocols import Image
 
 
@@ -87,10 +87,10 @@ class System(Protocol):
 
 @final
 @dataclass(frozen=True)
-class Bicubic:
-    """Bicubic enlargement, the baseline that every other system is compared with."""
+class Interpolation:
+    """Enlargement with a fixed kernel, a row of `INTERPOLATIONS`."""
 
-    name: str = "bicubic"
+    name: str
     weights_sha256: str | None = None
     fitted_on: str | None = None
     predicts_error: bool = False
@@ -101,7 +101,12 @@ class Bicubic:
 
     def open(self, manifest: Manifest) -> Upscale:
         """Return enlargement by the scale of the pairs."""
-        return lambda _, lr: Upscaled(enlarge_bicubic(lr, manifest.scale))
+        enlarge = INTERPOLATIONS[self.name]
+        return lambda _, lr: Upscaled(enlarge(lr, manifest.scale))
+
+
+# Bicubic enlargement is the baseline that every other system is compared with.
+INTERPOLATIONS = {"bicubic": enlarge_bicubic, "lanczos": enlarge_lanczos}
 
 
 @final
@@ -281,7 +286,7 @@ def _image_errors(pair: Pair, paths: list[Path]) -> Iterator[D2csrError]:
             yield DataError(paths[0], f"is {sizes}", remedy="Give an image of the size of HR.")
 
 
-BASELINES = ("bicubic", "linear")
+BASELINES = (*INTERPOLATIONS, "linear")
 
 
 def find_systems(
@@ -312,8 +317,8 @@ def find_system(model: str | Path | Model, *, fit: Path | None) -> System:
     """
     if isinstance(model, Model):
         return TrainedModel(model.name, model.bundle, model.engine)
-    if model == "bicubic":
-        return Bicubic()
+    if model in INTERPOLATIONS:
+        return Interpolation(str(model))
     if model == "linear":
         return Linear(fit)
     if has_images(folder := Path(model)) and not _has_bundle(folder):

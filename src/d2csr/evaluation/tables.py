@@ -71,7 +71,8 @@ def write_csv(results: Results, path: Path) -> None:
         for image in row.images:
             shift = image.brightness_shift
             shifts = ("", "") if shift is None else (shift.p50, shift.p95)
-            scores = (image.psnr_db, image.ssim, image.psnr_registered_db, *shifts)
+            registered_db = "" if image.psnr_registered_db is None else image.psnr_registered_db
+            scores = (image.psnr_db, image.ssim, registered_db, *shifts)
             writer.writerow(
                 (row.model, row.protocol, image.name, *scores, *provenance, results.command)
             )
@@ -82,7 +83,8 @@ def _score_table(results: Results, protocol: str) -> Table:
     """Return a table of all systems under one protocol, each with its gain over bicubic."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("model", overflow="fold")
-    for title in ("PSNR dB", "95%", "SSIM", "over bicubic", "(shifted)"):
+    shifted = [] if results.registration is None else ["(shifted)"]
+    for title in ("PSNR dB", "95%", "SSIM", "over bicubic", *shifted):
         table.add_column(title, justify="right", no_wrap=True)
     for row in results.results:
         if row.protocol == protocol:
@@ -93,13 +95,14 @@ def _score_table(results: Results, protocol: str) -> Table:
 def _cells(row: SystemResult, paired: list[PairedResult]) -> tuple[str, ...]:
     """Return the cells of one system."""
     low, high = row.interval95.psnr_db
+    shifted_db = row.mean_psnr_registered_db
     return (
         row.model,
         f"{row.mean.psnr_db:.2f}",
         f"{low:.2f}-{high:.2f}" if len(row.images) > 1 else "one image",
         f"{row.mean.ssim:.4f}",
         _gain(row, paired),
-        f"({row.mean_psnr_registered_db:.2f})",
+        *([] if shifted_db is None else [f"({shifted_db:.2f})"]),
     )
 
 
@@ -157,9 +160,10 @@ def _provenance(results: Results) -> str:
     """Return data, weights, version and command, one per line."""
     rows = [row for row in results.results if row.protocol == next(iter(results.protocols))]
     images = len(rows[0].images)
+    shifted = f"(shifted): not comparable; {results.registration}."
     lines = [
         "",
-        f"(shifted): not comparable; {results.registration}.",
+        *([] if results.registration is None else [shifted]),
         f"95%: bootstrap of the mean over {images} images.",
         f"data: {results.data}" + (f", split {results.split}" if results.split else ""),
     ]
