@@ -7,6 +7,7 @@ import pytest
 
 from d2csr.images.writer import write_rgb8
 from tests.evaluation.conftest import make_pairs, scene
+from tests.tiny_models import tiny_bundle
 
 
 @pytest.fixture
@@ -74,3 +75,26 @@ def test_an_error_is_one_message_and_exit_code_2(d2csr, pairs, words, message):
     assert message in answer.err
     assert "Traceback" not in answer.err
     assert answer.out == ""
+
+
+def test_calibrate_writes_a_bundle_that_evaluate_scores(d2csr, tmp_path):
+    bundle = tiny_bundle(tmp_path / "tiny", base="bicubic")
+    pairs = make_pairs(tmp_path / "fit", range(5))
+    words = ("-n", bundle.folder, "--data", pairs, "-o", tmp_path / "calibrated")
+    answer = d2csr("calibrate", *words, "--description", "five scenes")
+    assert answer.code == 0
+    assert "tiny, error prediction fitted on five scenes, 5 images; rank correlation" in answer.out
+    test = make_pairs(tmp_path / "test", range(5, 7))
+    answer = d2csr("evaluate", "-n", tmp_path / "calibrated", "--data", test, "--calibration")
+    assert answer.code == 0
+    assert "uncertainty" in answer.out
+    assert "expected  observed  ratio" in answer.out
+
+
+def test_calibrate_refuses_too_few_pairs_and_writes_nothing(d2csr, pairs, tmp_path):
+    bundle = tiny_bundle(tmp_path / "tiny", base="bicubic")
+    words = ("-n", bundle.folder, "--data", pairs, "-o", tmp_path / "calibrated")
+    answer = d2csr("calibrate", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert "3 pairs are too few to fit on. Give at least 4 pairs" in answer.err
+    assert not (tmp_path / "calibrated").exists()

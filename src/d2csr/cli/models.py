@@ -42,6 +42,10 @@ class CardOptions:
     data: str | None = None
     description: str | None = None
 
+    def given(self) -> dict[str, str]:
+        """Return the entries that are given."""
+        return {key: value for key, value in vars(self).items() if value}
+
 
 DEFAULT_CARD = CardOptions()
 
@@ -75,18 +79,16 @@ def export(
     from d2csr.images.reader import read_rgb8
 
     weights = find_weights(source)
-    given = {key: value for key, value in vars(card).items() if value}
     network = load_weights(weights)
-    error_model = _read_error_model(weights)
-    exported = export_bundle(
+    error_model = _read_error_model(weights)  # the folder may be replaced
+    bundle = export_bundle(
         network,
         output,
-        metadata=replace(_read_metadata(weights, source), **given),
+        metadata=replace(_read_metadata(weights, source), **card.given()),
         verify_on=[read_rgb8(path) for path in verify_on],
         int8_by=None if int8 is None else open_pairs(int8, scale=network.config.scale),
     )
-    bundle = _with_error_model(exported, error_model)
-    print("\n".join(_describe_export(bundle.card, output)))
+    print("\n".join(_describe_export(_with_error_model(bundle, error_model).card, output)))
     return 0
 
 

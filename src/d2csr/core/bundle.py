@@ -190,8 +190,9 @@ def write_card(folder: Path, card: ModelCard) -> None:
         "graphs": dict(card.graphs),
         "files": dict(card.files),
         "precisions": {name: asdict(error) for name, error in card.precisions.items()},
-        "uncertainty": None if card.uncertainty is None else asdict(card.uncertainty),
     }
+    if card.uncertainty is not None:
+        rest["uncertainty"] = asdict(card.uncertainty)
     text = json.dumps({"format_version": FORMAT_VERSION, **metadata, **rest}, indent=1)
     write_atomically(folder / CARD_NAME, f"{text}\n".encode())
 

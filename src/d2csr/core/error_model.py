@@ -127,7 +127,7 @@ def read_error_model(path: Path) -> ErrorModel:
 
 
 def _contradiction(model: ErrorModel) -> str:
-    """Return what is wrong with the numbers of a model; empty where nothing is."""
+    """Return the contradiction in the numbers of a model, in words; empty if there is none."""
     if model.format_version != FORMAT_VERSION or model.features != FEATURES:
         known = f"this release has version {FORMAT_VERSION} and {', '.join(FEATURES)}"
         made_for = f"version {model.format_version} and {', '.join(model.features)}"
