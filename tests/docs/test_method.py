@@ -94,4 +94,4 @@ def test_the_row_of_a_preset_matches_the_code(name):
 
 
 def test_presets_have_no_other_rows():
-    assert set(re.findall(r"^\| `(paper[^`]*)` \|", PAGE, flags=re.MULTILINE)) == set(PRESETS)
+    assert set(re.findall(r"^\| `((?:paper|photo)[^`]*)` \|", PAGE, flags=re.MULTILINE)) == set(PRESETS)
