@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, Token
@@ -32,9 +31,10 @@ class ModelOptions:
     """The model.
 
     Attributes:
-        name: A shipped model (`d2csr models` lists them), or the folder of a bundle or a run.
-        scale: Scale that the model must have; without -n, the smallest shipped model of this scale
-            is used.
+        name: A shipped model (`d2csr models` lists them), or the folder of a bundle or a run; by
+            default the model for photographs: photo-x2, photo-x3 or photo-x4.
+        scale: Scale that the model must have; without -n, by default 2, or the smallest that
+            reaches --outscale, --width or --height.
     """
 
     name: Annotated[str | None, Parameter(name=("--name", "-n"))] = None
@@ -89,12 +89,16 @@ def upscale(
         output: Folder for the results, which mirrors the tree of an input folder; for a single
             image also the name of a file.
     """
-    from d2csr.upscale.run import select_bundle, upscale_files  # imports OpenVINO
+    from d2csr.upscale.run import upscale_files  # imports OpenVINO
 
-    bundle = select_bundle(model.name, model.scale)
-    inputs: list[str | Path] = list(input)
     summary = upscale_files(
-        inputs, output, model=bundle, options=options, compute=compute, batch=batch
+        input,
+        output,
+        model=model.name,
+        scale=model.scale,
+        options=options,
+        compute=compute,
+        batch=batch,
     )
     if not batch.dry_run:
         _print_summary(summary, output, json_lines=batch.json)

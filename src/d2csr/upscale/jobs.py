@@ -96,9 +96,7 @@ def plan_images(
     """
     _check_names(output, options)
     errors: list[D2csrError] = []
-    found = dict.fromkeys(
-        image for each in inputs for image in _find_images(each, output, errors=errors)
-    )
+    found = dict.fromkeys(list_inputs(inputs, output, errors=errors))
     if not found and not errors:
         remedy = "Give image files, or folders that contain some."
         raise UsageError(", ".join(inputs), "contains no images", remedy)
@@ -111,6 +109,20 @@ def plan_images(
         images = [PlannedImage(source, output_path(place, options)) for source, place in found]
     _check_clashes(images, output_folder(output), options=options, leaves=leaves)
     return images, errors
+
+
+def list_inputs(
+    inputs: Sequence[str], output: str, *, errors: list[D2csrError]
+) -> Iterator[tuple[str, str]]:
+    """Yield the images of all inputs, each with its path in the tree of the results.
+
+    Args:
+        inputs: image files and folders, by path or URL.
+        output: folder of the results, which is skipped.
+        errors: gets an error for each input that can't be used.
+    """
+    for each in inputs:
+        yield from _find_images(each, output, errors=errors)
 
 
 def is_one_file(output: str) -> bool:

@@ -12,14 +12,15 @@ from types import FrameType
 from typing import Any
 
 from d2csr import __version__
-from d2csr.core.bundle import Bundle, read_bundle
-from d2csr.core.errors import ModelNameError, UsageError
+from d2csr.core.bundle import Bundle
+from d2csr.core.errors import UsageError
 from d2csr.core.files import remove_stale_temp_files
 from d2csr.engine.engine import Engine
-from d2csr.engine.model import Model, find_bundle, shipped_bundles
+from d2csr.engine.model import Model
 from d2csr.engine.uncertainty import require_error_model
 from d2csr.upscale.jobs import Job, PlannedImage, is_one_file, output_folder, plan_images
 from d2csr.upscale.journal import Journal, settings_hash
+from d2csr.upscale.model_selection import select_bundle
 from d2csr.upscale.options import (
     DEFAULT_BATCH,
     DEFAULT_COMPUTE,
@@ -93,8 +94,9 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
         inputs: image files, and folders that are searched recursively.
         output: folder for the results; for a single image also the name of a file.
         model: name of a shipped model, folder of a bundle or run, or a loaded model, which is
-            opened again with `compute`; None takes the smallest shipped model of `scale`.
-        scale: scale that the model must have.
+            opened again with `compute`; None takes the shipped model for photographs.
+        scale: scale that the model must have; without a model, by default the smallest that
+            reaches the size of the results, or 2.
         options: which files are made from each image.
         compute: what computes them.
         batch: resume, JSON output, and the executor.
@@ -105,9 +107,11 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     """
     reporter, watch = Reporter(json=batch.json), Stopwatch()
     with watch.timing("total"):
-        run = Run(select_bundle(model, scale), str(output), options, compute, batch)
+        names = [str(each) for each in inputs]
+        bundle = select_bundle(model, scale, size=options.size, inputs=names, output=str(output))
         if options.uncertainty:
-            require_error_model(run.bundle)
+            require_error_model(bundle)
+        run = Run(bundle, str(output), options, compute, batch)
         images, errors = plan_run(inputs, run)
         reporter.report_errors(errors)
         interrupted = _report_images(images, run, reporter=reporter, watch=watch)
@@ -211,41 +215,6 @@ def describe_engine(engine: Engine) -> dict[str, Any]:
         "device": backend.device,
         "precision": backend.precision,
     }
-
-
-def select_bundle(model: "str | Path | Bundle | Model | None", scale: int | None = None) -> Bundle:
-    """Return the bundle to upscale with.
-
-    Args:
-        model: name of a shipped model, folder of a bundle or run, or a loaded model; None takes the
-            smallest shipped model of `scale`.
-        scale: scale that the model must have.
-
-    Raises:
-        ModelNameError: there is no such model, or no shipped model of this scale.
-        UsageError: the model has another scale, or neither is given.
-    """
-    if model is not None:
-        bundle = _to_bundle(model)
-        if scale not in {None, bundle.card.scale}:
-            problem = f"is a model for x{bundle.card.scale}, not x{scale}"
-            raise UsageError(bundle.card.name, problem, "Remove -s, or choose another model.")
-        return bundle
-    shipped = shipped_bundles()
-    names = ", ".join(f"{each.card.name} (x{each.card.scale})" for each in shipped) or "none"
-    if scale is None:
-        raise UsageError("model", "is missing", f"Add -n NAME. Shipped models: {names}.")
-    fitting = [each for each in shipped if each.card.scale == scale]
-    if not fitting:
-        remedy = f"Shipped models: {names}. Or name the folder of a model with -n."
-        raise ModelNameError(f"x{scale}", "no shipped model has this scale", remedy)
-    return min(fitting, key=lambda each: each.card.parameters)
-
-
-def _to_bundle(model: "str | Path | Bundle | Model") -> Bundle:
-    if isinstance(model, Model):
-        return model.bundle
-    return model if isinstance(model, Bundle) else read_bundle(find_bundle(model))
 
 
 @contextmanager
