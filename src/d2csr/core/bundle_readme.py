@@ -35,9 +35,8 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield "trained on", metadata.data
     known = {"steps": metadata.steps, "seed": metadata.seed, "machine": metadata.machine}
     yield from ((topic, str(value)) for topic, value in known.items() if value is not None)
-    sizes = f"{config.leaves} predictions, {config.channels} channels, {config.groups} groups of "
     name = f" ({metadata.preset})" if metadata.preset else ""
-    yield "network", f"{sizes}{config.blocks} blocks{_choices(config)}{name}"
+    yield "network", f"{_sizes(config)}{_choices(config)}{name}"
     yield "parameters at inference", f"{card.parameters:,}"
     for precision, error in card.precisions.items():
         images = f"{error.images} images" if error.images else "noise"
@@ -60,12 +59,19 @@ def describe_error_model(facts: ErrorModelFacts) -> str:
     )
 
 
+def _sizes(config: ModelConfig) -> str:
+    sizes = f"{config.leaves} predictions, {config.channels} channels"
+    if not config.groups:
+        return sizes
+    return f"{sizes}, {config.groups} groups of {config.blocks} blocks"
+
+
 def _choices(config: ModelConfig) -> str:
     """Return the choices that most networks don't have, in words."""
     choices = ""
     if config.trunk_groups:
         groups = "group" if config.trunk_groups == 1 else "groups"
-        choices += f", {config.trunk_groups} {groups} before the tree splits"
+        choices += f", {config.trunk_groups} shared {groups} of {config.blocks} blocks"
     if not config.attention:
         choices += ", no channel attention"
     if not config.has_convergence:
