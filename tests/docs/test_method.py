@@ -94,4 +94,5 @@ def test_the_row_of_a_preset_matches_the_code(name):
 
 
 def test_presets_have_no_other_rows():
-    assert set(re.findall(r"^\| `((?:paper|photo)[^`]*)` \|", PAGE, flags=re.MULTILINE)) == set(PRESETS)
+    names = re.findall(r"^\| `((?:paper|photo)[^`]*)` \|", PAGE, flags=re.MULTILINE)
+    assert set(names) == set(PRESETS)

@@ -41,12 +41,18 @@ def select_bundle(
         ModelNameError: there is no such model, or no shipped model for photographs of this scale.
         UsageError: the model has another scale.
     """
-    if model is not None:
-        bundle = _to_bundle(model)
-        if scale not in {None, bundle.card.scale}:
-            problem = f"is a model for x{bundle.card.scale}, not x{scale}"
-            raise UsageError(bundle.card.name, problem, "Remove -s, or choose another model.")
-        return bundle
+    if model is None:
+        return _default_bundle(scale, size, inputs=inputs, output=output)
+    bundle = _to_bundle(model)
+    if scale not in {None, bundle.card.scale}:
+        problem = f"is a model for x{bundle.card.scale}, not x{scale}"
+        raise UsageError(bundle.card.name, problem, "Remove -s, or choose another model.")
+    return bundle
+
+
+def _default_bundle(
+    scale: int | None, size: OutputSize, *, inputs: Sequence[str], output: str
+) -> Bundle:
     shipped = {each.card.name: each for each in shipped_bundles()}
     scales = sorted(
         each.card.scale for name, each in shipped.items() if name == f"photo-x{each.card.scale}"

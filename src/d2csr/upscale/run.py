@@ -95,8 +95,7 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
         output: folder for the results; for a single image also the name of a file.
         model: name of a shipped model, folder of a bundle or run, or a loaded model, which is
             opened again with `compute`; None takes the shipped model for photographs.
-        scale: scale that the model must have; without a model, by default the smallest that
-            reaches the size of the results, or 2.
+        scale: of the model; without one, the smallest that reaches the size of the results, or 2.
         options: which files are made from each image.
         compute: what computes them.
         batch: resume, JSON output, and the executor.
@@ -109,13 +108,25 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     with watch.timing("total"):
         names = [str(each) for each in inputs]
         bundle = select_bundle(model, scale, size=options.size, inputs=names, output=str(output))
-        if options.uncertainty:
-            require_error_model(bundle)
-        run = Run(bundle, str(output), options, compute, batch)
+        run = _make_run(bundle, output, options=options, compute=compute, batch=batch)
         images, errors = plan_run(inputs, run)
         reporter.report_errors(errors)
         interrupted = _report_images(images, run, reporter=reporter, watch=watch)
     return reporter.summarize(run.bundle.card, seconds=watch.seconds, interrupted=interrupted)
+
+
+def _make_run(
+    bundle: Bundle,
+    output: str | Path,
+    *,
+    options: OutputOptions,
+    compute: ComputeOptions,
+    batch: BatchOptions,
+) -> Run:
+    """Return the run; a model without an error model has no uncertainty to write."""
+    if options.uncertainty:
+        require_error_model(bundle)
+    return Run(bundle, str(output), options, compute, batch)
 
 
 def _report_images(
