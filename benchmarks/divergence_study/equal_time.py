@@ -49,7 +49,7 @@ class TimedNetwork:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TimedNetwork":
-        """Return what `to_dict` wrote."""
+        """Return the network that `to_dict` wrote."""
         low, high = values["interval95"]
         model = ModelConfig.from_dict(values["model"])
         return cls(model, values["time_ms"], values["ratio"], (low, high))

@@ -11,8 +11,8 @@ import yaml
 from d2csr.checkpoint.io import read_state
 from d2csr.core.config import ModelConfig, preset
 from d2csr.core.errors import RecipeError
+from d2csr.losses.reconstruction import WtaConfig
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
-from d2csr.losses.winner_takes_all import WtaConfig
 from d2csr.training.distributed import resolve_precision
 from d2csr.training.recipe import Recipe, read_recipe
 from d2csr.training.train import train

@@ -24,9 +24,8 @@ from d2csr.core.bundle import ModelMetadata
 from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
 from d2csr.core.errors import D2csrError, DataError, RecipeError
 from d2csr.core.yaml_config import ConfigBase, Count, Share, describe_unknown_key, read_settings
-from d2csr.losses.reconstruction import ReconstructionName
+from d2csr.losses.reconstruction import ReconstructionName, WtaConfig
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
-from d2csr.losses.winner_takes_all import WtaConfig
 from d2csr.training.data_config import DataConfig
 
 RECIPE_NAME = "recipe.yaml"  # in a run's folder

@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from d2csr.losses.reconstruction import LossTerm, predictions_loss, sr_loss
+from d2csr.losses.reconstruction import LossTerm, predictions_loss, sr_loss, winner_takes_all_loss
 from d2csr.losses.triplet import Tree, triplet_term
-from d2csr.losses.winner_takes_all import winner_takes_all_loss
 from d2csr.models.d2csr import D2CSR, fuse
 from d2csr.training.recipe import LossConfig, StageKind
 

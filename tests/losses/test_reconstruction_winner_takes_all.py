@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2csr.core.errors import D2csrError
-from d2csr.losses.reconstruction import DISTANCES, predictions_loss
-from d2csr.losses.winner_takes_all import WtaConfig, patch_winners, winner_takes_all_loss
+from d2csr.losses.reconstruction import (
+    DISTANCES,
+    WtaConfig,
+    patch_winners,
+    predictions_loss,
+    winner_takes_all_loss,
+)
 from tests.losses.test_reconstruction import LITERAL
 from tests.oracles import winner_takes_all as oracle
 
