@@ -1,6 +1,5 @@
 """The tables on the divergence page are those of the stored results."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -26,12 +25,9 @@ VALUES = {"date": "2026-01-01", "scale": 3, "train": "train", "tests": ["val, 5 
 
 
 @pytest.fixture(scope="module")
-def writer():
+def writer(load_script):
     """Return the script that writes the tables."""
-    spec = importlib.util.spec_from_file_location("page", ROOT / "docs" / "divergence.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("divergence")
 
 
 def test_the_page_is_up_to_date(writer):

@@ -1,6 +1,5 @@
 """The table on brightness and color is that of the stored results."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,12 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def script():
+def script(load_script):
     """Return the script that writes the table."""
-    spec = importlib.util.spec_from_file_location("color", ROOT / "docs" / "faithful_color.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("faithful_color")
 
 
 def test_page_is_up_to_date(script):

@@ -1,6 +1,5 @@
 """The table on the page of networks is that of the stored results."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -18,12 +17,9 @@ VALUES = {"date": "2026-01-01", "rows": [ROW, SLOWER, BETTER, LONGER],
 
 
 @pytest.fixture(scope="module")
-def writer():
+def writer(load_script):
     """Return the script that writes the table."""
-    spec = importlib.util.spec_from_file_location("networks", ROOT / "docs" / "networks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("networks")
 
 
 def test_the_page_is_up_to_date(writer):

@@ -1,6 +1,5 @@
 """The tables on the pages about pairs are those of the stored results."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,12 +11,9 @@ GOOD = {"scale": 3, "planes": 1, "accepted": True, "rms_px": 0.5, "used_rms_px":
 
 
 @pytest.fixture(scope="module")
-def tables():
+def tables(load_script):
     """Return the script that writes the tables."""
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "pair_tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("pair_tables")
 
 
 @pytest.mark.parametrize("name", ["align.md", "simulator.md"])

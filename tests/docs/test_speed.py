@@ -1,6 +1,5 @@
 """The tables on the speed page are those of the stored results."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -20,12 +19,9 @@ TARGET = {"what": "speed", "wanted": 5.5, "found": 5.71, "interval95": [5.6, 5.8
 
 
 @pytest.fixture(scope="module")
-def speed():
+def speed(load_script):
     """Return the script that writes the tables."""
-    spec = importlib.util.spec_from_file_location("speed", ROOT / "docs" / "speed.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("speed")
 
 
 def test_the_page_is_made_from_the_stored_results(speed):
