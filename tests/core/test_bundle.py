@@ -13,7 +13,7 @@ VERSION_1 = Path(__file__).with_name("bundle_version_1.json")  # a card that shi
 # The keys of version 2; whoever changes one raises the version.
 KEYS = {
     *("format_version", "name", "licence", "data", "steps", "seed", "machine", "preset"),
-    *("description", "scores", "scale", "parameters", "config", "receptive_field"),
+    *("description", "scores", "runs", "scale", "parameters", "config", "receptive_field"),
     *("graphs", "files", "precisions"),
 }
 

@@ -210,3 +210,29 @@ def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path,
     train(recipe, output=second, resume=True)
     assert trained_steps(second / "checkpoints" / "step-00000004") == 8
     assert read_bundle(second / "bundle").card.metadata.steps == 8
+
+
+def test_the_card_lists_the_trainings_and_their_validation_curves(tmp_path, pairs):
+    """As the logs have them, whether the initial weights lie in a run or in a bundle."""
+    values = {"intervals": {"log": 3, "validation": 2}}
+    first, second = tmp_path / "first", tmp_path / "second"
+    recipe = write_recipe(tmp_path / "a.yaml", recipe_values(pairs, name="first", **values))
+    train(recipe, output=first, validate_on=str(pairs))
+    rows = [json.loads(line) for line in (first / "log.jsonl").read_text().splitlines()]
+    rates = [row["steps_per_s"] for row in rows if "loss" in row]
+    (run,) = read_bundle(first / "bundle").card.metadata.runs
+    assert (run.name, run.steps) == ("first", 4)
+    assert abs(run.seconds - (3 / rates[0] + 1 / rates[1])) <= 0.5
+    curve = [(row["step"], row["val_psnr_db"]) for row in rows if "val_psnr_db" in row]
+    assert [step for step, _ in run.curve] == [2, 4]
+    assert list(run.curve) == curve
+    readme = (first / "bundle" / "README.md").read_text()
+    assert f"2 {curve[0][1]:.2f}; 4 {curve[1][1]:.2f}" in readme
+    for weights in (first, first / "bundle"):
+        changes = {"name": "second", "initial_weights": str(weights), **values}
+        recipe = write_recipe(tmp_path / "b.yaml", recipe_values(pairs, **changes))
+        rmtree(second, ignore_errors=True)
+        train(recipe, output=second)
+        before, last = read_bundle(second / "bundle").card.metadata.runs
+        assert before == run
+        assert (last.name, last.steps, last.curve) == ("second", 4, ())

@@ -129,6 +129,7 @@ def _read_metadata(weights: Path, source: Path) -> "ModelMetadata":
     """Return the metadata beside the weights: of a bundle's card, or of a run's recipe."""
     from d2csr.checkpoint.io import STATE_FILE, read_state, trained_steps
     from d2csr.core.bundle import CARD_NAME, ModelMetadata, read_bundle
+    from d2csr.training.monitor import LOG_NAME, read_runs
     from d2csr.training.recipe import RECIPE_NAME, read_recipe
 
     folder = weights.resolve().parent
@@ -139,7 +140,9 @@ def _read_metadata(weights: Path, source: Path) -> "ModelMetadata":
         steps, machine = trained_steps(folder), read_state(folder)["machine"]
     for run in folder.parents[:2]:  # of run/best and run/checkpoints/step-1
         if (run / RECIPE_NAME).is_file():
-            return read_recipe(run / RECIPE_NAME).describe_model(steps=steps, machine=machine)
+            runs = read_runs(run) if (run / LOG_NAME).is_file() else ()
+            recipe = read_recipe(run / RECIPE_NAME)
+            return recipe.describe_model(steps=steps, machine=machine, runs=runs)
     name = source.resolve().stem
     return ModelMetadata(name, licence="unstated", data="unstated", steps=steps, machine=machine)
 

@@ -46,6 +46,23 @@ class EvaluationScore:
 
 
 @dataclass(frozen=True)
+class TrainingRun:
+    """One of the trainings behind a model's weights.
+
+    Attributes:
+        name: of its recipe.
+        steps: optimizer steps.
+        seconds: wall time of these steps, validation and interruptions left out.
+        curve: step -> PSNR of the averaged weights on the validation pairs (protocol `y`), in dB.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+    curve: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelMetadata:
     """The part of a model card that can't be computed from the weights.
 
@@ -59,6 +76,7 @@ class ModelMetadata:
         preset: the named configuration it has, if any.
         description: the model's purpose, in one or two sentences.
         scores: results of evaluations.
+        runs: the trainings, in order: each began with the weights of the one before.
     """
 
     name: str
@@ -70,6 +88,7 @@ class ModelMetadata:
     preset: str | None = None
     description: str = ""
     scores: tuple[EvaluationScore, ...] = ()
+    runs: tuple[TrainingRun, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,8 +247,11 @@ def _card(path: Path, values: Any) -> ModelCard:
 
 def _from_json(values: dict[str, Any]) -> ModelCard:
     """Return the model card in the JSON values of this version."""
-    metadata: dict[str, Any] = {each.name: values[each.name] for each in fields(ModelMetadata)}
+    metadata: dict[str, Any] = {
+        each.name: values[each.name] for each in fields(ModelMetadata) if each.name != "runs"
+    }
     metadata["scores"] = tuple(_score(row) for row in values["scores"])
+    metadata["runs"] = tuple(_run(row) for row in values.get("runs", ()))
     precisions = values.get("precisions", {}).items()
     uncertainty = values.get("uncertainty")
     return ModelCard(
@@ -267,6 +289,10 @@ def _upgraded_from_1(values: dict[str, Any]) -> dict[str, Any]:
 def _score(values: dict[str, Any]) -> EvaluationScore:
     intervals = {name: tuple(values[name]) for name in values if name.endswith("interval95")}
     return EvaluationScore(**{**values, **intervals})
+
+
+def _run(values: dict[str, Any]) -> TrainingRun:
+    return TrainingRun(**{**values, "curve": tuple((step, db) for step, db in values["curve"])})
 
 
 def _check(card: ModelCard) -> None:

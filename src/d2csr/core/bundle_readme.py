@@ -9,6 +9,7 @@ from d2csr.core.bundle import (
     ErrorModelFacts,
     EvaluationScore,
     ModelCard,
+    TrainingRun,
     write_card,
 )
 from d2csr.core.config import ModelConfig
@@ -19,12 +20,13 @@ README_NAME = "README.md"
 
 
 def render_readme(card: ModelCard) -> str:
-    """Return the card as Markdown: purpose, size, training and scores of the model."""
+    """Return the card as Markdown: purpose, size, scores and training of the model."""
     metadata = card.metadata
     lines = [f"# {card.name}", ""]
     lines += [metadata.description, ""] if metadata.description else []
     lines += [f"- {topic}: {text}" for topic, text in _rows(card)]
     lines += ["", *_score_table(metadata.scores)] if metadata.scores else []
+    lines += ["", *_run_table(metadata.runs)] if metadata.runs else []
     return "\n".join(lines) + "\n"
 
 
@@ -96,6 +98,15 @@ def _score_table(scores: tuple[EvaluationScore, ...]) -> Iterator[str]:
             "" if each.bicubic_psnr_db is None else f"{each.bicubic_psnr_db:.2f}",
         )
         yield f"| {' | '.join(cells)} |"
+
+
+def _run_table(runs: tuple[TrainingRun, ...]) -> Iterator[str]:
+    """Yield the trainings, in order, with their validation curves."""
+    yield "| training | steps | minutes | validation: step, PSNR dB |"
+    yield "| --- | --- | --- | --- |"
+    for run in runs:
+        curve = "; ".join(f"{step:,} {psnr_db:.2f}" for step, psnr_db in run.curve)
+        yield f"| {run.name} | {run.steps:,} | {run.seconds / 60:.0f} | {curve} |"
 
 
 def write_card_and_readme(folder: Path, card: ModelCard) -> None:

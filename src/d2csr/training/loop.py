@@ -115,7 +115,7 @@ def _to_metrics(
 ) -> dict[str, float]:
     """Return loss and terms as numbers; of a logged step, their means over all processes."""
     values = torch.stack([loss.detach().double(), *(t.value.detach().double() for t in terms)])
-    if (trainer.step + 1) % trainer.recipe.intervals.log == 0:
+    if trainer.is_logged(trainer.step + 1):
         values = trainer.devices.mean(values)
     return dict(zip(("loss", *(term.name for term in terms)), values.tolist(), strict=True))
 

@@ -18,12 +18,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from d2csr.checkpoint.io import find_weights
+from d2csr.core.bundle import CARD_NAME, TrainingRun, read_bundle
 from d2csr.core.config import ModelConfig
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocols import score
 from d2csr.models.d2csr import D2CSR, D2CSROutput
+from d2csr.training.recipe import RECIPE_NAME, Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer
 
 PROTOCOL = "y"
@@ -101,7 +104,7 @@ class TrainingMonitor:
         """Log a finished step, and validate, at their intervals."""
         step, intervals = self.trainer.step, self.trainer.recipe.intervals
         self._progress.update(self._task, completed=step, description=self.trainer.stage.kind)
-        if step % intervals.log == 0:
+        if self.trainer.is_logged(step):
             self._log_step(metrics)
         if self.validator is None:
             return
@@ -166,6 +169,31 @@ class TrainingMonitor:
         for name, value in row.items():
             if not isinstance(value, str) and math.isfinite(value):
                 self._board.add_scalar(name, value, step)
+
+
+def read_runs(folder: Path) -> tuple[TrainingRun, ...]:
+    """Return the trainings behind a run's weights, in order, the run itself last."""
+    recipe = read_recipe(folder / RECIPE_NAME)
+    lines = (folder / LOG_NAME).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if _step_of(line) < math.inf]
+    timed = [row for row in rows if "steps_per_s" in row]
+    spans = np.diff([0, *(row["step"] for row in timed)])
+    seconds = math.fsum(span / row["steps_per_s"] for span, row in zip(spans, timed, strict=True))
+    curve = tuple((row["step"], row["val_psnr_db"]) for row in rows if "val_psnr_db" in row)
+    steps = rows[-1]["step"] if rows else 0
+    run = TrainingRun(recipe.name, steps, float(round(seconds)), curve)
+    return (*_runs_before(recipe), run)
+
+
+def _runs_before(recipe: Recipe) -> tuple[TrainingRun, ...]:
+    """Return the trainings of a recipe's initial weights, where they are known."""
+    if recipe.initial_weights is None:
+        return ()
+    folder = expand_path(recipe.initial_weights)
+    if (folder / LOG_NAME).is_file():
+        return read_runs(folder)
+    card = find_weights(folder).parent / CARD_NAME
+    return read_bundle(card.parent).card.metadata.runs if card.is_file() else ()
 
 
 def _reopen_log(path: Path, step: int) -> TextIO:

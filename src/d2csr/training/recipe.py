@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from d2csr.core.bundle import ModelMetadata
+from d2csr.core.bundle import ModelMetadata, TrainingRun
 from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
 from d2csr.core.errors import D2csrError, DataError, RecipeError
 from d2csr.core.yaml_config import ConfigBase, Count, Share, describe_unknown_key, read_settings
@@ -289,13 +289,18 @@ class Recipe(ConfigBase):
         return sum(stage.steps for stage in self.stages)
 
     def describe_model(
-        self, *, steps: int | None = None, machine: str | None = None
+        self,
+        *,
+        steps: int | None = None,
+        machine: str | None = None,
+        runs: tuple[TrainingRun, ...] = (),
     ) -> ModelMetadata:
         """Return the metadata of a model trained by the recipe.
 
         Args:
             steps: optimizer steps behind the weights, all runs together.
             machine: the machine they were trained on.
+            runs: the trainings, in order.
         """
         return ModelMetadata(
             name=self.name,
@@ -305,6 +310,7 @@ class Recipe(ConfigBase):
             seed=self.seed,
             machine=machine,
             description=self.description,
+            runs=runs,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from d2csr.export.bundle_writer import export_bundle, update_scores
 from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import compile_network, fit
-from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator
+from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator, read_runs
 from d2csr.training.preflight import TrainJob, check_devices, make_loader, prepare
 from d2csr.training.recipe import Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer, describe_device, make_trainer
@@ -124,7 +124,8 @@ def describe_model(trainer: Trainer) -> ModelMetadata:
     best = trainer.best
     steps = trainer.earlier_steps + (best.step if best.step >= 0 else trainer.step)
     machine = describe_device(trainer.devices.device)
-    return trainer.recipe.describe_model(steps=steps, machine=machine)
+    runs = read_runs(trainer.folder)
+    return trainer.recipe.describe_model(steps=steps, machine=machine, runs=runs)
 
 
 def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:

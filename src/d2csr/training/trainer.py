@@ -113,6 +113,10 @@ class Trainer:
         """Return whether all steps of the current stage are done."""
         return self.stage_step == self.stage.steps
 
+    def is_logged(self, step: int) -> bool:
+        """Return whether the log has a line of a step, counted from 1."""
+        return step % self.recipe.intervals.log == 0 or step == self.recipe.steps
+
     def start_next_stage(self) -> None:
         """Enter the next stage, from the averaged weights of the last one."""
         self.network.load_state_dict(self.average.module.state_dict())
@@ -253,4 +257,5 @@ def describe_device(device: torch.device) -> str:
     """Return the name of the hardware that the run computes on, for the card."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} processor, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} processor, {threads} thread{'s' * (threads > 1)}"
