@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from d2csr.core.errors import UsageError
-from d2csr.upscale.jobs import Job, plan_images
+from d2csr.upscale.jobs import Job, Plan, plan_images
+from d2csr.upscale.journal import Journal
 from d2csr.upscale.options import DEFAULT_OUTPUT, OutputOptions
 
 
@@ -21,10 +22,14 @@ def touch(tmp_path):
     return make
 
 
+def _plan(*inputs: Path, out: Path, options: OutputOptions = DEFAULT_OUTPUT) -> Plan:
+    return plan_images([*map(str, inputs)], str(out), options=options, leaves=4)
+
+
 def _targets(*inputs: Path, out: Path, options: OutputOptions = DEFAULT_OUTPUT) -> list[str]:
-    images, errors = plan_images([*map(str, inputs)], str(out), options=options, leaves=4)
-    assert not errors
-    return [image.target for image in images]
+    plan = _plan(*inputs, out=out, options=options)
+    assert not plan.errors
+    return [image.target for image in plan.images]
 
 
 def test_the_tree_of_a_folder_is_kept(tmp_path, touch):
@@ -72,9 +77,20 @@ def test_every_extra_has_a_name():
 
 def test_one_image_may_name_its_result(tmp_path, touch):
     touch("a.png")
-    inputs, output = [str(tmp_path / "a.png")], str(tmp_path / "b.webp")
-    images, _ = plan_images(inputs, output, options=DEFAULT_OUTPUT, leaves=4)
-    assert [image.target for image in images] == ["b.webp"]
+    assert _targets(tmp_path / "a.png", out=tmp_path / "b.webp") == ["b.webp"]
+
+
+@pytest.mark.parametrize("ext", ["png", "jpg", "same"])
+def test_a_format_that_contradicts_the_name_of_the_result_is_refused(tmp_path, touch, ext):
+    touch("a.png")
+    with pytest.raises(UsageError, match=r"out\.tiff: already determines .*the format"):
+        _plan(tmp_path / "a.png", out=tmp_path / "out.tiff", options=OutputOptions(ext=ext))
+
+
+def test_a_format_may_repeat_the_one_of_the_name(tmp_path, touch):
+    touch("a.png")
+    options = OutputOptions(ext="tif")
+    assert _targets(tmp_path / "a.png", out=tmp_path / "o.TIFF", options=options) == ["o.TIFF"]
 
 
 def test_a_folder_may_be_called_like_an_image(tmp_path, touch):
@@ -84,35 +100,105 @@ def test_a_folder_may_be_called_like_an_image(tmp_path, touch):
 
 def test_a_missing_file_is_an_error_and_the_others_continue(tmp_path, touch):
     touch("a.png")
-    inputs = [str(tmp_path / "none.png"), str(tmp_path / "a.png")]
-    images, errors = plan_images(inputs, str(tmp_path / "out"), options=DEFAULT_OUTPUT, leaves=4)
-    assert [image.source for image in images] == [str(tmp_path / "a.png")]
-    assert [error.problem for error in errors] == ["does not exist"]
+    plan = _plan(tmp_path / "none.png", tmp_path / "a.png", out=tmp_path / "out")
+    assert [image.source for image in plan.images] == [str(tmp_path / "a.png")]
+    assert [error.problem for error in plan.errors] == ["does not exist"]
+
+
+def test_images_whose_results_would_share_a_name_get_their_format_in_it(tmp_path, touch):
+    touch("in/a.jpg", "in/a.png", "in/b.png", "in/deep/a.png")
+    plan = _plan(tmp_path / "in", out=tmp_path / "out", options=OutputOptions(suffix="_x2"))
+    assert [image.target for image in plan.images] == [
+        *("a_jpg_x2.png", "a_png_x2.png", "b_x2.png", "deep/a_x2.png")
+    ]
+    assert plan.errors == ()
+    assert plan.notes == (
+        "2 images of one name have their format in the names of their results, such as "
+        "a_jpg_x2.png",
+    )
+
+
+def test_a_file_beside_the_result_may_not_share_its_name_either(tmp_path, touch):
+    touch("near/d.png", "near/d_bicubic.png")
+    options = OutputOptions(bicubic=True)
+    names = _targets(tmp_path / "near", out=tmp_path / "out", options=options)
+    assert names == ["d_png.png", "d_bicubic_png.png"]
+
+
+def test_images_that_no_name_tells_apart_are_errors_and_the_others_continue(tmp_path, touch):
+    touch("in/a.png", "in/b.png", "in2/a.png")
+    plan = _plan(tmp_path / "in", tmp_path / "in2", out=tmp_path / "out")
+    assert [image.target for image in plan.images] == ["b.png"]
+    assert sorted(error.where for error in plan.errors) == [
+        str(tmp_path / name / "a.png") for name in ("in", "in2")
+    ]
+    assert all("would have the same" in error.problem for error in plan.errors)
+
+
+def test_an_image_that_would_overwrite_another_is_an_error_and_the_others_continue(tmp_path, touch):
+    touch("in/a.jpg", "in/a_x2.png", "in/b.png")
+    plan = _plan(tmp_path / "in", out=tmp_path / "in", options=OutputOptions(suffix="_x2"))
+    assert [image.target for image in plan.images] == ["a_x2_x2.png", "b_x2.png"]
+    assert [(error.where, error.problem) for error in plan.errors] == [
+        (str(tmp_path / "in/a.jpg"), f"its result would overwrite {tmp_path / 'in/a_x2.png'}")
+    ]
+
+
+@pytest.fixture
+def results(tmp_path, touch):
+    """Return a folder of images that holds results of an earlier run as well."""
+    touch("in/a.jpg", "in/deep/b.png", "in/a_x2.png", "in/a_x2_bicubic.png", "in/deep/b_x2.png")
+    folder, own = tmp_path / "in", {"input_sha256": "", "settings": ""}
+    Journal(folder).add([folder / "a_x2.png", folder / "a_x2_bicubic.png"], **own)
+    Journal(folder).add([folder / "deep/b_x2.png"], **own)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["_x2", "_other"])
+@pytest.mark.parametrize("out", ["in", "elsewhere"])
+def test_results_of_earlier_runs_are_no_input(tmp_path, results, suffix, out):
+    plan = _plan(results, out=tmp_path / out, options=OutputOptions(suffix=suffix))
+    assert [image.target for image in plan.images] == [f"a{suffix}.png", f"deep/b{suffix}.png"]
+    assert [note.partition(";")[0] for note in plan.notes] == ["left out 3 results of earlier runs"]
+    assert not plan.errors
+
+
+def test_results_are_known_by_the_journal_of_a_folder_above(tmp_path, results):
+    plan = _plan(results / "deep", out=tmp_path / "out")
+    assert [image.target for image in plan.images] == ["b.png"]
+
+
+def test_a_result_that_was_changed_is_an_image_of_the_user(tmp_path, results):
+    (results / "a_x2.png").write_bytes(b"painted over")
+    plan = _plan(results, out=results, options=OutputOptions(suffix="_x2"))
+    assert [image.target for image in plan.images] == ["a_x2_x2.png", "deep/b_x2.png"]
+    assert [error.where for error in plan.errors] == [str(results / "a.jpg")]
+
+
+def test_a_result_given_by_name_is_an_input_unless_it_would_be_overwritten(tmp_path, results):
+    named = (results / "a.jpg", results / "a_x2.png")
+    assert _targets(*named, out=tmp_path / "out") == ["a.png", "a_x2.png"]
+    assert _targets(*named, out=results, options=OutputOptions(suffix="_x2")) == ["a_x2.png"]
+
+
+def test_where_nothing_but_results_is_found_the_error_says_so(tmp_path, results):
+    (results / "a.jpg").unlink()
+    (results / "deep/b.png").unlink()
+    with pytest.raises(UsageError, match="contains no images but 3 results of earlier runs"):
+        _plan(results, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("inputs", "out", "options", "message"),
     [
         (["empty"], "out", DEFAULT_OUTPUT, "empty: contains no images"),
-        (["in/a.png"], "in", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
-        (["in/a.png"], "in/a.png", DEFAULT_OUTPUT, r"in/a\.png: would be overwritten"),
+        (["in/a.png"], "in", DEFAULT_OUTPUT, r"in/a\.png: its result would overwrite .*in/a\.png"),
+        (["in/a.png"], "in/a.png", DEFAULT_OUTPUT, "its result would overwrite"),
         (
             ["in", "in2"],
             "out",
             DEFAULT_OUTPUT,
-            r"a\.png: would be written for both .*in/a.* and .*in2/a",
-        ),
-        (
-            ["twins"],
-            "out",
-            DEFAULT_OUTPUT,
-            r"c\.png: would be written for both .*c\.jpg and .*c\.png",
-        ),
-        (
-            ["near"],
-            "out",
-            OutputOptions(bicubic=True),
-            r"d_bicubic\.png: would be written for both",
+            r"in/a\.png: its result would have the same name as that of .*in2/a\.png",
         ),
         (["in", "twins"], "b.png", DEFAULT_OUTPUT, "is the name of one file"),
         (["in/a.png"], "b.png", OutputOptions(suffix="_2"), "already determines the name"),
@@ -127,12 +213,7 @@ def test_a_missing_file_is_an_error_and_the_others_continue(tmp_path, touch):
     ],
 )
 def test_it_is_refused_before_any_work(tmp_path, touch, inputs, out, options, message):
-    touch("in/a.png", "in2/a.png", "twins/c.png", "twins/c.jpg", "near/d.png", "near/d_bicubic.png")
+    touch("in/a.png", "in2/a.png", "twins/c.png", "twins/c.jpg")
     touch("notes.txt", "empty/notes.txt")
     with pytest.raises(UsageError, match=message):
-        plan_images(
-            [str(tmp_path / each) for each in inputs],
-            str(tmp_path / out),
-            options=options,
-            leaves=4,
-        )
+        _plan(*(tmp_path / each for each in inputs), out=tmp_path / out, options=options)

@@ -40,8 +40,9 @@ def test_a_worker_makes_the_files_that_a_local_run_makes(
     bundle: Bundle, bucket, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("D2CSR_CACHE", str(tmp_path / "cache"))
-    (image,), errors = _plan("memory://bucket/in")
-    assert (image.target, errors) == ("deep/a.png", [])
+    plan = _plan("memory://bucket/in")
+    (image,) = plan.images
+    assert (image.target, plan.errors) == ("deep/a.png", ())
     output = "memory://bucket/out"
     settings = Run(bundle, output, BICUBIC, DEFAULT_COMPUTE, DEFAULT_BATCH).settings
     names = [CARD_NAME, *bundle.card.files]
@@ -77,26 +78,27 @@ def test_a_worker_makes_the_files_that_a_local_run_makes(
 
 def test_results_must_not_overwrite_their_sources(bucket):
     """A folder of results that is the folder of the images, however its URL is written."""
-    with pytest.raises(UsageError, match=r"deep/a\.png: would be overwritten by the result of"):
+    with pytest.raises(UsageError, match=r"deep/a\.png: its result would overwrite memory"):
         _plan("memory://bucket/in", output="memory://bucket/x/../in")
 
 
-def test_two_images_for_one_file_are_refused(bucket):
+def test_two_images_of_one_name_get_their_format_in_the_names_of_their_results(bucket):
     bucket.cp_file("/bucket/in/deep/a.png", "/bucket/in/deep/a.jpg")
-    with pytest.raises(UsageError, match=r"a\.png: would be written for both .*a\.jpg and"):
-        _plan("memory://bucket/in")
+    targets = [image.target for image in _plan("memory://bucket/in").images]
+    assert targets == ["deep/a_jpg.png", "deep/a_png.png"]
 
 
-def test_files_beside_sr_may_not_clash_either(bucket):
-    bucket.cp_file("/bucket/in/deep/a.png", "/bucket/in/deep/a_bicubic.png")
-    with pytest.raises(UsageError, match=r"a_bicubic\.png: would be written for both"):
-        _plan("memory://bucket/in")
+def test_results_below_the_folder_of_the_images_are_no_input(bucket):
+    bucket.cp_file("/bucket/in/deep/a.png", "/bucket/in/out/deep/a.png")
+    bucket.cp_file("/bucket/in/deep/a.png", "/bucket/in/outside.png")
+    plan = _plan("memory://bucket/in", output="memory://bucket/in/out")
+    assert [image.target for image in plan.images] == ["deep/a.png", "outside.png"]
 
 
 def test_an_empty_folder_is_an_error_and_the_others_continue(bucket):
-    images, errors = _plan("memory://bucket/none", "memory://bucket/in/deep/a.png")
-    assert [each.source for each in images] == ["memory://bucket/in/deep/a.png"]
-    assert [type(error) for error in errors] == [ImageError]
+    plan = _plan("memory://bucket/none", "memory://bucket/in/deep/a.png")
+    assert [each.source for each in plan.images] == ["memory://bucket/in/deep/a.png"]
+    assert [type(error) for error in plan.errors] == [ImageError]
 
 
 def test_unknown_storage_and_urls_without_a_cluster_are_refused(bundle: Bundle, tmp_path):

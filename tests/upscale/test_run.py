@@ -141,6 +141,18 @@ def test_resume_does_all_again_with_other_settings(bundle: Bundle, photos, tmp_p
     assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
 
 
+def test_results_beside_their_originals_are_left_alone_when_photos_are_added(
+    bundle: Bundle, photos, tmp_path, capfd
+):
+    beside = OutputOptions(suffix="_x2", bicubic=True)
+    upscale_files([photos], photos, model=bundle, options=beside)
+    write_rgb8(photos / "new.png", LR8)
+    summary = upscale_files([photos], photos, model=bundle, options=beside, batch=RESUME)
+    assert _states(summary) == [("a.png", "unchanged"), ("b.png", "unchanged"), ("new.png", "done")]
+    assert summary.exit_code == 0
+    assert capfd.readouterr().err.count("left out 4 results of earlier runs") == 1
+
+
 def test_a_failed_image_is_tried_again(bundle: Bundle, photos, tmp_path):
     whole = (photos / "a.png").read_bytes()
     (photos / "a.png").write_bytes(whole[:70])

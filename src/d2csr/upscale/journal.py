@@ -52,7 +52,14 @@ class Journal:
         """Read the journal of a folder, if there is one."""
         self._folder, self._path = folder, folder / JOURNAL_NAME
         self._lock = threading.Lock()
-        self._entries = {entry.files[0].path: entry for entry in _read(self._path)}
+        entries = _read(self._path)
+        self._entries = {entry.files[0].path: entry for entry in entries}
+        self._files = {file.path: file for entry in entries for file in entry.files}
+
+    def wrote(self, file: Path) -> bool:
+        """Return whether a file is one of those listed, and unchanged."""
+        record = self._files.get(_relative(file, self._folder))
+        return record is not None and _is_unchanged(file, record)
 
     def find(self, path: str) -> JournalEntry | None:
         """Return the entry of an SR file, given by its path in the folder; files aren't checked."""
@@ -81,6 +88,7 @@ class Journal:
         with self._lock:
             self._append_line(line)
             self._entries[entry.files[0].path] = entry
+            self._files |= {file.path: file for file in entry.files}
 
     def _append_line(self, line: str) -> None:
         is_new = not self._path.exists()
@@ -91,6 +99,32 @@ class Journal:
         flush_to_disk(self._path)
         if is_new:
             flush_to_disk(self._folder)
+
+
+@final
+class KnownResults:
+    """The results of earlier runs, by the journals in their folders and in all folders above."""
+
+    def __init__(self) -> None:
+        """Know no folder yet; each journal is read once, when it is needed."""
+        self._journals: dict[Path, Journal | None] = {}
+
+    def __contains__(self, file: str) -> bool:
+        """Return whether an earlier run wrote a file, given by its path, and nobody changed it."""
+        path = Path(file)
+        path = path.parent.resolve() / path.name
+        journals = map(self._journal, path.parents)
+        return any(journal is not None and journal.wrote(path) for journal in journals)
+
+    def _journal(self, folder: Path) -> Journal | None:
+        """Return the journal of a folder; None if there is none, or none that can be read."""
+        if folder not in self._journals:
+            try:
+                is_there = (folder / JOURNAL_NAME).is_file()
+                self._journals[folder] = Journal(folder) if is_there else None
+            except OSError:
+                self._journals[folder] = None
+        return self._journals[folder]
 
 
 def describe_files(files: Iterable[Path], folder: Path) -> tuple[FileRecord, ...]:

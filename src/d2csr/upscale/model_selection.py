@@ -79,7 +79,7 @@ def _needed_factor(size: OutputSize, inputs: Sequence[str], *, output: str) -> f
         return size.outscale
     if size.width is None and size.height is None:
         return _DEFAULT_FACTOR
-    images = [source for source, _ in list_inputs(inputs, output, errors=[])]
+    images = [source for source, _ in list_inputs(inputs, output, errors=[], results=[])]
     return max(_factors(images, size), default=_DEFAULT_FACTOR)
 
 

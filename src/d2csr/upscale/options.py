@@ -76,7 +76,7 @@ class OutputOptions:
 
     Attributes:
         suffix: Append this to every file name, before the extension.
-        ext: Format of the images: png, jpg, webp, tif, avif, or same as each input.
+        ext: Format of the images: png (the default), jpg, webp, tif, avif, or same as each input.
         predictions: Also write each prediction.
         weight_maps: Also write the weights of each prediction: dark violet is 0, teal an equal
             share, yellow twice that or more.
@@ -93,7 +93,7 @@ class OutputOptions:
     """
 
     suffix: str = ""
-    ext: Extension = "png"
+    ext: Extension | None = None
     predictions: bool = False
     weight_maps: bool = False
     uncertainty: bool = False

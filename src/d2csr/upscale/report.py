@@ -18,6 +18,8 @@ from d2csr.images.strength import MODEL_STRENGTH
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from d2csr.upscale.jobs import Plan
+
 Status = Literal["done", "unchanged", "failed", "to do"]
 
 
@@ -180,6 +182,12 @@ class Reporter:
         self._began_at = time.time()
         self.images: list[ImageReport] = []
         self.errors: list[D2csrError] = []
+
+    def report_plan(self, plan: "Plan") -> None:
+        """Print the notes of a plan, and its errors, which are of inputs that have no image."""
+        for note in plan.notes:
+            print_stderr(note)
+        self.report_errors(plan.errors)
 
     def report_errors(self, errors: Iterable[D2csrError]) -> None:
         """Print errors of inputs that have no image."""

@@ -18,7 +18,7 @@ from d2csr.core.files import remove_stale_temp_files
 from d2csr.engine.engine import Engine
 from d2csr.engine.model import Model
 from d2csr.engine.uncertainty import require_error_model
-from d2csr.upscale.jobs import Job, PlannedImage, is_one_file, output_folder, plan_images
+from d2csr.upscale.jobs import Job, Plan, PlannedImage, is_one_file, output_folder, plan_images
 from d2csr.upscale.journal import Journal, settings_hash
 from d2csr.upscale.model_selection import select_bundle
 from d2csr.upscale.options import (
@@ -102,16 +102,16 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
 
     Raises:
         ModelNameError: there is no such model.
-        UsageError: there are no images, names clash, or the device isn't available.
+        UsageError: there are no images, no result can be written, or there is no such device.
     """
     reporter, watch = Reporter(json=batch.json), Stopwatch()
     with watch.timing("total"):
         names = [str(each) for each in inputs]
         bundle = select_bundle(model, scale, size=options.size, inputs=names, output=str(output))
         run = _make_run(bundle, output, options=options, compute=compute, batch=batch)
-        images, errors = plan_run(inputs, run)
-        reporter.report_errors(errors)
-        interrupted = _report_images(images, run, reporter=reporter, watch=watch)
+        plan = plan_run(inputs, run)
+        reporter.report_plan(plan)
+        interrupted = _report_images(plan.images, run, reporter=reporter, watch=watch)
     return reporter.summarize(run.bundle.card, seconds=watch.seconds, interrupted=interrupted)
 
 
@@ -142,11 +142,12 @@ def _report_images(
     return False
 
 
-def plan_run(inputs: Sequence[str | Path], run: Run) -> tuple[list[PlannedImage], list[Any]]:
+def plan_run(inputs: Sequence[str | Path], run: Run) -> Plan:
     """Return the images of a run and an error for each input that can't be used.
 
     Raises:
-        UsageError: names clash, there are no images, or URLs are given to the local executor.
+        UsageError: there are no images, no result can be written, or URLs are given to the local
+            executor.
     """
     names = [str(each) for each in inputs]
     if run.batch.executor == "local" or run.batch.dry_run:
