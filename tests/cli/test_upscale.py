@@ -77,7 +77,7 @@ def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle,
             "'tpu' is not a device of this machine. Choose one of auto",
         ),
         (("-n", "{bundle}", "--ext", "bmp"), "bmp"),
-        (("-s", "8"), "error: x8: no default model has this scale. Shipped models: "),
+        (("-s", "8"), "error: x8: no model for photographs has this scale. Replace -s 8 by"),
         (("-n", "{bundle}", "--outscale", "0"), "--outscale: can't be 0.0"),
         (("-n", "{bundle}", "--strength", "2"), "--strength: can't be 2. Give a number from 0"),
         (("-n", "{bundle}", "--memory", "much"), "--memory: 'much' is not an amount of memory"),
@@ -127,6 +127,17 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(d2csr, bundle, photo
     assert (record["status"], record["files"]) == ("to do", [str(out)])
     again = d2csr("upscale", *words, "--dry-run", "--resume")
     assert again.out == f"{photo} 9x7 -> {out} 18x14: done before\n"
+
+
+def test_the_size_of_the_results_is_reported(d2csr, bundle: Bundle, photo, tmp_path):
+    words = ("-i", photo, "-o", tmp_path / "out", "-n", bundle.folder)
+    out = d2csr("upscale", *words, "--outscale", 4).out
+    assert out.startswith("1 image enlarged x4 by tiny in ")
+    out = d2csr("upscale", *words, "--width", 30, "--height", 30).out
+    assert out.startswith("1 image enlarged to fit 30x30 by tiny in ")
+    assert read_rgb8(tmp_path / "out" / "a.png").shape == (23, 30, 3)
+    d2csr("upscale", *words, "--width", 30, "--height", 30, "--stretch")
+    assert read_rgb8(tmp_path / "out" / "a.png").shape == (30, 30, 3)
 
 
 def test_dry_run_tells_errors(d2csr, bundle: Bundle, photo, tmp_path):

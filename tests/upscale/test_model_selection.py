@@ -56,7 +56,13 @@ def test_a_factor_takes_the_smallest_scale_that_reaches_it(factor, name):
 
 @pytest.mark.parametrize(
     ("width", "height", "name"),
-    [(40, None, "photo-x2"), (41, None, "photo-x4"), (None, 20, "photo-x2"), (30, 31, "photo-x4")],
+    [
+        (40, None, "photo-x2"),
+        (41, None, "photo-x4"),
+        (None, 20, "photo-x2"),
+        (30, 31, "photo-x2"),  # 30 wide at most
+        (99, 31, "photo-x4"),
+    ],
 )
 def test_a_width_or_height_is_compared_with_every_image(photos, width, height, name):
     assert name_of(size=OutputSize(width=width, height=height), inputs=[photos]) == name
@@ -70,16 +76,20 @@ def test_images_behind_urls_may_be_of_any_size(monkeypatch):
     assert name_of(size=OutputSize(width=9), inputs=["s3://bucket"]) == "photo-x4"
 
 
-def test_a_name_of_another_scale_is_refused(bundle: Bundle):
-    with pytest.raises(UsageError, match="is a model for x2, not x3"):
+def test_a_name_of_another_scale_is_refused_with_the_nearest_way(bundle: Bundle):
+    with pytest.raises(
+        UsageError, match=r"is a model for x2, not x3\. Replace -s 3 by --outscale 3"
+    ):
         select_bundle(str(bundle.folder), 3)
 
 
-def test_a_scale_without_a_default_model_is_answered_with_the_names():
-    with pytest.raises(
-        ModelNameError, match=r"x3: no default .*phone \(x2\), photo-base-x4 \(x4\)"
-    ):
-        select_bundle(None, 3)
+@pytest.mark.parametrize(("scale", "name"), [(3, "photo-x4"), (8, "photo-x4"), (1, "photo-x2")])
+def test_a_scale_without_a_default_model_is_answered_with_the_nearest_way(scale, name):
+    problem = rf"x{scale}: no model for photographs has this scale.*"
+    remedy = rf"Replace -s {scale} by --outscale {scale}, which resizes the result of {name}\."
+    with pytest.raises(ModelNameError, match=problem + remedy):
+        select_bundle(None, scale)
+    assert name_of(size=OutputSize(outscale=float(scale))) == name  # the advice holds
 
 
 def test_without_shipped_models_the_error_says_so(monkeypatch):

@@ -217,9 +217,11 @@ def test_a_dry_run_reports_a_plan_for_each_image_and_writes_nothing(
     bundle: Bundle, photos, tmp_path, capfd
 ):
     (photos / "bad.png").write_bytes(b"")
+    (photos / "cut.png").write_bytes((photos / "a.png").read_bytes()[:-30])
     plan = BatchOptions(dry_run=True)
     summary = upscale_files([photos], tmp_path / "out", model=bundle, batch=plan)
-    assert _states(summary) == [("a.png", "to do"), ("b.png", "to do"), ("bad.png", "failed")]
+    states = [("a.png", "to do"), ("b.png", "to do"), ("bad.png", "failed"), ("cut.png", "failed")]
+    assert _states(summary) == states
     assert (summary.exit_code, summary.done) == (1, ())
     for report in summary.images:
         assert (report.plan is None) == (report.status == "failed")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from d2csr.core.files import sha256_file
 from d2csr.engine.engine import Engine
-from d2csr.images.formats import PixelFormat, format_limitations
-from d2csr.images.reader import read_size
+from d2csr.images.formats import format_limitations
+from d2csr.images.reader import read_image
 from d2csr.upscale.jobs import Job, PlannedImage, is_one_file, output_folder
 from d2csr.upscale.journal import Journal
 from d2csr.upscale.pipeline import IMAGE_ERRORS, to_image_error
@@ -18,7 +18,7 @@ _SUM_BYTES = 12  # per SR pixel: three floats
 
 
 def plan_locally(images: Sequence[PlannedImage], run: Run) -> Iterator[ImageReport]:
-    """Yield a report with a plan for each image, made on this machine from the image's header.
+    """Yield a report with a plan for each image, which is decoded, as damage shows only then.
 
     Args:
         images: the images.
@@ -39,13 +39,14 @@ def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) 
     """Return the report of one image.
 
     Raises:
-        D2csrError: the image can't be read, or its result can't be written.
+        D2csrError: the image is damaged or can't be read, or its result can't be written.
     """
     card, sum_bytes = engine.bundle.card, _SUM_BYTES if run.options.self_ensemble else 0
-    lr_size = read_size(job.source, limit_mp=run.compute.limit_mp)
+    image = read_image(job.source, limit_mp=run.compute.limit_mp)
+    lr_size = image.size
     sr_size = run.options.size.of(lr_size, scale=card.scale)
     plan = engine.plan(lr_size.height, lr_size.width)
-    format_limitations(PixelFormat(), job.target, size=sr_size)
+    limitations = format_limitations(image.pixel_format, job.target, size=sr_size)
     is_complete = journal is not None and journal.is_complete(
         job.target, input_sha256=sha256_file(job.source), settings=run.settings
     )
@@ -59,5 +60,6 @@ def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) 
         lr_size=lr_size,
         sr_size=sr_size,
         engine=describe_engine(engine),
+        warnings=(*image.warnings, *limitations),
         plan=ImagePlan(plan.peak_bytes + lr_bytes + ensemble_bytes, plan.as_text()),
     )

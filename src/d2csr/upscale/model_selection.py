@@ -46,7 +46,8 @@ def select_bundle(
     bundle = _to_bundle(model)
     if scale not in {None, bundle.card.scale}:
         problem = f"is a model for x{bundle.card.scale}, not x{scale}"
-        raise UsageError(bundle.card.name, problem, "Remove -s, or choose another model.")
+        remedy = f"Replace -s {scale} by --outscale {scale}, or choose another model."
+        raise UsageError(bundle.card.name, problem, remedy)
     return bundle
 
 
@@ -59,12 +60,22 @@ def _default_bundle(
     )
     if scale is None:
         factor = _needed_factor(size, inputs, output=output)
-        scale = min((each for each in scales if each >= factor), default=max(scales, default=2))
+        scale = _nearest_scale(scales, factor)
     if scale not in scales:
-        names = ", ".join(f"{name} (x{each.card.scale})" for name, each in shipped.items())
-        remedy = f"Shipped models: {names or 'none'}. Or name the folder of a model with -n."
-        raise ModelNameError(f"x{scale}", "no default model has this scale", remedy)
+        problem = "no model for photographs has this scale"
+        remedy = "Shipped models: none. Name the folder of a model with -n."
+        if scales:
+            name = f"photo-x{_nearest_scale(scales, float(scale))}"
+            remedy = (
+                f"Replace -s {scale} by --outscale {scale}, which resizes the result of {name}."
+            )
+        raise ModelNameError(f"x{scale}", problem, remedy)
     return shipped[f"photo-x{scale}"]
+
+
+def _nearest_scale(scales: Sequence[int], factor: float) -> int:
+    """Return the smallest of the scales, in ascending order, that reaches a factor, or the last."""
+    return next((each for each in scales if each >= factor), scales[-1] if scales else 2)
 
 
 def _to_bundle(model: "str | Path | Bundle | Model") -> Bundle:
@@ -93,4 +104,6 @@ def _factors(images: Iterable[str], size: OutputSize) -> Iterable[float]:
             lr = read_size(Path(image))
         except ImageError:
             continue
-        yield max((size.width or 0) / lr.width, (size.height or 0) / lr.height)
+        factor = size.factor(lr)
+        if factor is not None:
+            yield factor

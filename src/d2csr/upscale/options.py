@@ -27,23 +27,30 @@ class OutputSize:
 
     Attributes:
         outscale: Enlarge by this factor instead of the model's scale, for example 1.5 or 0.75.
-        width: Width of the results in pixels; without a height, the proportions are kept.
-        height: Height of the results in pixels; without a width, the proportions are kept.
+        width: Width of the results in pixels. With a height, the largest size that fits into both.
+        height: Height of the results in pixels.
+        stretch: Make results exactly as wide as --width and as high as --height, without keeping
+            their proportions.
     """
 
     outscale: float | None = None
     width: int | None = None
     height: int | None = None
+    stretch: bool = False
 
     def __post_init__(self) -> None:
         """Check the numbers.
 
         Raises:
-            UsageError: a factor together with a side, or a number that isn't above 0.
+            UsageError: a factor together with a side, `stretch` without both sides, or a number
+                that isn't above 0.
         """
         if self.outscale is not None and (self.width or self.height):
             remedy = "Give --outscale alone, or --width and --height."
             raise UsageError("--outscale", "contradicts --width or --height", remedy)
+        if self.stretch and not (self.width and self.height):
+            remedy = "Give --width and --height."
+            raise UsageError("--stretch", "has no effect without a width and a height", remedy)
         for name in ("outscale", "width", "height"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -56,15 +63,34 @@ class OutputSize:
             lr: size of the image.
             scale: scale of the model.
         """
-        factor = scale if self.outscale is None else self.outscale
-        if self.width and self.height:
+        if self.stretch and self.width and self.height:
             return Size(self.width, self.height)
+        factor = self.factor(lr) or scale
+        return Size(*(max(1, round(factor * side)) for side in lr))
+
+    def factor(self, lr: Size) -> float | None:
+        """Return how many times the size of an image the result is; None for the model's own.
+
+        Of stretched results, it is the larger of the two factors.
+        """
+        sides = [
+            wanted / side
+            for wanted, side in zip((self.width, self.height), lr, strict=True)
+            if wanted is not None
+        ]
+        if sides:
+            return max(sides) if self.stretch else min(sides)
+        return self.outscale
+
+    def describe(self, *, scale: int) -> str:
+        """Return the size in words, to follow "enlarged"; `scale` is that of the model."""
+        if self.width and self.height:
+            return f"to {'' if self.stretch else 'fit '}{Size(self.width, self.height)}"
         if self.width:
-            factor = self.width / lr.width
-        elif self.height:
-            factor = self.height / lr.height
-        width, height = (max(1, round(factor * side)) for side in lr)
-        return Size(self.width or width, self.height or height)
+            return f"to a width of {self.width}"
+        if self.height:
+            return f"to a height of {self.height}"
+        return f"x{scale if self.outscale is None else self.outscale:g}"
 
 
 NATIVE_SIZE = OutputSize()

@@ -14,6 +14,7 @@ from d2csr.core.console import console
 from d2csr.core.errors import D2csrError
 from d2csr.core.geometry import UNKNOWN_SIZE, Size
 from d2csr.images.strength import MODEL_STRENGTH
+from d2csr.upscale.options import OutputSize
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -109,6 +110,7 @@ class Summary:
     Attributes:
         model: name of the model.
         scale: scale of the model.
+        size: size of the results in words, such as `x4` or `to a width of 6000`.
         images: a report per image, in the order in which they were finished.
         errors: inputs that weren't found, and images that failed.
         seconds: by part: load (the engine), total.
@@ -118,6 +120,7 @@ class Summary:
 
     model: str
     scale: int
+    size: str
     images: tuple[ImageReport, ...]
     errors: tuple[D2csrError, ...]
     seconds: Mapping[str, float]
@@ -148,6 +151,7 @@ class Summary:
         return {
             "model": self.model,
             "scale": self.scale,
+            "size": self.size,
             "done": len(self.done),
             "unchanged": self.unchanged,
             "failed": len(self.errors),
@@ -161,7 +165,7 @@ class Summary:
         """Return the summary as one line."""
         images = "1 image" if len(self.done) == 1 else f"{len(self.done)} images"
         seconds = self.seconds["total"]
-        text = f"{images} enlarged x{self.scale} by {self.model} in {seconds:.1f} s"
+        text = f"{images} enlarged {self.size} by {self.model} in {seconds:.1f} s"
         text += f", {self.unchanged} done before" if self.unchanged else ""
         return f"{text}, {len(self.errors)} failed" if self.errors else text
 
@@ -208,18 +212,20 @@ class Reporter:
             self.report_errors([image.error])
 
     def summarize(
-        self, card: ModelCard, *, seconds: Mapping[str, float], interrupted: bool
+        self, card: ModelCard, size: OutputSize, *, seconds: Mapping[str, float], interrupted: bool
     ) -> Summary:
         """Return the summary of everything reported so far.
 
         Args:
             card: of the model.
+            size: of the results.
             seconds: by part, `total` among them.
             interrupted: whether the run was ended early.
         """
         return Summary(
             card.name,
             card.scale,
+            size.describe(scale=card.scale),
             images=tuple(self.images),
             errors=tuple(self.errors),
             seconds={"load": 0.0, **seconds},
