@@ -56,6 +56,13 @@ def test_version_is_printed(d2csr):
     assert d2csr("--version") == (0, f"{__version__}\n", "")
 
 
+def test_a_warning_is_one_line_without_source():
+    code = "import sys, warnings; from d2csr.cli.app import main; main(['--version']); "
+    code += "warnings.warn('no cache is kept')"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stderr == "warning: no cache is kept\n"
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_every_command_is_where_the_table_says(path):
     module, _, name = path.partition(":")

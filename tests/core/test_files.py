@@ -1,8 +1,10 @@
 """Files and folders written completely or not at all."""
 
 import hashlib
+import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from d2csr.core.files import (
     backup_path,
     cache_folder,
     check_writable,
+    is_file,
+    is_folder,
+    read_regular,
     remove_stale_temp_files,
     sha256_file,
     write_atomically,
@@ -76,6 +81,77 @@ def test_the_cache_folder_is_the_one_the_environment_names(monkeypatch, tmp_path
     assert cache_folder() == tmp_path
     monkeypatch.delenv("D2CSR_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "d2csr"
+
+
+@pytest.fixture(params=["missing", "a file", "home missing", "unknown user"])
+def unusable_cache(request, tmp_path, monkeypatch):
+    """Let the cache be one that can't be created, and return a part of the reason."""
+    (tmp_path / "file").touch()
+    if request.param == "missing":
+        monkeypatch.setenv("D2CSR_CACHE", "/proc/none/cache")
+        return "/proc/none/cache: "
+    if request.param == "a file":
+        monkeypatch.setenv("D2CSR_CACHE", str(tmp_path / "file" / "cache"))
+        return "Not a directory"
+    monkeypatch.delenv("D2CSR_CACHE", raising=False)
+    if request.param == "home missing":
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+        return "~/.cache/d2csr: "
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 54321)  # of no user in /etc/passwd
+    return "home directory"
+
+
+def test_a_cache_that_cannot_be_made_is_replaced_by_a_temporary_one_once(unusable_cache):
+    with pytest.warns(UserWarning, match="no cache is kept") as told:
+        folder = cache_folder()
+    assert unusable_cache in str(told[0].message)
+    write_atomically(folder / "graphs" / "a.blob", b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache_folder() == folder
+
+
+def test_the_temporary_cache_is_removed_at_the_end_of_the_process():
+    code = "from d2csr.core.files import cache_folder; print(cache_folder())"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = os.environ | {"D2CSR_CACHE": "/proc/none"}
+    folder = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout.strip()
+    assert Path(folder).name.startswith("d2csr-cache-")
+    assert not Path(folder).exists()
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    """Return a pipe that nobody writes into: to open it for reading would block for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.timeout(5)
+def test_what_is_no_file_is_refused_at_once(tmp_path, fifo):
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for path in (fifo, tmp_path / "endless", tmp_path):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+            sha256_file(path)
+
+
+def test_a_file_over_the_limit_is_refused_unread(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"12345")
+    assert read_regular(path, max_bytes=5) == b"12345"
+    with pytest.raises(OSError, match="more than 4 bytes"):
+        read_regular(path, max_bytes=4)
+    with pytest.raises(OSError, match="No such file"):
+        read_regular(tmp_path / "none", max_bytes=4)
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "a" * 5000, "\0", "/dev/null/x"])
+def test_any_text_can_be_asked_for_as_a_path(name):
+    assert not is_file(Path(name))
+    assert not is_folder(Path(name))
 
 
 def test_temporary_files_of_killed_processes_are_removed_and_of_living_ones_kept(tmp_path):

@@ -1,6 +1,7 @@
 """The `d2csr` command line: the table of commands, and how errors become exit codes."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Parameter
@@ -86,6 +87,7 @@ def build_app(words: Sequence[str] = ()) -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 partly done, 2 an error of the user."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.formatwarning = _format_warning
     try:
         code = build_app(words)(
             words, result_action="return_value", exit_on_error=False, print_error=True
@@ -106,3 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _format_warning(message: Warning | str, *_: object) -> str:
+    """Return a warning as one line, without the source line that only a developer needs."""
+    return f"warning: {message}\n"

@@ -1,14 +1,19 @@
 """Files and folders that are written completely or not at all, and the hashes of their contents."""
 
+import atexit
+import errno
 import hashlib
 import os
 import platform
 import secrets
 import shutil
+import stat
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
 
 from d2csr.core.errors import UsageError
@@ -152,13 +157,88 @@ def flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """Yield a regular file, open for reading.
+
+    A pipe would block until something is written into it, and a device may never end.
+
+    Raises:
+        OSError: the file can't be opened, or is a folder, pipe, socket or device.
+    """
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        yield file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_regular(path: Path, *, max_bytes: int) -> bytes:
+    """Return the contents of a regular file, of which nothing is read if it is too large.
+
+    Raises:
+        OSError: the file can't be read, isn't a regular file, or has more than `max_bytes`.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        contents = b"" if size > max_bytes else file.read(max_bytes + 1)
+    if max(size, len(contents)) > max_bytes:  # it may have grown
+        raise OSError(errno.EFBIG, f"has more than {max_bytes:,} bytes", str(path))
+    return contents
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file exists at a path, which may be any text that a user typed.
+
+    `Path.is_file` raises OSError for a name of more than 255 bytes.
+    """
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder exists at a path, which may be any text that a user typed."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's contents as 64 hexadecimal digits."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file's contents as 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file can't be read, or isn't a regular file.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:
-    """Return the folder of derived files: `$D2CSR_CACHE`, or `~/.cache/d2csr`."""
-    chosen = os.environ.get("D2CSR_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "d2csr"
+    """Return the folder of derived files: `$D2CSR_CACHE`, or `~/.cache/d2csr`.
+
+    If it can't be created or written, or the user has no home folder, a temporary folder takes its
+    place until the process ends, and a `UserWarning` says so once.
+
+    Raises:
+        OSError: no temporary folder can be written either.
+    """
+    return _usable_cache(os.environ.get("D2CSR_CACHE"), os.environ.get("HOME"))
+
+
+@cache
+def _usable_cache(chosen: str | None, home: str | None) -> Path:
+    """Return the cache folder for the values of both environment variables."""
+    del home  # `Path.home` reads it
+    try:
+        folder = Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "d2csr"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            return folder
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+        problem = f"{chosen or '~/.cache/d2csr'}: {reason}"
+    temporary = Path(tempfile.mkdtemp(prefix="d2csr-cache-"))
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    remedy = "Set D2CSR_CACHE to a folder that can be written, and the next start is faster"
+    warnings.warn(f"no cache is kept ({problem}). {remedy}.", stacklevel=3)
+    return temporary

@@ -21,7 +21,7 @@ from openvino.preprocess import PrePostProcessor
 
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import BundleError, UsageError, first_line
-from d2csr.core.files import cache_folder, write_atomically
+from d2csr.core.files import cache_folder, read_regular, write_atomically
 from d2csr.engine.backends.base import (
     Graph,
     NchwArray,
@@ -245,14 +245,14 @@ def cache_key(*parts: bytes | str) -> str:
 
 
 def read_entry(key: str) -> bytes | None:
-    """Return a cached payload; None if there is none or it is damaged."""
-    path = _entry_path(key)
+    """Return a cached payload; None if there is none, or one that is damaged or of another key."""
     try:
-        contents = path.read_bytes()
+        path = _entry_path(key)
+        contents = read_regular(path, max_bytes=_CACHE_LIMIT_BYTES)
     except OSError:
         return None
     payload = contents[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != contents[:_DIGEST_BYTES]:
+    if _digest(key, payload) != contents[:_DIGEST_BYTES]:
         return None
     with suppress(OSError):
         os.utime(path)  # most recently used
@@ -265,8 +265,13 @@ def write_entry(key: str, payload: bytes) -> None:
     Of two processes that write the same entry, each writes a whole file, and the last one stays.
     """
     with suppress(OSError, UsageError):
-        write_atomically(_entry_path(key), hashlib.sha256(payload).digest() + payload)
+        write_atomically(_entry_path(key), _digest(key, payload) + payload)
         _evict(_entry_path(key).parent, limit_bytes=_CACHE_LIMIT_BYTES)
+
+
+def _digest(key: str, payload: bytes) -> bytes:
+    """Return a hash of the payload and its key, so that no entry is valid under another name."""
+    return bytes.fromhex(cache_key(key, payload))
 
 
 def _entry_path(key: str) -> Path:
