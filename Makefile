@@ -50,6 +50,7 @@ docs: .venv/.installed-dev ## write anew the lists and tables that are made: fil
 	@$(BIN)/python docs/divergence.py
 	@$(BIN)/python docs/faithful_color.py
 	@$(BIN)/python docs/networks.py
+	@$(BIN)/python docs/damaged_files.py
 
 site: .venv/.installed-dev ## the documentation as a website, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -170,6 +170,11 @@ def jpeg(array, **options):
     return Made(".jpg", contents, decoded(contents), off=2)
 
 
+def jpeg_with_junk():
+    whole = jpeg(RGB)
+    return whole._replace(contents=whole.contents.replace(b"\xff\xda", b"junk\xff\xda"))
+
+
 def avif12(array, *, bits):
     """Return a deep AVIF without loss, and its values with white at 65535."""
     kind = "grey16" if array.ndim == 2 else "rgb16"
@@ -322,6 +327,10 @@ CASES: dict[str, Callable[[], Made]] = {
         ".png", pillow(RGB, "webp", lossless=True), RGB
     ),
     "Cut short": lambda: Made(".png", png(RGB)[:900]),
+    "JPEG, cut short, with an end marker": lambda: Made(
+        ".jpg", pillow(RGB, "jpeg")[:-300] + b"\xff\xd9"
+    ),
+    "JPEG, bytes between segments": jpeg_with_junk,
     "Empty": lambda: Made(".png", b""),
     "Missing": lambda: Made(".png", None),
     "Text": lambda: Made(".png", b"hello"),

@@ -1,13 +1,16 @@
 """Image files opened with libvips: format by content, size, orientation, and supported pixel types.
 
-HEVC, in which phones store photos, is decoded by pillow-heif, because libvips' wheel can't.
+HEVC, in which phones store photos, is decoded by pillow-heif, because libvips' wheel can't; JPEG
+files are decoded by simplejpeg too, because it reports lost data.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyvips
+import simplejpeg
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
@@ -17,6 +20,9 @@ from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_form
 SWAPPED_SIDES: Final = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _REPLACE: Final = "Replace the file, or leave it out."
 _DEVELOP: Final = "Develop it to TIFF, PNG or JPEG first."
+# The warnings of these decoders mean lost pixels. Those of libpng also concern metadata; libjpeg's
+# are distinguished in `check_jpeg`.
+_FAIL_ON: Final = {"gif": "warning", "tiff": "warning"}
 
 
 def detect_format(path: Path) -> str:
@@ -66,7 +72,8 @@ def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
     access = "sequential" if sequential else "random"
     with path.open("rb") as file:  # libvips duplicates the descriptor
         source = pyvips.Source.new_from_descriptor(file.fileno())
-        return pyvips.Operation.call(loader, source, access=access, fail_on="error", **options)
+        fail_on = _FAIL_ON.get(content, "error")
+        return pyvips.Operation.call(loader, source, access=access, fail_on=fail_on, **options)
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -252,3 +259,92 @@ def _with_fields(pixels: np.ndarray, image: Any, *, is_premultiplied: bool) -> A
     for name in fields[fields.index(_FIRST_FILE_FIELD) :]:
         decoded.set_type(image.get_typeof(name), name, image.get(name))
     return decoded
+
+
+_MAX_BYTES: Final = 1 << 30  # more than 256 megapixels take; what follows isn't read
+_START_OF_SCAN: Final = 0xDA
+_SEQUENTIAL: Final = (0xC0, 0xC1)  # frames coded by Huffman, baseline and extended
+_MAX_PADDING: Final = 64  # zeros before the end marker that cameras write
+_LEFT_OVER: Final = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+# Warnings that concern no pixels, or concern parameters that decoders ignore. Phones such as the
+# Samsung Galaxy J1 write wrong parameters of the scan (libvips, issue 2309).
+_HARMLESS: Final = ("Invalid SOS parameters", "unknown JFIF revision")
+_DOUBTFUL: Final = ("Inconsistent progression sequence", "Unknown Adobe color transform")
+
+
+def check_jpeg(path: Path) -> list[str]:
+    """Return a sentence for the user if a JPEG file may have lost pixels; an empty list otherwise.
+
+    libvips lets pass what libjpeg calls a warning, such as data that ends too early, and it stops
+    after the last row, so it never notices that data is left over, which shows that the decoder
+    lost its place. So the whole file is decoded once more, at an eighth of its size. JPEG has no
+    checksum: damage after which the decoder finds its place again isn't noticed.
+
+    Args:
+        path: a JPEG file; its size must have been checked.
+
+    Raises:
+        ImageError: pixels were lost.
+    """
+    with path.open("rb") as file:
+        jpeg = file.read(_MAX_BYTES)
+    found = _find_scan(jpeg)
+    usual = jpeg if found is None else _with_usual_scan(jpeg, frame=found[0], scan=found[1])
+    message = _first_warning(usual)
+    if not message or any(text in message for text in _HARMLESS):
+        return []
+    left_over = _LEFT_OVER.search(message)
+    if left_over and _is_padding(jpeg, count=int(left_over[1]), marker=int(left_over[2], 16)):
+        return []
+    if any(text in message for text in _DOUBTFUL) or (left_over and found is None):
+        return [f"may be damaged, compare the result with it: libjpeg reports: {message}"]
+    raise _damaged(path, message)
+
+
+def _first_warning(jpeg: bytes) -> str:
+    """Return the first warning or error of libjpeg, or an empty string."""
+    try:
+        simplejpeg.decode_jpeg(jpeg, "GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
+    except ValueError as error:
+        message = str(error)
+    else:
+        return ""
+    if "subsampling" not in message:
+        return message
+    try:  # simplejpeg refuses rare ratios of luma to chroma; libvips reports all but data left over
+        pyvips.Image.jpegload_buffer(jpeg, fail_on="warning").avg()
+    except pyvips.Error as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def _find_scan(jpeg: bytes) -> tuple[int, int] | None:
+    """Return the marker of the frame and the offset of the first scan's header.
+
+    None: something other than segments stands before the scan.
+    """
+    at, frame = 2, 0
+    while jpeg[at : at + 1] == b"\xff":
+        marker = int.from_bytes(jpeg[at + 1 : at + 2])
+        if marker == _START_OF_SCAN:
+            return frame, at
+        frame = marker if marker in _SEQUENTIAL else frame
+        # a marker may be preceded by any number of bytes FF (T.81, B.1.1.2)
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4])
+    return None
+
+
+def _with_usual_scan(jpeg: bytes, *, frame: int, scan: int) -> bytes:
+    """Return the file with the parameters that the scan of a sequential JPEG has (T.81, table B.3).
+
+    libjpeg reports its first warning only, and one about these would hide the others.
+    """
+    if frame not in _SEQUENTIAL:
+        return jpeg
+    end = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4])
+    return jpeg[: end - 3] + b"\0\x3f\0" + jpeg[end:]
+
+
+def _is_padding(jpeg: bytes, *, count: int, marker: int) -> bool:
+    """Return whether the bytes before a marker are zeros that fill up the data of the pixels."""
+    return count <= _MAX_PADDING and bytes(count) + bytes((0xFF, marker)) in jpeg

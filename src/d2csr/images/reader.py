@@ -13,6 +13,7 @@ from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
 from d2csr.images.decode import (
     SWAPPED_SIDES,
+    check_jpeg,
     check_tiff_supported,
     color_channels,
     decode_error,
@@ -93,6 +94,7 @@ def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImag
         check_tiff_supported(path)
     image = open_image(path, sequential=True)
     _check_size(path, image, limit_mp=limit_mp)
+    doubts = check_jpeg(path) if content == "jpeg" else []
     turn = orientation(image)
     image = decode_hevc(path, image)
     try:
@@ -102,7 +104,7 @@ def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImag
         metadata, omissions = read_metadata(
             image, path, color_channels=written, container=container
         )
-        warnings += omissions + _warnings(path, content, image=image, container=container)
+        warnings += doubts + omissions + _warnings(path, content, image=image, container=container)
         metadata = _with_profile(path, metadata, container=container, warnings=warnings)
         pixels = image.numpy()
     except pyvips.Error as error:
@@ -128,6 +130,8 @@ def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         ImageError: the file is missing, empty, damaged, cut short, or unsupported.
     """
     image = decode_hevc(path, open_image(path))
+    if str(image.get("vips-loader")).startswith("jpeg"):
+        check_jpeg(path)
     try:
         image = image.autorot()
         if image.interpretation == "cmyk":
