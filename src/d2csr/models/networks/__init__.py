@@ -1,0 +1,1 @@
+"""The networks that D2C-SR is compared with, each as its public code computes it."""

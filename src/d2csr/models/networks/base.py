@@ -1,0 +1,236 @@
+"""Base of the compared networks: one convention outside, that of the public code inside.
+
+Outside, every network takes LR and returns SR as RGB in 0..1. Inside, `native` is the network as
+its public code computes it: on LR or on the bicubic enlargement, on RGB or on luma, in 0..1 or
+0..255. Networks on luma take the color of the bicubic enlargement, as their papers do.
+Shapes: b images, h x w LR pixels, sh x sw SR pixels, c and d channels.
+"""
+
+import difflib
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from d2csr.core.config import SCALES
+from d2csr.core.errors import D2csrError, UsageError
+from d2csr.metrics.protocols import LUMA
+from d2csr.models.layers import BicubicBase
+from d2csr.models.networks.public_weights import (
+    LayerNames,
+    PublicWeights,
+    complete_sizes,
+    load_public,
+)
+
+Takes = Literal["lr", "enlarged"]
+Colors = Literal["rgb", "y"]
+Stage = tuple[int, int]  # pixels seen to each side on this grid, and the enlargement that follows
+Sizes = dict[str, Any]  # keyword arguments of a network's constructor, as JSON values
+
+_LUMA_OFFSET = 16 / 255  # of Y in 0..1, Rec. ITU-R BT.601-7
+_LUMA_GAIN = 219 / 255  # Y of white less Y of black
+_BICUBIC_PX = 2  # LR pixels that the bicubic enlargement depends on to each side
+
+
+class SystemNetwork(nn.Module):
+    """A network of another paper, by its public code.
+
+    Attributes:
+        takes: the input of `native`: LR, or its bicubic enlargement.
+        value_range: white in `native`: 1 or 255.
+        scales: the scales that the network can be built for.
+        unreadable: constructor arguments that weights don't determine, each with a hint for users.
+        colors: the channels of `native`: RGB, or luma alone.
+        side_multiple: the sides of `native`'s input must be multiples of it; `forward` pads.
+        scale: SR pixels per LR pixel.
+        sizes: the other constructor arguments, as JSON values.
+    """
+
+    takes: ClassVar[Takes] = "lr"
+    value_range: ClassVar[int] = 1
+    scales: ClassVar[tuple[int, ...]] = SCALES
+    unreadable: ClassVar[Mapping[str, str]] = {}
+    colors: Colors = "rgb"
+    side_multiple: int = 1
+
+    def __init__(self, scale: int, sizes: Sizes) -> None:
+        """Store scale and sizes, checked."""
+        super().__init__()
+        check_sizes(type(self), {"scale": scale, **sizes}, where=type(self).__name__)
+        self.scale = scale
+        self.sizes = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in sizes.items()
+        }
+        self.enlarge = BicubicBase(scale)
+
+    def native(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d sh sw"]:
+        """Return the output in the public code's convention, given an input in it."""
+        raise NotImplementedError
+
+    def native_outputs(self, x: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+        """Return all outputs that the loss takes, in `native`'s convention; the last is the SR."""
+        return (self.native(x),)
+
+    def stages(self) -> list[Stage] | None:
+        """Return the reach of `native` grid by grid, input to output; None: the whole image."""
+        raise NotImplementedError
+
+    @property
+    def receptive_field(self) -> int | None:
+        """LR pixels that an SR pixel depends on to each side, beyond its own; None: all."""
+        stages = self.stages()
+        if stages is None:
+            return None
+        if self.takes == "enlarged":
+            stages = [(_BICUBIC_PX, self.scale), *stages]
+        reach = 0
+        for pixels, factor in reversed(stages):
+            reach = math.ceil(reach / factor) + pixels
+        return max(reach, _BICUBIC_PX) if self.colors == "y" else reach
+
+    def native_input(self, lr01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c ph pw"]:
+        """Return the input of `native` for LR, padded on the right and below by its last pixels."""
+        image = self.enlarge(lr01) if self.takes == "enlarged" else lr01
+        image = luma(image) if self.colors == "y" else image
+        right, below = (-image.shape[axis] % self.side_multiple for axis in (3, 2))
+        if right or below:
+            image = F.pad(image, (0, right, 0, below), mode="replicate")
+        return image * self.value_range
+
+    def forward(self, lr01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return SR of an RGB image in 0..1, in the same range but not clamped."""
+        height, width = (side * self.scale for side in lr01.shape[2:])
+        sr = self.native(self.native_input(lr01))[..., :height, :width] / self.value_range
+        if self.colors == "rgb":
+            return sr
+        bicubic = self.enlarge(lr01)
+        return bicubic + (sr - luma(bicubic)) / _LUMA_GAIN
+
+    def training_outputs(self, lr01: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
+        """Return what the loss compares with `training_target`: channels of `colors` in 0..1.
+
+        The last is the SR; those before it are the other supervised outputs, if any.
+        """
+        x = self.native_input(lr01)
+        height, width = (self._input_px(side) for side in lr01.shape[2:])
+        outputs = []
+        for output in self.native_outputs(x):
+            factor = output.shape[-1] // x.shape[-1]
+            outputs.append(output[..., : factor * height, : factor * width] / self.value_range)
+        return tuple(outputs)
+
+    def training_target(self, hr01: Float[Tensor, "b 3 sh sw"]) -> Float[Tensor, "b c sh sw"]:
+        """Return HR in the channels of `colors`: RGB, or luma in 16/255..235/255."""
+        return luma(hr01) if self.colors == "y" else hr01
+
+    def _input_px(self, side: int) -> int:
+        """Return the side of `native`'s input, unpadded, for a side of LR."""
+        return side * self.scale if self.takes == "enlarged" else side
+
+    @classmethod
+    def infer_sizes(cls, weights: PublicWeights) -> Sizes:
+        """Return the constructor arguments, scale included, that the public code's weights show."""
+        raise NotImplementedError
+
+    def public_layers(self) -> LayerNames:
+        """Return the public code's layer for each of ours: patterns of our names to theirs."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_public(
+        cls, state: Mapping[str, Tensor], *, where: object = "weights", **options: Any
+    ) -> "SystemNetwork":
+        """Return the network with the weights of its public code, ready to predict.
+
+        Args:
+            state: the public code's names and tensors, unwrapped (`unwrap_state`).
+            where: the file they come from, for messages.
+            options: constructor arguments that the weights don't determine.
+
+        Raises:
+            CheckpointError: the weights are those of another network, or damaged.
+            UsageError: an option is unknown, missing, or contradicts the weights.
+        """
+        weights = PublicWeights(state, where=where)
+        check_sizes(cls, options, where=where)
+        inferred = cls.infer_sizes(weights)
+        arguments = complete_sizes(
+            inferred, options, names=argument_names(cls), hints=cls.unreadable, where=where
+        )
+        check_sizes(cls, arguments, where=where)
+        with torch.device("meta"):  # shapes alone: nothing is allocated before they are compared
+            expected = cls(**arguments)
+        layers = expected.public_layers()
+        weights.check_against(expected, layers)
+        return load_public(cls(**arguments), weights, layers=layers).eval()
+
+
+def luma(rgb01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Return Y of Rec. ITU-R BT.601, in 16/255..235/255 for colors in 0..1."""
+    weights = rgb01.new_tensor(LUMA[0]).view(3, 1, 1)
+    return (rgb01 * weights).sum(dim=1, keepdim=True) + _LUMA_OFFSET
+
+
+def argument_names(network: type[SystemNetwork]) -> tuple[str, ...]:
+    """Return the names of a network's constructor arguments, `scale` first."""
+    return tuple(inspect.signature(network).parameters)
+
+
+def check_sizes(network: type[SystemNetwork], sizes: Mapping[str, Any], *, where: object) -> None:
+    """Check names and values of constructor arguments; each is compared with its default's kind.
+
+    Raises:
+        UsageError: an argument doesn't exist, has a value of another kind, or the scale isn't one
+            of the network's.
+    """
+    parameters = inspect.signature(network).parameters
+    for name, value in sizes.items():
+        if name not in parameters:
+            raise unknown_name(name, tuple(parameters), kind="option", where=where)
+        if name == "scale":
+            choices = network.scales
+            problem = None if value in choices else f"scale {value!r} is none of its scales"
+            remedy = f"Choose among {', '.join(map(str, choices))}."
+        else:
+            problem, remedy = _size_problem(name, value, parameter=parameters[name])
+        if problem is not None:
+            raise UsageError(where, problem, remedy=remedy)
+
+
+def _size_problem(name: str, value: Any, *, parameter: inspect.Parameter) -> tuple[str | None, str]:
+    """Return what is wrong with a size, None if nothing, and what to do about it."""
+    default, problem = parameter.default, f"{name}={value!r} is not possible"
+    if get_origin(parameter.annotation) is Literal:
+        choices = get_args(parameter.annotation)
+        is_right = value in choices and type(value) is type(default)
+        return None if is_right else problem, f"Choose among {', '.join(map(str, choices))}."
+    if isinstance(default, tuple):
+        is_right = isinstance(value, list | tuple) and len(value) == len(default)
+        is_right = is_right and all(_is_number(each, like=default[0]) for each in value)
+        return None if is_right else problem, f"Give {len(default)} numbers like {list(default)}."
+    is_right = value is None and default is None
+    is_right = is_right or _is_number(value, like=default)
+    return None if is_right else problem, f"Give a value like {default!r}."
+
+
+def _is_number(value: Any, *, like: Any) -> bool:
+    """Return whether a value is of the kind of a default: a choice, a count from 1, a number."""
+    if isinstance(like, bool) or isinstance(value, bool):
+        return isinstance(like, bool) and isinstance(value, bool)
+    if isinstance(like, int):
+        return isinstance(value, int) and value >= 1
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def unknown_name(name: str, known: tuple[str, ...], *, kind: str, where: object) -> D2csrError:
+    """Return the error about a name that doesn't exist, with the nearest one and the list."""
+    (nearest, *_) = difflib.get_close_matches(name, known, n=1, cutoff=0.0) or (known[0],)
+    problem = f"there is no {kind} {name!r}; the nearest is {nearest}"
+    return UsageError(where, problem, remedy=f"Choose among {', '.join(known)}.")
