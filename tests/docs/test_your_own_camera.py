@@ -6,8 +6,6 @@ as `photos/`, and the page's recipe with three steps a stage.
 
 import re
 import shlex
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,12 +13,12 @@ import numpy as np
 import pytest
 
 from d2csr.align.pairing import find_pairs
-from d2csr.cli.app import main
 from d2csr.core.geometry import Size
 from d2csr.core.manifest import read_manifest
 from d2csr.images.reader import read_size
 from d2csr.images.writer import write_rgb8
 from d2csr.simulate.scene import draw_procedural_image
+from tests.walkthrough import run, short_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "your-own-camera.md").read_text(encoding="utf-8")
@@ -50,14 +48,6 @@ def small_photos(folder):
         write_rgb8(folder / f"{number}.png", scene)
 
 
-def short_recipe(text):
-    """Return the recipe with three steps a stage, the rest of it as it was."""
-    for key, value in {"steps": 3, "warmup": 1, "validation": 3}.items():
-        assert re.search(rf"\b{key}: \d+", text), key
-        text = re.sub(rf"\b{key}: \d+", f"{key}: {value}", text)
-    return text
-
-
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
     """Return the folder in which every command was run, and what each of them said."""
@@ -72,16 +62,6 @@ def walked(tmp_path_factory):
         patch.setenv("D2CSR_CACHE", str(folder / "cache"))
         said = {command: run(command) for command in COMMANDS}
     return folder, said
-
-
-def run(command):
-    """Run a line of the page as a shell would; return its code and all it printed."""
-    program, *words = shlex.split(command, comments=True)
-    assert program == "d2csr", "the page shows a command that this test can't run"
-    out = StringIO()
-    with redirect_stdout(out), redirect_stderr(out):
-        code = main(words)
-    return code, out.getvalue()
 
 
 def test_the_page_goes_from_photographs_to_an_enlargement():

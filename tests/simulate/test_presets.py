@@ -41,8 +41,8 @@ def test_kinds_are_drawn_by_their_shares(tmp_path):
     )
     options = SimulationOptions(2, mixture=kinds, val=0.0, test=0.0)
     jobs = _jobs([Procedural(Size(64, 64), (0, n)) for n in range(1000)], options)
-    soft = sum(kind_name(job.kind) == "Soft" for job in jobs)
-    assert abs(soft - 750) < 5 * np.sqrt(1000 * 0.75 * 0.25)
+    slr = sum(kind_name(job.kind) == "Slr" for job in jobs)
+    assert abs(slr - 750) < 5 * np.sqrt(1000 * 0.75 * 0.25)
 
 
 def _jobs(sources, options):

@@ -23,7 +23,7 @@ _TINY = ((1, 1), (1, 7), (2, 3), (5, 4))  # where borders meet
 
 _MIN_SQUARED_ERROR = 1e-15  # 150 dB, where two precisions agree exactly
 
-Image = UInt8[np.ndarray, "h w 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]  # each of its own size
 
 
 def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[Image]) -> float:

@@ -23,7 +23,23 @@ Mixture = tuple[tuple[float, Kind], ...]  # shares of the pairs, and their kinds
 _TELE = {"k1": (0.0, 0.01), "p1": (-5e-4, 5e-4), "p2": (-5e-4, 5e-4)}
 _WIDE = {"k1": (-0.06, -0.04), "k2": (0.0, 0.01), "p1": (-5e-4, 5e-4), "p2": (-5e-4, 5e-4)}
 
-# Soft optics and a wide unsharp mask, as most photographs by SLR cameras.
+# Moderately soft optics, and an unsharp mask of two pixels or more, which the JPEG files of SLR
+# cameras have nearly all alike.
+_SLR = CameraConfig(
+    sensor=SensorConfig(olpf_um=(2.0, 3.8), read_noise_e=4),
+    optics=OpticsConfig(
+        wide=LensConfig(
+            f_number=(4.0, 8.0), psf_sigma_um=(0.3, 1.5), corner_psf_sigma_um=(0.5, 1.0), **_WIDE
+        ),
+        tele=LensConfig(
+            f_number=(5.6, 9.0), psf_sigma_um=(0.8, 2.4), corner_psf_sigma_um=(0.5, 1.0), **_TELE
+        ),
+    ),
+    exposure=ExposureConfig(iso=(100, 800), frames=3),
+    isp=IspConfig(sharpening=(0.3, 1.1), sharpening_radius_px=(1.8, 3.0), jpeg_quality=(92, 98)),
+    exif=ExifConfig(model="Slr"),
+)
+# Softer optics, and a narrower mask from nearly none to a strong one.
 _SOFT = CameraConfig(
     sensor=SensorConfig(olpf_um=(2.6, 5.2), read_noise_e=4),
     optics=OpticsConfig(
@@ -129,7 +145,7 @@ _WEB = WebConfig(
 _BICUBIC = WebConfig(name="Bicubic", kernels={"matlab": 1.0}, codecs={"none": 1.0})
 
 PRESETS: Mapping[str, Mixture] = {
-    "camera": ((0.5, _SOFT), (0.35, _BROAD), (0.15, _COMPACT)),
+    "camera": ((0.5, _SLR), (0.1, _SOFT), (0.25, _BROAD), (0.15, _COMPACT)),
     "phone": ((0.6, _PHONE), (0.4, _PHONE_MOSAIC)),
     "web": ((1.0, _WEB),),
     "bicubic": ((1.0, _BICUBIC),),
