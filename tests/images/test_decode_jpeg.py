@@ -160,6 +160,14 @@ def test_rare_subsampling_is_checked_with_libvips(tmp_path):
         check_jpeg(write(tmp_path, jpeg.replace(usual, rare)))
 
 
+def test_jpeg_data_in_a_tiff_that_lost_pixels_is_told(tmp_path):
+    image = pyvips.Image.new_from_array(PHOTO).copy(interpretation="srgb")
+    whole = bytes(image.tiffsave_buffer(compression="jpeg", Q=92))
+    assert read_image(write(tmp_path, whole)).warnings[1:] == ()  # the first: its suffix is .jpg
+    (warning,) = read_image(write(tmp_path, zeroed(whole, 0.5, 0.1))).warnings[:1]
+    assert warning.startswith("may be damaged, look at it")
+
+
 def test_photographs_of_phones_are_accepted(data_folder):
     photos = sorted(data_folder.rglob("*.jpg"))
     assert len(photos) > 40

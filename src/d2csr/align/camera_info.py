@@ -21,6 +21,7 @@ from d2csr.images.exif import (
     MODEL,
     ExifTags,
     Tag,
+    read_file_tags,
     read_tags,
 )
 
@@ -125,7 +126,7 @@ def _read_exif(path: Path) -> ExifTags:
         tags = read_tags(data)
         if tags.exif or path.stat().st_size <= _RAW_HEADER_BYTES:
             return tags
-        return read_tags(path.read_bytes())  # some writers put the tags after the pixels
+        return read_file_tags(path)  # some writers put the tags after the pixels
     detect_format(path)
     image = open_image(path)
     if not image.get_typeof("exif-data"):

@@ -14,15 +14,15 @@ import simplejpeg
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
-from d2csr.images.exif import Tags, read_file_tags
+from d2csr.images.exif import COMPRESSION, Tags, read_file_tags
 from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_format
 
 SWAPPED_SIDES: Final = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _REPLACE: Final = "Replace the file, or leave it out."
+_DOUBT: Final = "may be damaged, look at it and at the result"
 _DEVELOP: Final = "Develop it to TIFF, PNG or JPEG first."
-# The warnings of these decoders mean lost pixels. Those of libpng also concern metadata; libjpeg's
-# are distinguished in `check_jpeg`.
-_FAIL_ON: Final = {"gif": "warning", "tiff": "warning"}
+# A warning of this decoder means lost pixels; those of others concern metadata too.
+_FAIL_ON: Final = {"gif": "warning"}
 
 
 def detect_format(path: Path) -> str:
@@ -72,8 +72,8 @@ def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
     access = "sequential" if sequential else "random"
     with path.open("rb") as file:  # libvips duplicates the descriptor
         source = pyvips.Source.new_from_descriptor(file.fileno())
-        fail_on = _FAIL_ON.get(content, "error")
-        return pyvips.Operation.call(loader, source, access=access, fail_on=fail_on, **options)
+        options = {"fail_on": _FAIL_ON.get(content, "error"), **options}
+        return pyvips.Operation.call(loader, source, access=access, **options)
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -138,6 +138,7 @@ _CONVERT: Final = "Convert it to 8- or 16-bit gray or RGB."
 _SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SUB_IFDS, _SAMPLE_FORMAT = 254, 258, 262, 330, 339
 _DNG_VERSION: Final = 50706
 _CIELAB, _FLOAT = 8, 3
+_JPEG_COMPRESSIONS: Final = (6, 7)
 _READABLE_BITS: Final = (1, 2, 4, 8, 16, 32)  # 32 is refused later, by the type of its values
 
 
@@ -165,6 +166,20 @@ def check_tiff_supported(path: Path) -> None:
     if _number(tags, _PHOTOMETRIC) == _CIELAB and bits != 16:
         problem = f"is CIELAB of {bits} bit, which libvips can't read"
         raise ImageError(path, problem, "Convert it to RGB, or to 16-bit CIELAB.")
+
+
+def check_tiff_jpeg(path: Path) -> list[str]:
+    """Return a sentence for the user if the JPEG data in a TIFF file may have lost pixels."""
+    try:
+        is_jpeg = _number(read_file_tags(path).main, COMPRESSION) in _JPEG_COMPRESSIONS
+    except ValueError:
+        return []  # libvips gives the reason
+    if is_jpeg:
+        try:  # twice, since a warning about metadata can't be told from one about pixels
+            _load(path, "tiff", sequential=True, fail_on="warning").avg()
+        except pyvips.Error:
+            return [f"{_DOUBT}: libtiff or libjpeg gives warnings"]
+    return []
 
 
 def _number(tags: Tags, number: int, *, default: int = 0) -> int:
@@ -287,7 +302,7 @@ def check_jpeg(path: Path) -> list[str]:
         ImageError: pixels were lost.
     """
     with path.open("rb") as file:
-        jpeg = file.read(_MAX_BYTES)
+        jpeg = file.read(min(_MAX_BYTES, path.stat().st_size))  # `read` allocates what it is given
     found = _find_scan(jpeg)
     usual = jpeg if found is None else _with_usual_scan(jpeg, frame=found[0], scan=found[1])
     message = _first_warning(usual)
@@ -297,7 +312,7 @@ def check_jpeg(path: Path) -> list[str]:
     if left_over and _is_padding(jpeg, count=int(left_over[1]), marker=int(left_over[2], 16)):
         return []
     if any(text in message for text in _DOUBTFUL) or (left_over and found is None):
-        return [f"may be damaged, compare the result with it: libjpeg reports: {message}"]
+        return [f"{_DOUBT}: libjpeg reports: {message}"]
     raise _damaged(path, message)
 
 

@@ -32,6 +32,7 @@ _LAST_EXIF_TYPE: Final = 12  # later ones belong to BigTIFF
 _INCH, _CENTIMETRE = 2, 3  # units of a resolution
 
 _MAX_VALUE_BYTES: Final = 1 << 20
+_MAX_DIRECTORY_BYTES: Final = 8 << 20  # of all its values
 _MAX_TAGS: Final = 1000
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -107,7 +108,9 @@ class ExifTags:
 def read_tags(data: Buffer) -> ExifTags:
     """Return the tags of an EXIF blob (without its `Exif00`) or of a whole TIFF file.
 
-    Damaged values are left out; the thumbnail's directory is never read.
+    Damaged values are left out; the thumbnail's directory is never read. Of a directory, at most
+    1,000 tags are read, each up to 1 MiB, and together no more bytes than the data or 8 MiB: values
+    that overlap can't add up to more than the file holds.
 
     Raises:
         ValueError: the data is neither, or the main directory is out of bounds.
@@ -241,7 +244,7 @@ def _read_directory(data: Buffer, offset: int, *, order: str, is_big: bool) -> d
     count = struct.unpack_from(f"{order}{head}", data, offset)[0]
     first = offset + struct.calcsize(f"{order}{head}")
     width = 12 + inline if is_big else 8 + inline
-    tags = {}
+    tags, unread = {}, min(len(data), _MAX_DIRECTORY_BYTES)
     for index in range(min(count, _MAX_TAGS)):
         start = first + index * width
         number, kind, length = struct.unpack_from(f"{order}{entry}", data, start)
@@ -249,7 +252,8 @@ def _read_directory(data: Buffer, offset: int, *, order: str, is_big: bool) -> d
         at = start + width - inline
         if size > inline:
             at = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, at)[0]
-        if 0 < size <= _MAX_VALUE_BYTES and at + size <= len(data):
+        if 0 < size <= min(_MAX_VALUE_BYTES, unread) and at + size <= len(data):
+            unread -= size
             value = bytes(data[at : at + size])
             tags[number] = Tag(kind, _to_little_endian(value, kind, order=order))
     return tags
@@ -307,7 +311,7 @@ def _write_directory(
 ) -> tuple[bytes, int]:
     """Return the long values and, after them, the directory; and the offset of the directory."""
     entry, pointer, inline = ("<HHQ", "<Q", 8) if is_big else ("<HHI", "<I", 4)
-    values, entries = b"", dict(ready)
+    values, entries = bytearray(), dict(ready)
     for number, tag in tags.items():
         value = tag.data.ljust(inline, b"\0")
         if len(tag.data) > inline:
@@ -316,5 +320,5 @@ def _write_directory(
         entries[number] = struct.pack(entry, number, tag.kind, tag.count) + value
     count = struct.pack("<Q" if is_big else "<H", len(entries))
     directory = b"".join(entries[number] for number in sorted(entries))
-    block = values + count + directory + struct.pack(pointer, 0)
+    block = bytes(values) + count + directory + struct.pack(pointer, 0)
     return block + b"\0" * (-len(block) % 8), start + len(values)

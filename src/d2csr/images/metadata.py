@@ -3,7 +3,6 @@
 libvips reads most of it; the rest (color spaces by number, frames, PNG texts) is read here.
 """
 
-import mmap
 import re
 import struct
 import zlib
@@ -34,7 +33,10 @@ P3_PRIMARIES: Final = (11, 12)
 _HEAD_BYTES: Final = 1 << 16  # holds the boxes before the coded pixels
 _MAX_CHUNKS: Final = 1000
 _INCH_M: Final = 0.0254
-_MAX_TEXT_BYTES: Final = 1 << 16
+_MAX_TEXT_BYTES: Final = 1 << 16  # of one text, unpacked
+_MAX_TEXTS_BYTES: Final = 1 << 20  # of all
+_MAX_KEYWORD_BYTES: Final = 79
+_MAX_CHUNK_BYTES: Final = _MAX_TEXT_BYTES + 1024  # with keywords and language
 _XMP_KEY: Final = "XML:com.adobe.xmp"
 
 
@@ -49,7 +51,9 @@ class ContainerInfo:
         frames: number of images in an animated PNG or an AVIF sequence, otherwise 1.
         gamma: of a PNG that specifies its colors by nothing else; otherwise None.
         dpi: resolution of a PNG or JPEG outside its EXIF, horizontal and vertical; None: unknown.
-        texts: keywords and texts of a PNG, in the order of the file, without XMP.
+        texts: keywords and texts of a PNG, in the order of the file, without XMP, up to 64 KiB each
+            and 1 MiB together.
+        has_long_texts: whether there are longer ones.
     """
 
     primaries: int = 2
@@ -59,6 +63,7 @@ class ContainerInfo:
     gamma: float | None = None
     dpi: tuple[float, float] | None = None
     texts: tuple[tuple[str, str], ...] = ()
+    has_long_texts: bool = False
 
 
 def read_container_info(path: Path, content: str) -> ContainerInfo:
@@ -70,14 +75,25 @@ def read_container_info(path: Path, content: str) -> ContainerInfo:
     return _read_heif(path) if content in ("avif", "heif") else ContainerInfo()
 
 
+_PNG_FACTS: Final = (b"cICP", b"acTL", b"gAMA", b"iCCP", b"sRGB", b"pHYs")
+_PNG_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+
+
 def _read_png(path: Path) -> ContainerInfo:
     """Read the chunks before the pixels (PNG, third edition, 5.3)."""
     chunks: dict[bytes, bytes] = {}
     texts: list[tuple[str, str]] = []
+    unread, has_long_texts = _MAX_TEXTS_BYTES, False
     for name, body in _png_chunks(path):
-        chunks.setdefault(name, body)
-        if name in (b"tEXt", b"zTXt", b"iTXt") and (text := _png_text(name, body)):
-            texts.append(text)
+        if name in _PNG_FACTS:
+            chunks.setdefault(name, body)
+        elif name in _PNG_TEXTS and (found := _png_text(name, body)):
+            keyword, text = found
+            if text is None or len(text) > unread:
+                has_long_texts = True
+                continue
+            unread -= len(text)
+            texts.append((keyword, text))
     cicp = chunks.get(b"cICP", b"")
     animation = chunks.get(b"acTL", b"")
     gamma = chunks.get(b"gAMA", b"")
@@ -89,6 +105,7 @@ def _read_png(path: Path) -> ContainerInfo:
         gamma=int.from_bytes(gamma, "big") / 1e5 if has_only_gamma else None,
         dpi=_png_dpi(chunks.get(b"pHYs", b"")),
         texts=tuple(texts),
+        has_long_texts=has_long_texts,
     )
 
 
@@ -101,7 +118,7 @@ def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
             if len(head) < 8 or head[4:] == b"IDAT":
                 return
             length = int.from_bytes(head[:4], "big")
-            body = file.read(min(_MAX_TEXT_BYTES, length))
+            body = file.read(min(_MAX_CHUNK_BYTES, length))
             yield head[4:], body
             file.seek(length - len(body) + 4, 1)
 
@@ -114,21 +131,26 @@ def _png_dpi(body: bytes) -> tuple[float, float] | None:
     return (across * _INCH_M, down * _INCH_M) if across and down else None
 
 
-def _png_text(name: bytes, body: bytes) -> tuple[str, str] | None:
-    """Return keyword and text of a chunk (11.3.3); None if it is damaged or holds XMP."""
+def _png_text(name: bytes, body: bytes) -> tuple[str, str | None] | None:
+    """Return keyword and text of a chunk (11.3.3); None if it is damaged or holds XMP.
+
+    Instead of a text that is too long, None is returned beside the keyword.
+    """
     keyword, _, rest = body.partition(b"\0")
     key = keyword.decode("latin-1")
-    if not 1 <= len(key) <= 79 or not key.isprintable() or key == _XMP_KEY:
+    if not 1 <= len(key) <= _MAX_KEYWORD_BYTES or not key.isprintable() or key == _XMP_KEY:
         return None
     try:
-        if name == b"tEXt":
-            text = rest.decode("latin-1")
-        elif name == b"zTXt":
-            text = zlib.decompressobj().decompress(rest[1:], _MAX_TEXT_BYTES).decode("latin-1")
-        else:
+        if name == b"iTXt":
             raw = rest[2:].split(b"\0", 2)[2]  # after the language and the translated keyword
-            unpacked = zlib.decompressobj().decompress(raw, _MAX_TEXT_BYTES) if rest[0] else b""
-            text = (unpacked or raw).decode("utf-8")
+            is_packed = rest[0] != 0
+        else:
+            raw, is_packed = rest[name == b"zTXt" :], name == b"zTXt"
+        if is_packed:
+            raw = zlib.decompressobj().decompress(raw, _MAX_TEXT_BYTES + 1)
+        if len(raw) > _MAX_TEXT_BYTES:
+            return key, None
+        text = raw.decode("utf-8" if name == b"iTXt" else "latin-1")
     except (IndexError, UnicodeDecodeError, zlib.error):
         return None
     return (key, text) if "\0" not in text else None
@@ -147,8 +169,8 @@ def _read_jpeg(path: Path) -> ContainerInfo:
 
 def _read_heif(path: Path) -> ContainerInfo:
     """Read the boxes `colr`, `av1C` and `stsz` (ISO/IEC 23008-12; AV1-ISOBMFF, 2.3)."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-        head = whole[:_HEAD_BYTES]
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
     primaries, transfer = 2, 2
     offset = head.find(b"colrnclx")
     if 0 <= offset <= len(head) - 12:
@@ -170,9 +192,10 @@ _MAX_EXIF_BYTES: Final = 64_000  # one JPEG segment, less its head and what libe
 _MAX_XMP_BYTES: Final = 64_000  # the same, with room for longer numbers
 _ICC_SPACES: Final = {1: b"GRAY", 3: b"RGB "}
 
-# Parts of XMP that describe the old size or an embedded image, as elements or attributes.
-_XMP_THUMBNAILS: Final = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails>", re.DOTALL)
-_XMP_GAIN_MAP: Final = re.compile(rb"\s+hdrgm:\w+\s*=\s*(\"[^\"]*\"|'[^']*')")
+# Parts of XMP that describe the old size or an embedded image, as elements or attributes. Each
+# pattern takes time in proportion to the text: an attempt begins only where a part may begin.
+_XMP_THUMBNAILS: Final = (b"xmp:Thumbnails", b"xap:Thumbnails")
+_XMP_GAIN_MAP: Final = re.compile(rb"(?<!\s)\s++hdrgm:\w+\s*=\s*(\"[^\"]*\"|'[^']*')")
 _XMP_NUMBER: Final = rb"((?:%s)(?:\s*=\s*[\"']|>))\s*\d+"
 
 
@@ -223,6 +246,8 @@ def read_metadata(
     if xmp is not None and len(xmp) > _MAX_XMP_BYTES:
         xmp = None
         warnings.append("its XMP is too long for some formats, and was left out")
+    if container.has_long_texts:
+        warnings.append("texts above 64 KiB, or 1 MiB together, were left out")
     texts = tuple(pair for pair in container.texts if "".join(pair).isascii())
     if len(texts) < len(container.texts):
         warnings.append("a text outside ASCII was left out, because libvips would garble it")
@@ -291,8 +316,9 @@ def _is_tiff(image: Any) -> bool:
 
 def _resized_xmp(xmp: bytes, size: Size) -> bytes:
     """Return the XMP of an upright image of this size."""
-    for pattern in (_XMP_THUMBNAILS, _XMP_GAIN_MAP):
-        xmp = pattern.sub(b"", xmp)
+    for name in _XMP_THUMBNAILS:
+        xmp = _without_elements(xmp, name)
+    xmp = _XMP_GAIN_MAP.sub(b"", xmp)
     values = (
         (b"tiff:Orientation", 1),
         (b"tiff:ImageWidth|exif:PixelXDimension", size.width),
@@ -301,6 +327,19 @@ def _resized_xmp(xmp: bytes, size: Size) -> bytes:
     for names, value in values:
         xmp = re.sub(_XMP_NUMBER % names, rb"\g<1>%d" % value, xmp)
     return xmp
+
+
+def _without_elements(xmp: bytes, name: bytes) -> bytes:
+    """Return the XMP without the elements of this name, as far as they are closed."""
+    opening, closing = re.compile(rb"<%s\b" % name), b"</%s>" % name
+    kept, start = [], 0
+    while found := opening.search(xmp, start):
+        end = xmp.find(closing, found.end())
+        if end < 0:
+            break
+        kept.append(xmp[start : found.start()])
+        start = end + len(closing)
+    return b"".join((*kept, xmp[start:]))
 
 
 def _upright_dpi(image: Any, dpi: tuple[float, float] | None) -> tuple[float, float] | None:

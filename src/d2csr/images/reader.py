@@ -14,6 +14,7 @@ from d2csr.core.geometry import Size
 from d2csr.images.decode import (
     SWAPPED_SIDES,
     check_jpeg,
+    check_tiff_jpeg,
     check_tiff_supported,
     color_channels,
     decode_error,
@@ -44,6 +45,7 @@ from d2csr.images.pixels import to_uint8
 
 _SRGB_GAMMAS: Final = (0.43, 0.48)
 _HEIF_FORMATS: Final = ("avif", "heif")
+_CHECKS: Final = {"jpeg": check_jpeg, "tiff": check_tiff_jpeg}  # for data lost without an error
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImag
         check_tiff_supported(path)
     image = open_image(path, sequential=True)
     _check_size(path, image, limit_mp=limit_mp)
-    doubts = check_jpeg(path) if content == "jpeg" else []
+    doubts = _CHECKS[content](path) if content in _CHECKS else []
     turn = orientation(image)
     image = decode_hevc(path, image)
     try:
