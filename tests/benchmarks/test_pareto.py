@@ -36,7 +36,8 @@ def test_candidates_are_finite_networks_of_equal_work(pareto):
 def test_candidates_are_trained_scored_and_the_best_trained_longer(pareto, tmp_path, monkeypatch):
     pairs = write_pairs(tmp_path / "pairs", 2, scale=4, size_px=16)
     values = yaml.safe_load(pareto.BASE.read_text(encoding="utf-8"))
-    values["data"] = {"train": str(pairs), "validate_on": str(pairs), "patch_px": 12,
+    others = write_pairs(tmp_path / "others", 2, scale=4, size_px=16, seed=1)
+    values["data"] = {"train": str(pairs), "validate_on": str(others), "patch_px": 12,
                       "batch_size": 2}  # fmt: skip
     values |= {"compile": False, "precision": "fp32"}
     base = tmp_path / "base.yaml"

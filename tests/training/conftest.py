@@ -35,6 +35,11 @@ def pairs(tmp_path: Path) -> Path:
     return write_pairs(tmp_path / "pairs")
 
 
+@pytest.fixture
+def validation(tmp_path: Path) -> Path:
+    return write_pairs(tmp_path / "validation", seed=1)
+
+
 @pytest.fixture(autouse=True)
 def _cache_in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D2CSR_CACHE", str(tmp_path / "cache"))

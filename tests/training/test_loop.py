@@ -154,13 +154,13 @@ def test_the_loss_falls_on_a_batch_that_is_repeated(tmp_path, pairs):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_log_has_every_step_once_after_a_resume(tmp_path, pairs, capfd):
+def test_the_log_has_every_step_once_after_a_resume(tmp_path, pairs, validation, capfd):
     recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
-    train(recipe, output=tmp_path / "run", validate_on=str(pairs))
+    train(recipe, output=tmp_path / "run", validate_on=validation)
     log = tmp_path / "run" / "log.jsonl"
     rmtree(tmp_path / "run" / "checkpoints" / "step-00000004")  # as if killed before its last save
     log.write_text(log.read_text() + '{"step": 4, "loss": 9.0}\n{"step": 4, "lo')
-    train(recipe, output=tmp_path / "run", validate_on=str(pairs), resume=True)
+    train(recipe, output=tmp_path / "run", validate_on=validation, resume=True)
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
     assert [row["stage"] for row in rows if "loss" in row] == ["divergence"] * 2 + [
@@ -173,12 +173,12 @@ def test_the_log_has_every_step_once_after_a_resume(tmp_path, pairs, capfd):
 
 
 @pytest.mark.parametrize("kind", ["divergence", "joint"])
-def test_one_prediction_trains_to_a_bundle_whose_weights_are_1(tmp_path, pairs, kind):
+def test_one_prediction_trains_to_a_bundle_whose_weights_are_1(tmp_path, pairs, validation, kind):
     """Without a convergence network, the divergence stage chooses the best weights."""
     values = recipe_values(pairs, stages=[{"kind": kind, "steps": 2, "learning_rate": 1e-3}])
     values["model"] |= {"children": 1, "depth": 1, "convergence_channels": 0}
     recipe = write_recipe(tmp_path / "r.yaml", values)
-    bundle = train(recipe, output=tmp_path / "run", validate_on=str(pairs))
+    bundle = train(recipe, output=tmp_path / "run", validate_on=validation)
     lr = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
     predicted = d2csr.load(bundle).predict(lr)
     assert (predicted.weights == 1).all()
@@ -187,10 +187,12 @@ def test_one_prediction_trains_to_a_bundle_whose_weights_are_1(tmp_path, pairs, 
     assert read_state(tmp_path / "run" / "best")["best"]["step"] == 2
 
 
-def test_test_pooling_px_changes_the_finished_model_but_not_the_trained_one(tmp_path, pairs):
+def test_test_pooling_px_changes_the_finished_model_but_not_the_trained_one(
+    tmp_path, pairs, validation
+):
     values = recipe_values(pairs, test_pooling_px=5)
     train(
-        write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run", validate_on=str(pairs)
+        write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run", validate_on=validation
     )
     folder = tmp_path / "run"
     assert [
@@ -212,12 +214,12 @@ def test_the_card_counts_the_steps_behind_the_weights_a_run_began_with(tmp_path,
     assert read_bundle(second / "bundle").card.metadata.steps == 8
 
 
-def test_the_card_lists_the_trainings_and_their_validation_curves(tmp_path, pairs):
+def test_the_card_lists_the_trainings_and_their_validation_curves(tmp_path, pairs, validation):
     """As the logs have them, whether the initial weights lie in a run or in a bundle."""
     values = {"intervals": {"log": 3, "validation": 2}}
     first, second = tmp_path / "first", tmp_path / "second"
     recipe = write_recipe(tmp_path / "a.yaml", recipe_values(pairs, name="first", **values))
-    train(recipe, output=first, validate_on=str(pairs))
+    train(recipe, output=first, validate_on=validation)
     rows = [json.loads(line) for line in (first / "log.jsonl").read_text().splitlines()]
     rates = [row["steps_per_s"] for row in rows if "loss" in row]
     (run,) = read_bundle(first / "bundle").card.metadata.runs

@@ -13,7 +13,8 @@ from d2csr.core.errors import DataError, RecipeError, UsageError
 from d2csr.core.manifest import MANIFEST_NAME, write_manifest
 from d2csr.data.sources import open_pairs
 from d2csr.training.distributed import DistributedContext
-from d2csr.training.preflight import check_devices, make_loader, open_split, prepare
+from d2csr.training.preflight import check_devices, lock_run, make_loader, open_split, prepare
+from d2csr.training.recipe import read_recipe
 from d2csr.training.train import train
 from tests.training.conftest import recipe_values, tiny_recipe, write_pairs, write_recipe
 
@@ -97,6 +98,46 @@ def test_training_on_a_test_split_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(DataError, match="has no split train, but test"):
         train(recipe, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_validation_pairs_that_are_trained_on_are_refused(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    problem = r"pairs: 3 of its 3 pairs are trained on: s0, s1, s2\. Give other pairs with --valid"
+    with pytest.raises(DataError, match=problem):
+        train(recipe, output=tmp_path / "run", validate_on=tmp_path / "." / "pairs")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("count", "is_few"), [(2, True), (8, False)])
+def test_few_pairs_are_warned_of(tmp_path, capfd, count, is_few):
+    pairs = write_pairs(tmp_path / "pairs", count)
+    prepare(tiny_recipe(pairs), tmp_path / "run", resume=False)
+    warning = f"warning: only {count} training pairs; a model that is to be kept needs fifty"
+    assert (warning in capfd.readouterr().err) == is_few
+
+
+def test_a_start_that_failed_leaves_a_folder_in_which_a_run_begins(tmp_path, pairs, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    with monkeypatch.context() as patch:
+        patch.setattr("d2csr.training.train.make_trainer", _raise_memory_error)
+        with pytest.raises(MemoryError):
+            train(recipe, output=tmp_path / "run")
+    assert (tmp_path / "run" / "recipe.yaml").is_file()
+    other = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, seed=3))
+    assert train(other, output=tmp_path / "run") is not None
+    assert read_recipe(tmp_path / "run" / "recipe.yaml").seed == 3
+
+
+def _raise_memory_error(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs))
+    (tmp_path / "run").mkdir()
+    with lock_run(tmp_path / "run"), pytest.raises(UsageError, match="another process is training"):
+        train(recipe, output=tmp_path / "run")
+    assert train(recipe, output=tmp_path / "run") is not None
 
 
 @pytest.fixture

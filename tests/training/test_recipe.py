@@ -8,15 +8,19 @@ import pytest
 import torch
 import yaml
 
-from d2csr.checkpoint.io import read_state
+from d2csr.checkpoint.io import load_network, read_state
+from d2csr.core.bundle import read_bundle
 from d2csr.core.config import ModelConfig, preset
-from d2csr.core.errors import RecipeError
+from d2csr.core.errors import CheckpointError, RecipeError
+from d2csr.engine.model import shipped_bundles, shipped_names
+from d2csr.export.bundle_writer import export_bundle
 from d2csr.losses.reconstruction import WtaConfig
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
 from d2csr.training.distributed import resolve_precision
 from d2csr.training.recipe import Recipe, read_recipe
 from d2csr.training.train import train
-from tests.training.conftest import write_pairs, write_recipe
+from tests.tiny_models import METADATA, random_network
+from tests.training.conftest import recipe_values, write_pairs, write_recipe
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 NAMES = [path.stem for path in EXPERIMENTS]
@@ -82,6 +86,48 @@ def test_a_missing_recipe_is_named(tmp_path):
         read_recipe(tmp_path / "gone.yaml")
 
 
+def test_without_a_model_the_recipe_has_that_of_its_initial_weights(tmp_path, pairs):
+    """All but the pooling window, which holds no weights and is chosen for the finished model."""
+    folder = tmp_path / "first"
+    network = random_network(blocks=2, tail="collapsed", pooling_px=5, base="bicubic")
+    export_bundle(network, folder, metadata=METADATA)
+    values = recipe_values(pairs, initial_weights=str(folder))
+    for given in (None, {}, {"scale": 2}, {"blocks": 2}):
+        values["model"] = given
+        if given is None:
+            del values["model"]
+        recipe = read_recipe(write_recipe(tmp_path / "r.yaml", values))
+        assert recipe.model == replace(network.config, pooling_px=None)
+    values["model"] = {"pooling_px": 7}
+    assert Recipe.model_validate(values).model == replace(network.config, pooling_px=7)
+    values["model"] = {"scale": 2, "preset": "photo"}
+    assert Recipe.model_validate(values).model == preset("photo", 2)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_model_is_the_initial_weights_of_a_run(tmp_path, name):
+    bundle = shipped_bundles()[shipped_names().index(name)]
+    pairs = write_pairs(tmp_path / "pairs", scale=bundle.card.scale)
+    values = recipe_values(pairs, initial_weights=name)
+    del values["model"]
+    values["stages"] = [{"kind": "joint", "steps": 1, "learning_rate": 1e-9}]
+    train(write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run")
+    card = read_bundle(tmp_path / "run" / "bundle").card
+    assert card.config == replace(bundle.card.config, pooling_px=None)
+    assert card.metadata.steps == 1 + (bundle.card.metadata.steps or 0)
+    before, after = (load_network(each) for each in (bundle.folder, tmp_path / "run"))
+    for name, weight in before.state_dict().items():
+        assert torch.allclose(weight, after.state_dict()[name], atol=1e-7), name
+
+
+def test_initial_weights_that_are_not_there_are_answered_with_the_shipped_names(tmp_path, pairs):
+    values = recipe_values(pairs, initial_weights="photo-x22")
+    problem = r"photo-x22: is neither a shipped model, a file nor a folder\. Shipped models: .*x2"
+    with pytest.raises(CheckpointError, match=problem):
+        train(write_recipe(tmp_path / "r.yaml", values), output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_written_recipe_reads_back_as_itself(tmp_path):
     recipe = read_recipe(EXPERIMENTS[0])
     path = write_recipe(tmp_path / "copy.yaml", recipe.to_dict())
@@ -120,6 +166,34 @@ def test_every_setting_of_network_and_loss_is_a_key_of_the_recipe(section, setti
     values = recipe.to_dict() if section == "model" else recipe.to_dict()["loss"]
     assert type(chosen) is settings
     assert list(values[section]) == [field.name for field in fields(settings)]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "message"),
+    [
+        ("data", "patch", "the nearest known one is patch_px"),
+        ("data", "validation", "the nearest known one is validate_on"),
+        ("data", "size", "the nearest known one is batch_size"),
+        ("data", "crops", "known ones are train, validate_on, patch_px, batch_size"),
+        ("stages", "lr", "the nearest known one is learning_rate"),
+        ("stages", "rate", "the nearest known one is learning_rate"),
+        ("stages", "halve", "the nearest known one is halve_every"),
+        ("stages", "momentum", "known ones are kind, steps"),
+        ("optimizer", "ema", "the nearest known one is ema_decay"),
+        ("optimizer", "gradient_clip_norm", "the nearest known one is clip_norm"),
+        ("optimizer", "lr", "known ones are beta1, beta2"),
+        ("model", "chanels", "the nearest known one is channels"),
+        ("model", "width", "known ones are scale, channels"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_what_it_means_or_with_all_that_are_known(
+    pairs, section, key, message
+):
+    values = recipe_values(pairs)
+    part = values.setdefault(section, {})
+    (part[0] if section == "stages" else part)[key] = 1
+    with pytest.raises(RecipeError, match=rf"{key}: unknown key; {message}"):
+        read_recipe(write_recipe(pairs / "r.yaml", values))
 
 
 def test_errors_inside_a_dataclass_are_reported_at_their_lines(tmp_path):

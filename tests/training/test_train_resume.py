@@ -19,11 +19,12 @@ from d2csr.checkpoint.io import (
     read_file,
     read_state,
 )
+from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import CheckpointError, RecipeError, UsageError
 from d2csr.training import loop
 from d2csr.training.distributed import DistributedContext
 from d2csr.training.loop import fit
-from d2csr.training.preflight import TrainJob, make_loader, prepare_sources
+from d2csr.training.preflight import TrainJob, find_changed_past, make_loader, prepare_sources
 from d2csr.training.train import train
 from d2csr.training.trainer import make_trainer
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
@@ -137,6 +138,65 @@ def test_a_run_is_not_resumed_with_another_recipe(tmp_path, pairs):
     other = write_recipe(tmp_path / "other.yaml", recipe_values(pairs, seed=5))
     with pytest.raises(RecipeError, match="differ: seed"):
         train(other, output=tmp_path / "run", resume=True)
+
+
+LAST = {"kind": "convergence", "learning_rate": 1e-3}
+HALVING = {"schedule": "halving", "halve_every": 2}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([{**LAST, "steps": 2}], [{**LAST, "steps": 5}]),
+        ([{**LAST, **HALVING, "steps": 3}], [{**LAST, **HALVING, "steps": 5}]),
+        ([{**LAST, "steps": 2}], [{**LAST, "steps": 2}, {**LAST, "kind": "joint", "steps": 3}]),
+        (
+            [{**LAST, "steps": 2, "schedule": "cosine"}],
+            [{**LAST, "steps": 2, "schedule": "cosine"}, {**LAST, "steps": 2}],
+        ),
+    ],
+)
+def test_a_finished_run_with_more_steps_equals_one_of_all_steps(tmp_path, pairs, before, after):
+    first = {"kind": "divergence", "steps": 2, "learning_rate": 1e-3}
+    short, long = (tiny_recipe(pairs, stages=[first, *stages]) for stages in (before, after))
+    assert find_changed_past(short, long, step=short.steps) == []
+    for recipe, folder in ((long, "whole"), (short, "parts"), (long, "parts")):
+        run, loader = make_run(recipe, tmp_path / folder)
+        assert fit(run, loader, callback=None)
+    one, other = (tensors(last_checkpoint(tmp_path / name)) for name in ("whole", "parts"))
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+D, C = ({"kind": kind, "steps": 2, "learning_rate": 1e-3} for kind in ("divergence", "convergence"))
+
+
+@pytest.mark.parametrize(
+    ("step", "stages", "is_allowed"),
+    [
+        (4, [{**D, "steps": 3}, C], False),  # the second stage would have begun later
+        (2, [{**D, "steps": 3}, C], False),  # its optimizer is new at step 2
+        (1, [{**D, "steps": 3}, C], True),
+        (4, [D], False),
+        (2, [D, {**C, "schedule": "constant", "steps": 9}], True),
+        (4, [D, {**C, "schedule": "cosine", "steps": 9}], False),
+        (2, [D], False),
+        (0, [C], True),
+    ],
+)
+def test_only_steps_to_come_may_change(pairs, step, stages, is_allowed):
+    before = tiny_recipe(pairs)  # D, then C with a schedule of cosine
+    now = tiny_recipe(pairs, stages=stages, licence="MIT", intervals={"log": 7})
+    assert find_changed_past(before, now, step=step) == [[], ["stages"]][not is_allowed]
+
+
+def test_a_finished_run_is_resumed_with_more_steps(tmp_path, pairs):
+    recipe = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, stages=[D]))
+    train(recipe, output=tmp_path / "run")
+    longer = recipe_values(pairs, stages=[{**D, "steps": 3}], description="longer")
+    train(write_recipe(tmp_path / "r.yaml", longer), output=tmp_path / "run", resume=True)
+    metadata = read_bundle(tmp_path / "run" / "bundle").card.metadata
+    assert (metadata.steps, metadata.description) == (3, "longer")
 
 
 def _with_precision(run, precision):

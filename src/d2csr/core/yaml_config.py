@@ -14,6 +14,7 @@ from d2csr.core.errors import D2csrError
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Location = tuple[int | str, ...]
+_SIMILAR = 0.65  # of difflib's ratio: `alfa` is near `alpha` (0.67), `width` not near `depth` (0.6)
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -83,8 +84,27 @@ def describe_unknown_key(
     """Return the message about an unknown key: its new name, or the nearest known key."""
     if renamed and renamed.get(key) in known:
         return f"unknown key; it is now called {renamed[key]}"
-    similar = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"unknown key; the nearest known one is {similar[0]}" if similar else "unknown key"
+    if (nearest := _nearest_key(key, known)) is not None:
+        return f"unknown key; the nearest known one is {nearest}"
+    return f"unknown key; known ones are {', '.join(known)}" if known else "unknown key"
+
+
+def _nearest_key(key: str, known: Sequence[str]) -> str | None:
+    """Return the known key that a key is short for or misspells; None if none is near.
+
+    Short are initials (lr of learning_rate) and words of a key (patch of patch_px).
+    """
+    words = {name: name.split("_") for name in known}
+    short = [
+        name
+        for name in known
+        if key == "".join(word[0] for word in words[name])
+        or set(key.split("_")) & set(words[name])
+        or name.startswith(key)
+    ]
+    similar = difflib.get_close_matches(key, short, n=1, cutoff=0.0)
+    similar = similar or difflib.get_close_matches(key, known, n=1, cutoff=_SIMILAR)
+    return similar[0] if similar else None
 
 
 def _known_keys(model: type[BaseModel], location: Location) -> list[str]:

@@ -26,7 +26,7 @@ from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocols import score
 from d2csr.models.d2csr import D2CSR, D2CSROutput
-from d2csr.training.recipe import RECIPE_NAME, Recipe, expand_path, read_recipe
+from d2csr.training.recipe import RECIPE_NAME, Recipe, find_initial_weights, read_recipe
 from d2csr.training.trainer import Trainer
 
 PROTOCOL = "y"
@@ -189,7 +189,7 @@ def _runs_before(recipe: Recipe) -> tuple[TrainingRun, ...]:
     """Return the trainings of a recipe's initial weights, where they are known."""
     if recipe.initial_weights is None:
         return ()
-    folder = expand_path(recipe.initial_weights)
+    folder = find_initial_weights(recipe.initial_weights)
     if (folder / LOG_NAME).is_file():
         return read_runs(folder)
     card = find_weights(folder).parent / CARD_NAME

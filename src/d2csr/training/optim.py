@@ -1,13 +1,13 @@
 """Adam and its learning rate: built per stage, saved as flat tensors, restored exactly."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from d2csr.core.errors import CheckpointError
-from d2csr.training.recipe import OptimizerConfig, StageConfig
+from d2csr.training.recipe import OptimizerConfig, StageConfig, StageKind
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -36,6 +36,13 @@ def learning_rate(stage: StageConfig, step: int) -> float:
     else:
         share = 1.0
     return stage.learning_rate * warmup * share
+
+
+def iter_rates(stages: Sequence[StageConfig]) -> Iterator[tuple[int, StageKind, float]]:
+    """Yield the stage, its kind and the learning rate of every step of a run."""
+    for number, stage in enumerate(stages):
+        for step in range(stage.steps):
+            yield number, stage.kind, learning_rate(stage, step)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,13 +1,19 @@
 """Everything checked and prepared before training: run folder, devices, pairs, decoded pixels."""
 
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import yaml
 
+from d2csr.checkpoint.io import BEST, BUNDLE, last_checkpoint, read_state
+from d2csr.core.console import console
 from d2csr.core.errors import D2csrError, DataError, RecipeError, UsageError
-from d2csr.core.files import cache_folder, write_atomically
+from d2csr.core.files import backup_path, cache_folder, write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pixel_cache import PairCache, cache_path, hash_files, is_cached, open_cache
 from d2csr.data.sampling import CropLoader, CropSampler, CropSource
@@ -15,7 +21,13 @@ from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
 from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
-from d2csr.training.recipe import RECIPE_NAME, Recipe, expand_path, read_recipe
+from d2csr.training.optim import iter_rates
+from d2csr.training.recipe import RECIPE_NAME, Recipe, StageConfig, expand_path, read_recipe
+from d2csr.training.trainer import initial_network
+
+# Keys of a recipe on which the weights don't depend.
+_WITHOUT_EFFECT = ("name", "intervals", "licence", "data_note", "description")
+_FEW_PAIRS = 8  # docs/your-own-camera.md: enough to see that everything works
 
 
 @dataclass(frozen=True)
@@ -56,40 +68,108 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
     """Check the run and decode its training pairs; write the recipe into its folder.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off, or can't be written.
+        UsageError: the folder holds a run and `resume` is off, is in use, or can't be written.
         RecipeError: the folder holds the run of another recipe.
-        DataError: the pairs have errors, or are of another split.
+        CheckpointError: the initial weights are missing, or of another network.
+        DataError: the pairs have errors, are of another split, or those of validation are trained
+            on.
         D2csrError: the pairs can't be opened.
     """
     if is_main_process():
         check_run_folder(recipe, folder, resume=resume)
+    initial_network(recipe)
     sources = prepare_sources(recipe)
     validation = None
     if recipe.data.validate_on is not None:
         validation = open_split(recipe.data.validate_on, scale=recipe.model.scale, split="val")
         _raise_errors(recipe.data.validate_on, check_pairs(validation, patch_px=None))
+        _check_disjoint(recipe.data.validate_on, validation, sources=sources)
+    _warn_of_few_pairs(sources, validation)
     if is_main_process():
         save_recipe(recipe, folder)
     return TrainJob(recipe, folder, sources, validation, resume)
 
 
 def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
-    """Refuse a folder that another run holds, or a resume with another recipe.
+    """Refuse a folder in which a run is going on, or that holds one that can't be continued so.
+
+    A start that failed, or was killed before its first checkpoint, is no run yet: another may begin
+    in its folder.
 
     Raises:
-        UsageError: the folder holds a run, and `resume` is off.
-        RecipeError: it holds the run of another recipe; the keys that differ are named.
+        UsageError: another process trains in the folder; or it holds a run, and `resume` is off.
+        RecipeError: the recipe would have trained the run's weights in another way; the keys that
+            differ are named.
     """
-    saved = folder / RECIPE_NAME
-    if not saved.is_file():
+    saved, newest = folder / RECIPE_NAME, last_checkpoint(folder)
+    if folder.is_dir():
+        with lock_run(folder):
+            pass
+    best = folder / BEST
+    kept = [newest, best, backup_path(best), folder / BUNDLE]
+    if not saved.is_file() or not any(each and each.exists() for each in kept):
         return
     if not resume:
         remedy = "Give --resume to continue it, or another --output."
         raise UsageError(folder, "already contains a run", remedy=remedy)
-    before, now = read_recipe(saved).to_dict(), recipe.to_dict()
-    if different := [key for key in now if now[key] != before[key]]:
+    step = 0 if newest is None else read_state(newest)["step"]
+    if different := find_changed_past(read_recipe(saved), recipe, step=step):
         problem = f"was started with another recipe; these keys differ: {', '.join(different)}"
-        raise RecipeError(folder, problem, remedy="Resume with the same, or begin a new run.")
+        remedy = (
+            "Resume with the same, or begin a new run. Steps may be added: to the last stage, "
+            "unless its schedule is cosine, or as another stage."
+        )
+        raise RecipeError(folder, problem, remedy=remedy)
+
+
+@contextmanager
+def lock_run(folder: Path) -> Iterator[None]:
+    """Hold a run's folder while the block runs, so that no other process trains in it.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # of a network file system without locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = "another process is training in this folder"
+                remedy = "Wait until it ends, or give another --output."
+                raise UsageError(folder, problem, remedy) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def find_changed_past(before: Recipe, now: Recipe, *, step: int) -> list[str]:
+    """Return the keys that differ between two recipes and on which the first steps depend.
+
+    Args:
+        before: the recipe that the steps were trained with.
+        now: the recipe to continue with.
+        step: the number of steps.
+    """
+    old, new = before.to_dict(), now.to_dict()
+    different = [key for key in new if new[key] != old[key] and key not in _WITHOUT_EFFECT]
+    if "stages" in different and _have_same_steps(before.stages, now.stages, step=step):
+        different.remove("stages")
+    return different
+
+
+def _have_same_steps(
+    before: Sequence[StageConfig], now: Sequence[StageConfig], *, step: int
+) -> bool:
+    """Return whether stages agree in all that the weights before a step depend on.
+
+    If a stage had ended there and another followed, that one has begun: its optimizer is new.
+    """
+    old, new = iter_rates(before), iter_rates(now)
+    if list(islice(old, step)) != list(islice(new, step)):
+        return False
+    following = next(old, None)
+    return following is None or following[0] == next(new, (None,))[0]
 
 
 def save_recipe(recipe: Recipe, folder: Path) -> None:
@@ -157,6 +237,32 @@ def open_split(path: str, *, scale: int, split: str) -> Manifest:
         remedy = f"Give pairs of split {split}, or a set without splits."
         raise DataError(expand_path(path), problem, remedy=remedy)
     return manifest.of_split(split)
+
+
+def _check_disjoint(path: str, validation: Manifest, *, sources: Sequence[TrainingSource]) -> None:
+    """Refuse validation pairs that are trained on: they would choose the weights that overfit most.
+
+    Raises:
+        DataError: some are; they are named.
+    """
+    trained = {pair.hr.resolve() for source in sources for pair in source.pairs}
+    both = [pair.name for pair in validation if pair.hr.resolve() in trained]
+    if both:
+        problem = f"{len(both)} of its {len(validation)} pairs are trained on: {', '.join(both)}"
+        remedy = "Give other pairs with --validate-on, or leave validate_on out."
+        raise DataError(expand_path(path), problem, remedy=remedy)
+
+
+def _warn_of_few_pairs(sources: Sequence[TrainingSource], validation: Manifest | None) -> None:
+    """Print a warning if there are too few pairs for a model, or no pairs to validate on."""
+    pairs = sum(len(source.pairs) for source in sources)
+    if is_main_process() and pairs < _FEW_PAIRS:
+        text = (
+            f"warning: only {pairs} training pairs; a model that is to be kept needs fifty scenes"
+        )
+        if validation is None:
+            text += ", and some others to validate on (--validate-on)"
+        console().print(text, soft_wrap=True, markup=False)
 
 
 def _raise_errors(path: str, errors: Sequence[D2csrError]) -> None:

@@ -20,10 +20,12 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from d2csr.checkpoint.io import find_weights, read_tensors
 from d2csr.core.bundle import ModelMetadata, TrainingRun
 from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
-from d2csr.core.errors import D2csrError, DataError, RecipeError
+from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeError
 from d2csr.core.yaml_config import ConfigBase, Count, Share, describe_unknown_key, read_settings
+from d2csr.engine.model import find_bundle, shipped_names
 from d2csr.losses.reconstruction import ReconstructionName, WtaConfig
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
 from d2csr.training.data_config import DataConfig
@@ -216,12 +218,14 @@ class Recipe(ConfigBase):
     Attributes:
         name: the bundle's name.
         seed: of weights and crops.
-        model: the network: `preset`, and settings that differ from it.
+        model: the network: `preset`, and settings that differ from it. With initial weights and
+            without a preset, what is left out is as in their network.
         precision: arithmetic of the forward pass; `auto` takes bf16 where the device has it.
         compile: compile the network with `torch.compile`.
         test_pooling_px: window, odd, that the finished model's channel attention averages over
             (validation and bundle; TLC, arXiv:2112.04491); None leaves it as trained.
-        initial_weights: weights to start from (a bundle, run or checkpoint), or None.
+        initial_weights: weights to start from: a shipped model by its name, or the path of a
+            bundle, run or checkpoint; None for random ones.
         licence: of the trained weights, for the card.
         data_note: the training data in words, for the card.
         description: the model's purpose, for the card.
@@ -245,17 +249,19 @@ class Recipe(ConfigBase):
 
     @model_validator(mode="before")
     @classmethod
-    def _rename_old_keys(cls, values: Any) -> Any:
-        """Return the values with the keys of the first release renamed."""
+    def _complete(cls, values: Any) -> Any:
+        """Return the values, keys of the first release renamed, with the initial weights' model."""
         if not isinstance(values, dict):
             return values
         renamed = _rename_keys(values, _RENAMED_KEYS[""])
-        return {
-            key: _rename_keys(value, _RENAMED_KEYS.get(key, {}))
-            if isinstance(value, dict)
-            else value
-            for key, value in renamed.items()
-        }
+        return _inherit_model(
+            {
+                key: _rename_keys(value, _RENAMED_KEYS.get(key, {}))
+                if isinstance(value, dict)
+                else value
+                for key, value in renamed.items()
+            }
+        )
 
     @field_validator("stages")
     @classmethod
@@ -323,6 +329,45 @@ def _rename_keys(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any
     return {
         key if names.get(key, key) in values else names[key]: value for key, value in values.items()
     }
+
+
+def _inherit_model(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values; what `model` leaves out is taken from the initial weights.
+
+    Except for the pooling window, which holds no weights: a finished model has the one it is used
+    with. With a preset, nothing is taken, nor from weights that aren't there: training reports it.
+
+    Raises:
+        CheckpointError: the weights are damaged, or missing although there is no `model`.
+    """
+    weights, given = values.get("initial_weights"), values.get("model", {})
+    if not isinstance(weights, str) or not isinstance(given, dict) or "preset" in given:
+        return values
+    if given and not _find_weights(weights).exists():
+        return values
+    _, config = read_tensors(find_weights(find_initial_weights(weights)))
+    inherited = {**config.to_dict(), "pooling_px": None}
+    return {**values, "model": {**inherited, **given}}
+
+
+def find_initial_weights(name_or_path: str) -> Path:
+    """Return the path of a recipe's initial weights: a shipped model's by its name, or as given.
+
+    Raises:
+        CheckpointError: there is nothing.
+        DataError: the path names a variable that is not set.
+    """
+    path = _find_weights(name_or_path)
+    if not path.exists():
+        problem = "is neither a shipped model, a file nor a folder"
+        remedy = f"Shipped models: {', '.join(shipped_names())}."
+        raise CheckpointError(path, problem, remedy)
+    return path
+
+
+def _find_weights(name_or_path: str) -> Path:
+    is_shipped = name_or_path in shipped_names()
+    return find_bundle(name_or_path) if is_shipped else expand_path(name_or_path)
 
 
 def read_recipe(path: Path) -> Recipe:

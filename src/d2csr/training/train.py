@@ -1,12 +1,13 @@
 """Training from a recipe file to a bundle: check, launch the processes, fit, export, evaluate."""
 
+import shutil
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from d2csr.checkpoint.io import BUNDLE
+from d2csr.checkpoint.io import BEST, BUNDLE
 from d2csr.core.bundle import ModelMetadata
 from d2csr.core.manifest import Manifest
 from d2csr.core.results import write_results
@@ -19,7 +20,7 @@ from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import compile_network, fit
 from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator, read_runs
-from d2csr.training.preflight import TrainJob, check_devices, make_loader, prepare
+from d2csr.training.preflight import TrainJob, check_devices, lock_run, make_loader, prepare
 from d2csr.training.recipe import Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer, describe_device, make_trainer
 
@@ -63,10 +64,17 @@ def train(
 
 def run(devices: DistributedContext, job: TrainJob) -> Path | None:
     """Do one process's part of a run; the main one writes files and messages."""
+    with lock_run(job.folder) if devices.is_main_process else nullcontext():
+        return _run_locked(devices, job)
+
+
+def _run_locked(devices: DistributedContext, job: TrainJob) -> Path | None:
     console = Console(stderr=True, quiet=not devices.is_main_process)
     trainer = make_trainer(job.recipe, job.folder, devices=devices)
     loader = make_loader(job, devices=devices)
     _print_start(trainer, job, console=console)
+    if devices.is_main_process and trainer.step == 0:
+        shutil.rmtree(job.folder / BEST, ignore_errors=True)  # of a run without a checkpoint
     if job.recipe.compile:
         compile_network(trainer.network, device=devices.device, console=console)
     monitor = make_monitor(trainer, job, console=console) if devices.is_main_process else None

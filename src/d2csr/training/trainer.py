@@ -30,7 +30,7 @@ from d2csr.core.errors import CheckpointError, UsageError
 from d2csr.models.d2csr import D2CSR
 from d2csr.training.distributed import DistributedContext, Precision, resolve_precision
 from d2csr.training.optim import make_optimizer, optimizer_tensors, restore_optimizer
-from d2csr.training.recipe import Recipe, StageConfig, expand_path
+from d2csr.training.recipe import Recipe, StageConfig, find_initial_weights
 from d2csr.training.stages import trained_parameters
 
 
@@ -172,6 +172,8 @@ class Trainer:
         self.average.module.load_state_dict(read_file(folder / EMA_FILE)[0])
         count_updates(self.average, self.step)
         self._enter_stage()
+        if self._stage != state.get("stage", self._stage):  # added after the last one had ended
+            self.network.load_state_dict(self.average.module.state_dict())
         if self.stage_step:
             saved, _ = read_file(folder / OPTIMIZER_FILE)
             restore_optimizer(self.optimizer, self._named, tensors=saved)
@@ -217,7 +219,7 @@ def make_trainer(recipe: Recipe, folder: Path, *, devices: DistributedContext) -
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
     trainer = Trainer(recipe, folder, network=network, devices=devices, precision=precision)
     if recipe.initial_weights is not None:
-        trainer.earlier_steps = trained_steps(expand_path(recipe.initial_weights))
+        trainer.earlier_steps = trained_steps(find_initial_weights(recipe.initial_weights))
     trainer.resume()
     steps = devices.all_gather(trainer.step)
     if len(set(steps)) > 1:
@@ -237,7 +239,7 @@ def initial_network(recipe: Recipe) -> D2CSR:
     torch.manual_seed(recipe.seed)
     network = D2CSR(recipe.model)
     if recipe.initial_weights is not None:
-        path = expand_path(recipe.initial_weights)
+        path = find_initial_weights(recipe.initial_weights)
         given = load_network(path)
         # the window holds no weights, and a finished model has the one it is used with
         config = replace(given.config, pooling_px=recipe.model.pooling_px)

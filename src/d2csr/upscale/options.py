@@ -69,7 +69,7 @@ class OutputSize:
         return Size(*(max(1, round(factor * side)) for side in lr))
 
     def factor(self, lr: Size) -> float | None:
-        """Return how many times the size of an image the result is; None for the model's own.
+        """Return the factor by which an image is enlarged; None for that of the model.
 
         Of stretched results, it is the larger of the two factors.
         """

@@ -211,15 +211,15 @@ class Reporter:
         if image.error is not None:
             self.report_errors([image.error])
 
-    def summarize(
-        self, card: ModelCard, size: OutputSize, *, seconds: Mapping[str, float], interrupted: bool
+    def summarize(  # noqa: PLR0917 - what the summary is of
+        self, card: ModelCard, size: OutputSize, watch: "Stopwatch", *, interrupted: bool
     ) -> Summary:
         """Return the summary of everything reported so far.
 
         Args:
             card: of the model.
             size: of the results.
-            seconds: by part, `total` among them.
+            watch: seconds by part, `total` among them.
             interrupted: whether the run was ended early.
         """
         return Summary(
@@ -228,7 +228,7 @@ class Reporter:
             size.describe(scale=card.scale),
             images=tuple(self.images),
             errors=tuple(self.errors),
-            seconds={"load": 0.0, **seconds},
+            seconds={"load": 0.0, **watch.seconds},
             began_at=self._began_at,
             interrupted=interrupted,
         )

@@ -112,9 +112,7 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
         plan = plan_run(inputs, run)
         reporter.report_plan(plan)
         interrupted = _report_images(plan.images, run, reporter=reporter, watch=watch)
-    return reporter.summarize(
-        run.bundle.card, options.size, seconds=watch.seconds, interrupted=interrupted
-    )
+    return reporter.summarize(run.bundle.card, options.size, watch, interrupted=interrupted)
 
 
 def _make_run(
