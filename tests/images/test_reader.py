@@ -13,7 +13,9 @@ from PIL import Image, ImageCms, ImageOps
 
 from d2csr.core.errors import ImageError
 from d2csr.core.geometry import Size
+from d2csr.images.exif import read_file_tags
 from d2csr.images.formats import DEFAULT_LIMIT_MP
+from d2csr.images.metadata import read_container_info
 from d2csr.images.reader import read_image, read_rgb8, read_size
 from tests.images.made import CASES, DARK16, GRAY, RGB, SMOOTH, animated, heic, pillow, png, tiff
 
@@ -138,6 +140,24 @@ def test_names_may_be_any_bytes(tmp_path, name):
     path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
     path.write_bytes(png(RGB))
     assert np.array_equal(read_image(path).pixels, RGB)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "circle", "folder"])
+@pytest.mark.parametrize(
+    "read", [read_image, read_rgb8, read_size, read_file_tags, read_container_info]
+)
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind, read):
+    path = tmp_path / "x.png"
+    {
+        "pipe": lambda: os.mkfifo(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "circle": lambda: path.symlink_to(path),
+        "folder": path.mkdir,
+    }[kind]()
+    arguments = (path, "png") if read is read_container_info else (path,)
+    with pytest.raises((ImageError, OSError), match=r"regular file|symbolic links|directory"):
+        read(*arguments)
 
 
 def wide(kind):

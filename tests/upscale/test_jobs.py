@@ -1,5 +1,6 @@
 """What a call means: which images, where they go, and what is refused before any work."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,36 @@ def test_the_tree_of_a_folder_is_kept(tmp_path, touch):
 def test_junk_is_skipped(tmp_path, touch):
     touch("in/a.png", "in/.DS_Store", "in/._a.png", "in/Thumbs.db", "in/notes.txt", "in/.git/b.png")
     assert _targets(tmp_path / "in", out=tmp_path / "out") == ["a.png"]
+
+
+IRREGULAR = {
+    "pipe": (os.mkfifo, "is not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
+    "circle": (lambda path: path.symlink_to(path), "can't be read: Too many levels of symbolic"),
+    "broken": (lambda path: path.symlink_to("nothing"), "is a link to a file that doesn't exist"),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", IRREGULAR)
+def test_what_is_no_regular_file_is_told_and_skipped(tmp_path, touch, kind):
+    touch("in/a.png")
+    make, problem = IRREGULAR[kind]
+    odd = tmp_path / "in" / "odd.png"
+    make(odd)
+    for inputs in ([tmp_path / "in"], [tmp_path / "in" / "a.png", odd]):
+        plan = _plan(*inputs, out=tmp_path / "out")
+        assert [image.target for image in plan.images] == ["a.png"]
+        assert [error.where for error in plan.errors] == [str(odd)]
+        assert plan.errors[0].problem.startswith(problem)
+
+
+def test_links_to_images_are_images(tmp_path, touch):
+    touch("elsewhere/a.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "in" / "circle").symlink_to(tmp_path / "in", target_is_directory=True)
+    assert _targets(tmp_path / "in", out=tmp_path / "out") == ["link.png"]
 
 
 def test_results_inside_the_input_folder_are_no_input(tmp_path, touch):

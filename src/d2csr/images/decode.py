@@ -4,6 +4,7 @@ HEVC, in which phones store photos, is decoded by pillow-heif, because libvips' 
 files are decoded by simplejpeg too, because it reports lost data.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ import pyvips
 import simplejpeg
 
 from d2csr.core.errors import ImageError
+from d2csr.core.files import open_regular
 from d2csr.core.geometry import Size
 from d2csr.images.exif import COMPRESSION, Tags, read_file_tags
 from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_format
@@ -29,7 +31,8 @@ def detect_format(path: Path) -> str:
     """Return the format of a file by its content, a key of `FORMATS`, whatever its suffix.
 
     Raises:
-        ImageError: the file is missing, empty, unreadable, or of an unsupported format.
+        ImageError: the file is missing, empty, unreadable, no regular file (a pipe or a device), or
+            of an unsupported format.
     """
     content = sniff_format(_first_bytes(path))
     if content in FORMATS:
@@ -70,7 +73,7 @@ def open_image(path: Path, *, sequential: bool = False) -> Any:
 def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
     loader = f"{'heif' if content == 'avif' else content}load_source"
     access = "sequential" if sequential else "random"
-    with path.open("rb") as file:  # libvips duplicates the descriptor
+    with open_regular(path) as file:  # libvips duplicates the descriptor
         source = pyvips.Source.new_from_descriptor(file.fileno())
         options = {"fail_on": _FAIL_ON.get(content, "error"), **options}
         return pyvips.Operation.call(loader, source, access=access, **options)
@@ -78,12 +81,13 @@ def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise ImageError(path, "does not exist", "Check the name.") from error
     except OSError as error:
-        problem = f"can't be read: {error.strerror}"
+        reason = str(error.strerror)
+        problem = reason if reason.startswith("is not") else f"can't be read: {reason}"
         raise ImageError(path, problem, "Give a readable image file.") from error
     except ValueError as error:
         raise ImageError(repr(path), "is not a valid file name", "Check the name.") from error
@@ -250,7 +254,7 @@ def decode_hevc(path: Path, image: Any) -> Any:
     except ImportError:
         return image
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             opened = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
             main = opened[opened.primary_index]
             pixels = np.ascontiguousarray(main)
@@ -301,8 +305,9 @@ def check_jpeg(path: Path) -> list[str]:
     Raises:
         ImageError: pixels were lost.
     """
-    with path.open("rb") as file:
-        jpeg = file.read(min(_MAX_BYTES, path.stat().st_size))  # `read` allocates what it is given
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        jpeg = file.read(min(_MAX_BYTES, size))  # `read` allocates what it is given
     found = _find_scan(jpeg)
     usual = jpeg if found is None else _with_usual_scan(jpeg, frame=found[0], scan=found[1])
     message = _first_warning(usual)

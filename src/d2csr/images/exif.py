@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from d2csr.core.files import open_regular
 from d2csr.core.geometry import Size
 
 Buffer = bytes | memoryview
@@ -134,7 +135,7 @@ def read_file_tags(path: Path) -> ExifTags:
         ValueError: as `read_tags`.
     """
     with (
-        path.open("rb") as file,
+        open_regular(path) as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole,
         memoryview(whole) as view,
     ):

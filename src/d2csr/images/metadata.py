@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pyvips
 
+from d2csr.core.files import open_regular
 from d2csr.core.geometry import Size
 from d2csr.images.decode import SWAPPED_SIDES, orientation
 from d2csr.images.exif import (
@@ -111,7 +112,7 @@ def _read_png(path: Path) -> ContainerInfo:
 
 def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
     """Yield name and content of each chunk before the pixels, long contents cut short."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(8)
         for _ in range(_MAX_CHUNKS):
             head = file.read(8)
@@ -158,7 +159,7 @@ def _png_text(name: bytes, body: bytes) -> tuple[str, str | None] | None:
 
 def _read_jpeg(path: Path) -> ContainerInfo:
     """Read the density after the first marker (JFIF 1.02, page 5)."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(18)
     if len(head) < 18 or head[2:4] != b"\xff\xe0" or head[6:11] != b"JFIF\0":
         return ContainerInfo()
@@ -169,7 +170,7 @@ def _read_jpeg(path: Path) -> ContainerInfo:
 
 def _read_heif(path: Path) -> ContainerInfo:
     """Read the boxes `colr`, `av1C` and `stsz` (ISO/IEC 23008-12; AV1-ISOBMFF, 2.3)."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(_HEAD_BYTES)
     primaries, transfer = 2, 2
     offset = head.find(b"colrnclx")

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -207,14 +208,14 @@ def _find_images(given: str, output: str, *, errors: list[D2csrError]) -> Iterat
         return
     path = Path(given)
     if path.is_dir():
-        yield from _walk(path, Path(output).resolve(), errors=errors)
-    elif path.exists():
-        yield given, path.name
+        yield from _walk(path, os.path.realpath(output), errors=errors)
+    elif (error := _describe_unreadable(path)) is not None:
+        errors.append(error)
     else:
-        errors.append(ImageError(given, "does not exist", "Check the name."))
+        yield given, path.name
 
 
-def _walk(top: Path, own: Path, *, errors: list[D2csrError]) -> Iterator[tuple[str, str]]:
+def _walk(top: Path, own: str, *, errors: list[D2csrError]) -> Iterator[tuple[str, str]]:
     """Yield the images below a folder, except those in the folder of the results."""
 
     def on_error(error: OSError) -> None:
@@ -224,10 +225,30 @@ def _walk(top: Path, own: Path, *, errors: list[D2csrError]) -> Iterator[tuple[s
     for folder, folders, names in os.walk(top, onerror=on_error):
         here = Path(folder)
         folders[:] = sorted(
-            name for name in folders if name[0] != "." and (here / name).resolve() != own
+            name for name in folders if name[0] != "." and os.path.realpath(here / name) != own
         )
-        images = (here / name for name in sorted(names) if is_image_name(Path(name)))
-        yield from ((str(image), image.relative_to(top).as_posix()) for image in images)
+        for image in (here / name for name in sorted(names) if is_image_name(Path(name))):
+            if (error := _describe_unreadable(image)) is not None:
+                errors.append(error)
+            else:
+                yield str(image), image.relative_to(top).as_posix()
+
+
+def _describe_unreadable(path: Path) -> ImageError | None:
+    """Return an error for what is no regular file, such as a pipe, a device or a broken link."""
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        problem = (
+            "is a link to a file that doesn't exist" if path.is_symlink() else "does not exist"
+        )
+        return ImageError(path, problem, "Check the name.")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return ImageError(path, f"can't be read: {reason}", "Check the name.")
+    if is_regular:
+        return None
+    return ImageError(path, "is not a regular file", "Give image files, or remove it.")
 
 
 def _one_file_name(output: Path, options: OutputOptions) -> str:
@@ -338,6 +359,6 @@ def _count_results(results: Sequence[str]) -> str:
 def _identity(name: str) -> str:
     """Return a text that is the same for all names of one file."""
     if not is_url(name):
-        return str(Path(name).resolve())
+        return os.path.realpath(name)  # `Path.resolve` raises an error for links in a circle
     protocol, _, path = name.partition("://")
     return f"{protocol}://{posixpath.normpath(path.lstrip('/'))}"
