@@ -1,5 +1,7 @@
 """The whole network against numpy, its shapes for any tree, and its fusion."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import D2csrError
-from d2csr.models.d2csr import D2CSR, fuse, path_name
+from d2csr.models.d2csr import D2CSR, fuse, grow, path_name
 from tests.oracles import network as oracle
 
 TINY = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 5}
@@ -169,3 +171,64 @@ def test_unknown_settings_are_refused():
 @given(config=CONFIGS)
 def test_configuration_survives_json(config):
     assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+@given(config=CONFIGS, added=st.tuples(*(st.integers(0, 2) for _ in range(5))))
+@settings(max_examples=30, deadline=None)
+def test_a_grown_network_gives_the_images_of_the_smaller_one(config, added):
+    channels, convergence, trunk, groups, blocks = added
+    convergence *= config.has_convergence
+    larger = replace(
+        config,
+        channels=config.channels + channels,
+        convergence_channels=config.convergence_channels + convergence,
+        trunk_groups=config.trunk_groups + trunk,
+        groups=config.groups + groups,
+        blocks=config.blocks + blocks,
+    )
+    torch.manual_seed(0)
+    smaller, grown = D2CSR(config).eval(), D2CSR(larger).eval()
+    grow(grown, smaller)
+    lr = torch.rand(1, 3, 5, 6)
+    with torch.inference_mode():
+        for expected, image in zip(smaller(lr), grown(lr), strict=True):
+            torch.testing.assert_close(image, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_added_value_can_be_trained():
+    """In a few steps: what sees added channels begins at zero."""
+    torch.manual_seed(0)
+    small = {**TINY, "scale": 2, "trunk_groups": 1, "attention": False}
+    grown = D2CSR(ModelConfig(**{**small, "channels": 7, "trunk_groups": 2, "blocks": 2}))
+    grow(grown, D2CSR(ModelConfig(**small)))
+    before = {name: value.clone() for name, value in grown.named_parameters()}
+    optimizer = torch.optim.Adam(grown.parameters(), lr=1e-2)
+    for _ in range(6):
+        lr = torch.rand(2, 3, 8, 8)
+        optimizer.zero_grad()
+        (
+            grown(lr).sr - lr.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        ).square().sum().backward()
+        optimizer.step()
+    still = {
+        name: float((value == before[name]).double().mean())
+        for name, value in grown.named_parameters()
+    }
+    assert {name: share for name, share in still.items() if share > 0.5} == {}  # dead ReLU units
+
+
+def test_the_trunk_of_another_scale_keeps_its_features():
+    torch.manual_seed(0)
+    given_network = D2CSR(ModelConfig(scale=4, **TINY)).eval()
+    grown = D2CSR(ModelConfig(scale=3, **{**TINY, "channels": 6})).eval()
+    tails = {name: value.clone() for name, value in grown.state_dict().items() if "tails" in name}
+    grow(grown, given_network)
+    lr = torch.rand(1, 3, 5, 6)
+    with torch.inference_mode():
+        pairs = zip(
+            given_network.divergence.features(lr), grown.divergence.features(lr), strict=True
+        )
+        for expected, features in pairs:
+            torch.testing.assert_close(features[:, :4], expected, rtol=1e-4, atol=1e-5)
+    for name, value in tails.items():
+        assert torch.equal(grown.state_dict()[name], value)

@@ -11,11 +11,11 @@ import torch
 import d2csr
 from d2csr.checkpoint.io import load_network, read_state, trained_steps
 from d2csr.core.bundle import read_bundle
-from d2csr.core.errors import TrainingError
+from d2csr.core.errors import CheckpointError, TrainingError
 from d2csr.data.sampling import CropLoader
 from d2csr.training.loop import fit
 from d2csr.training.optim import learning_rate
-from d2csr.training.recipe import StageConfig
+from d2csr.training.recipe import Recipe, StageConfig
 from d2csr.training.stages import STAGE_SPECS, LossInputs, trained_parameters
 from d2csr.training.train import train
 from d2csr.training.trainer import initial_network, make_average
@@ -238,3 +238,19 @@ def test_the_card_lists_the_trainings_and_their_validation_curves(tmp_path, pair
         before, last = read_bundle(second / "bundle").card.metadata.runs
         assert before == run
         assert (last.name, last.steps, last.curve) == ("second", 4, ())
+
+
+def test_a_larger_network_begins_with_the_images_of_a_smaller_one(tmp_path, pairs):
+    first = tmp_path / "first"
+    train(write_recipe(tmp_path / "a.yaml", recipe_values(pairs)), output=first)
+    small = load_network(first / "checkpoints" / "step-00000004")
+    values = recipe_values(pairs, initial_weights=str(first / "checkpoints" / "step-00000004"))
+    values["model"] = {**values["model"], "channels": 6, "blocks": 2}
+    with pytest.raises(CheckpointError, match=r"another network: channels 4 for 6, blocks 1 for 2"):
+        initial_network(Recipe.model_validate(values))
+    grown = initial_network(Recipe.model_validate({**values, "grow_initial_weights": True}))
+    lr = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(grown.eval()(lr).sr, small(lr).sr, rtol=1e-4, atol=1e-5)
+    values["model"] |= {"channels": 3}
+    with pytest.raises(CheckpointError, match=r"Only the scale may differ, and channels, "):
+        initial_network(Recipe.model_validate({**values, "grow_initial_weights": True}))

@@ -188,3 +188,47 @@ def fuse(
     a sixth of a training step.
     """
     return (predictions * weights.unsqueeze(2)).sum(dim=1)
+
+
+GROWABLE = ("channels", "convergence_channels", "trunk_groups", "groups", "blocks")
+_OF_SCALE = ("divergence.tails.", "convergence.")  # parameters whose meaning the scale changes
+
+
+def grow(network: D2CSR, smaller: D2CSR) -> None:
+    """Load the weights of a smaller network so that the larger one computes the same images.
+
+    Added channels begin at random, but nothing else sees them yet; added groups and blocks begin as
+    the identity (Net2Net, arXiv:1511.05641; identities as in arXiv:1605.08695). Of a network of
+    another scale, the tails and the convergence network are left as they are; so is a convergence
+    network that the smaller network lacks.
+
+    Args:
+        network: whose weights are replaced; its sizes in `GROWABLE` are at least `smaller`'s.
+        smaller: a network that differs in these sizes and the scale alone.
+    """
+    given = smaller.state_dict()
+    if smaller.config.scale != network.config.scale:
+        given = {name: value for name, value in given.items() if not name.startswith(_OF_SCALE)}
+    with torch.no_grad():
+        for name, own in network.state_dict().items():
+            if name in given:
+                _embed(own, given[name])
+            elif _ends_residual(name) and not name.startswith(_OF_SCALE):
+                own.zero_()
+
+
+def _embed(own: Tensor, given: Tensor) -> None:
+    """Copy a layer's values into the first channels of a wider one; these see no added input."""
+    outputs = given.shape[0]
+    if own.ndim > 1:
+        own[:outputs, given.shape[1] :] = 0
+        own[:outputs, : given.shape[1]] = given
+    else:
+        own[:outputs] = given
+
+
+def _ends_residual(name: str) -> bool:
+    """Return whether a parameter is of the last convolution of a block, a group or the trunk."""
+    layer = name.rpartition(".")[0]
+    is_group = ".groups." in layer and layer.endswith(".conv")
+    return layer.endswith(".conv2") or is_group or layer == "divergence.trunk.conv"

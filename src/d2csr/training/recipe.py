@@ -226,6 +226,9 @@ class Recipe(ConfigBase):
             (validation and bundle; TLC, arXiv:2112.04491); None leaves it as trained.
         initial_weights: weights to start from: a shipped model by its name, or the path of a
             bundle, run or checkpoint; None for random ones.
+        grow_initial_weights: take them from a smaller network, or one of another scale, too: added
+            channels, groups and blocks don't change its images; another scale's tails and
+            convergence network begin anew.
         licence: of the trained weights, for the card.
         data_note: the training data in words, for the card.
         description: the model's purpose, for the card.
@@ -243,6 +246,7 @@ class Recipe(ConfigBase):
     compile: bool = False
     test_pooling_px: Count | None = None
     initial_weights: str | None = None
+    grow_initial_weights: bool = False
     licence: str = "unstated"
     data_note: str = "unstated"
     description: str = ""

@@ -27,7 +27,7 @@ from d2csr.checkpoint.io import (
 )
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, UsageError
-from d2csr.models.d2csr import D2CSR
+from d2csr.models.d2csr import D2CSR, GROWABLE, grow
 from d2csr.training.distributed import DistributedContext, Precision, resolve_precision
 from d2csr.training.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from d2csr.training.recipe import Recipe, StageConfig, find_initial_weights
@@ -243,11 +243,24 @@ def initial_network(recipe: Recipe) -> D2CSR:
         given = load_network(path)
         # the window holds no weights, and a finished model has the one it is used with
         config = replace(given.config, pooling_px=recipe.model.pooling_px)
-        if config != recipe.model:
+        if config == recipe.model:
+            network.load_state_dict(given.state_dict())
+        elif recipe.grow_initial_weights and _can_grow(config, recipe.model):
+            grow(network, given)
+        else:
             problem = f"is another network: {_describe_differences(config, recipe.model)}"
-            raise CheckpointError(path, problem, remedy="Name the same model in the recipe.")
-        network.load_state_dict(given.state_dict())
+            remedy = "Name the same model in the recipe."
+            if recipe.grow_initial_weights:
+                remedy = f"Only the scale may differ, and {', '.join(GROWABLE)} may be larger."
+            raise CheckpointError(path, problem, remedy=remedy)
     return network.train()
+
+
+def _can_grow(smaller: ModelConfig, larger: ModelConfig) -> bool:
+    """Return whether a network is another one with added channels, groups or blocks."""
+    sizes = {name: getattr(larger, name) for name in GROWABLE}
+    is_larger = all(size >= getattr(smaller, name) for name, size in sizes.items())
+    return is_larger and replace(smaller, scale=larger.scale, **sizes) == larger
 
 
 def _describe_differences(found: ModelConfig, expected: ModelConfig) -> str:
