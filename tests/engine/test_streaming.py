@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.errors import UsageError
-from d2csr.engine.backends.base import ResolvedBackend
+from d2csr.engine.backends.base import Precision, ResolvedBackend, load_backend
 from d2csr.engine.feature_store import DiskFeatureStore, FeatureStore, MemoryFeatureStore
 from d2csr.engine.streaming import StreamedTrunk, plan_windows
 from d2csr.export.graphs import write_trunk
@@ -32,8 +32,8 @@ TREES = [
 RUNS = (((1, 3), "memory"), ((30, 5), "disk"))
 
 
-def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
-    """Return the trunk of a bundle that has nothing else, so that it costs no verification."""
+def _resolve(network: D2CSR, folder: Path, *, precision: Precision = "fp32") -> ResolvedBackend:
+    """Return the backend of a bundle with nothing but a trunk, so that it costs no verification."""
     write_trunk(network, folder / "trunk.onnx")
     config = network.config
     graphs = {"trunk": "trunk.onnx"}
@@ -45,7 +45,11 @@ def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
         receptive_field=config.receptive_field,
         graphs=graphs,
     )
-    return StreamedTrunk(ResolvedBackend(Bundle(folder, card), "openvino", "CPU", "fp32"))
+    return ResolvedBackend(Bundle(folder, card), "openvino", "CPU", precision)
+
+
+def _trunk(network: D2CSR, folder: Path) -> StreamedTrunk:
+    return StreamedTrunk(_resolve(network, folder))
 
 
 def _features(network: D2CSR, lr: np.ndarray) -> np.ndarray:
@@ -73,6 +77,22 @@ def test_segments_compute_the_features_of_the_network(choices, tmp_path):
         features = trunk.run(lr, store=store, window_rows=1)  # raised to the fewest possible
         assert np.abs(features.read(0, size[0]) - _features(network, lr)).max() < 1e-5
         store.close()
+
+
+@pytest.mark.parametrize("choices", TREES, ids=lambda tree: "-".join(map(str, tree.values())))
+def test_segments_compute_the_bits_of_the_whole_trunk(choices, tmp_path):
+    """In every precision: cuts change neither what OpenVINO merges nor the order of sums."""
+    lr = _image(50, 13)
+    network = random_network(**choices)
+    for precision in ("fp32", "bf16"):
+        if precision not in load_backend("openvino").precisions("CPU"):
+            continue
+        backend = _resolve(network, tmp_path, precision=precision)
+        (whole,) = backend.compile("trunk")([lr])
+        trunk = StreamedTrunk(backend)
+        store = MemoryFeatureStore(*lr.shape[2:], dtype=trunk.dtype)
+        features = trunk.run(lr, store=store, window_rows=1)  # raised to the fewest possible
+        assert np.array_equal(features.read(0, 50), whole)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The plan for an image: how its trunk runs, the strips of its tail, and the memory they take.
 
-All plans but `tiles` give the same image. The constants below are measured; `estimate_memory`
-applies them to a model and a size.
+All plans give the same image, on OpenVINO the same bits in fp32 and bf16, except for `tiles` of a
+trunk with means of the whole image. The constants below are measured; `estimate_memory` applies
+them to a model and a size.
 """
 
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Plan:
         strip_rows: LR rows that the tail writes at once.
         peak_bytes: memory that it takes, in addition to what the process holds before.
         scratch_bytes: size of the temporary file.
-        exact: whether the result is the whole image's, except for rounding.
+        exact: whether the result is the whole image's.
     """
 
     trunk: Trunk

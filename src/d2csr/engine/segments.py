@@ -3,24 +3,36 @@
 A channel attention needs the mean of a map over the whole image before its gate can be applied.
 So the graph is cut at the input of every pooling:
 
-    segment k: stored maps, known means -> the next map to be pooled, and its mean
+    segment k: stored maps, row means of pooled maps -> the next map to be pooled, and its row means
+
+The mean of the row means is part of the segment that applies the gate, as in the whole trunk (see
+`average_rows_first`), so that both sum in the same order.
 
 One segment applies the gate of one block and runs the convolutions of the next, so every map is
 read once and written once. Segments run depth first down the tree, so that few maps are stored at a
 time. What depends on the image alone (the head) is computed again in each segment that needs it: a
 stored map takes as much memory as any other, and a convolution of three colors little time. Graphs
 with local pooling, whose windows are finite, are cut at the same places and need no mean.
+
+Segments compute the bits of the whole trunk. OpenVINO's kernels give a row the same bits whatever
+the height of their input, but it merges a convolution with the sum that follows, which rounds once
+less, by rules of its own: it does if the convolution has no other reader and the other summand
+isn't a convolution. A cut changes both. So a convolution that the whole trunk rounds before the sum
+gets a second reader in segments too: one pixel of it is an output (`Segment.apart`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from openvino import Model, Node, Type
+from openvino import Model, Node, Output, Type
 from openvino import opset13 as operations
 from openvino.passes import ConstantFolding, Manager
 from openvino.preprocess import PrePostProcessor
 
-_POOLINGS = ("ReduceMean", "AvgPool")
+from d2csr.engine.backends.openvino_rewrites import average_rows_first
+
+_RANK = 4  # of maps: 1, c, h, w
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,11 @@ class Segment:
 
     Attributes:
         reads: names of the maps that it reads, the image among them.
-        means: names of the maps whose mean over the image it reads.
+        means: names of the maps whose row means it reads.
         writes: names of the maps that it writes.
-        averaged: the one of these whose mean a later segment reads; None if there is none.
+        averaged: the one of these whose row means a later segment reads; None if there is none.
         frees: names of the maps that no later segment reads.
+        apart: names of the convolutions that must not be merged with the sum that follows.
         halo_rows: rows beyond a window, on each side, that its results depend on.
     """
 
@@ -41,6 +54,7 @@ class Segment:
     writes: tuple[str, ...]
     averaged: str | None
     frees: tuple[str, ...]
+    apart: tuple[str, ...]
     halo_rows: int
 
 
@@ -60,6 +74,7 @@ class SegmentedTrunk:
         folding = Manager()
         folding.register_pass(ConstantFolding())  # of the reshapes around an ONNX bias
         folding.run_passes(model)
+        average_rows_first(model)
         graph = _Graph(model)
         self._model = model
         self.image = next(iter(graph.nodes))
@@ -67,6 +82,7 @@ class SegmentedTrunk:
         self.channels = {
             name: node.get_output_partial_shape(0)[1].get_length()
             for name, node in graph.nodes.items()
+            if len(node.get_output_partial_shape(0)) == _RANK
         }
         self.segments = _cut(graph)
 
@@ -82,6 +98,8 @@ class SegmentedTrunk:
     def model(self, segment: Segment, *, is_bf16: bool) -> Model:
         """Return a segment's graph: `reads`, then `means`, in; `writes`, then row means, out.
 
+        Further outputs, of one pixel of `apart` each, are of no use to the caller.
+
         Args:
             segment: one of the segments.
             is_bf16: whether maps go in and out as bfloat16; image and means are always float32.
@@ -92,9 +110,9 @@ class SegmentedTrunk:
         inputs = [_to_parameter(node) for node in (*(nodes[n] for n in segment.reads), *means)]
         results = [nodes[name].output(0) for name in segment.writes]
         if segment.averaged is not None:
-            columns = operations.constant([3])
-            row_means = operations.reduce_mean(nodes[segment.averaged], columns, keep_dims=True)
-            results.append(row_means.output(0))
+            results.append(_find_mean(nodes[segment.averaged]).output(0))
+        pixels = range(len(results), len(results) + len(segment.apart))
+        results += [_one_pixel(nodes[name]) for name in segment.apart]
         model = Model(results, inputs, "segment")  # pyright: ignore[reportGeneralTypeIssues]
         if not is_bf16:
             return model
@@ -102,7 +120,7 @@ class SegmentedTrunk:
         for index, name in enumerate(segment.reads):
             if name != self.image:
                 types.input(index).tensor().set_element_type(Type.bf16)
-        for index in range(len(segment.writes)):
+        for index in (*range(len(segment.writes)), *pixels):
             types.output(index).tensor().set_element_type(Type.bf16)
         return types.build()
 
@@ -119,6 +137,10 @@ class _Graph:
         }
         self.parents = {name: self._parents(node) for name, node in self.nodes.items()}
         self.pooled = {self.parents[name][0] for name in self.nodes if self._is_first_pooling(name)}
+        self.readers: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for name, parents in self.parents.items():
+            for parent in parents:
+                self.readers[parent].append(name)
 
     def vectors(self) -> set[str]:
         """Return the names of all that has one value per channel: means, and gates made of them."""
@@ -171,6 +193,30 @@ class _Graph:
                     rows[parent] = max(rows.get(parent, 0), needed)
         return rows
 
+    def apart(self, computed: set[str], *, writes: Sequence[str]) -> tuple[str, ...]:
+        """Return the convolutions that only a segment would merge with the sum that follows."""
+        found: list[str] = []
+        for name in self.nodes:
+            readers = [reader for reader in self.readers[name] if reader in computed]
+            if name not in computed or name in writes or len(readers) != 1:
+                continue
+            if self._is_convolution(name) and self._is_sum(readers[0]):
+                others = [each for each in self.parents[readers[0]] if each != name]
+                if len(self.readers[name]) > 1 or any(map(self._is_convolution, others)):
+                    found.append(name)
+        return tuple(found)
+
+    def _is_convolution(self, name: str) -> bool:
+        """Return whether a map comes from a convolution, its bias included if it has one."""
+        if self._is_sum(name):
+            return False
+        last = self.parents[name][0] if self.nodes[name].get_type_name() == "Add" else name
+        return self.nodes[last].get_type_name() == "Convolution"
+
+    def _is_sum(self, name: str) -> bool:
+        """Return whether an operation adds two maps."""
+        return self.nodes[name].get_type_name() == "Add" and len(self.parents[name]) > 1
+
     def _parents(self, node: Node) -> tuple[str, ...]:
         sources = [value.get_node() for value in node.input_values()]
         names = [source.get_friendly_name() for source in sources]
@@ -178,14 +224,14 @@ class _Graph:
 
     def _is_first_pooling(self, name: str) -> bool:
         """Return whether an operation is a mean, or the first step of a mean over windows."""
-        if self.nodes[name].get_type_name() not in _POOLINGS:
-            return False
-        return self.nodes[self.parents[name][0]].get_type_name() not in _POOLINGS
+        if self.nodes[name].get_type_name() == "AvgPool":
+            return self.nodes[self.parents[name][0]].get_type_name() != "AvgPool"
+        return is_mean(self.nodes[name])
 
 
 def is_mean(node: Node) -> bool:
-    """Return whether an operation averages the whole image."""
-    return node.get_type_name() == "ReduceMean"
+    """Return whether an operation averages the rows of a map, for the mean of the whole image."""
+    return node.get_type_name() == "ReduceMean" and len(node.get_output_partial_shape(0)) == _RANK
 
 
 def _cut(graph: _Graph) -> tuple[Segment, ...]:
@@ -212,6 +258,7 @@ def _cut(graph: _Graph) -> tuple[Segment, ...]:
                 writes=tuple(writes),
                 averaged=target if target in means else None,
                 frees=(),
+                apart=graph.apart(set(rows) - set(ends), writes=writes),
                 halo_rows=max(rows[name] for name in ends),
             )
         )
@@ -238,10 +285,16 @@ def _receptive_rows(node: Node) -> int:
 
 
 def _find_mean(node: Node) -> Node:
-    """Return the operation that averages a map over the image."""
+    """Return the operation that averages the rows of a map."""
     readers = [target.get_node() for target in node.output(0).get_target_inputs()]
     (mean,) = [reader for reader in readers if is_mean(reader)]
     return mean
+
+
+def _one_pixel(node: Node) -> Output:
+    """Return the first pixel of a map."""
+    first, last, step = (operations.constant(values) for values in ([0, 0], [1, 1], [1, 1]))
+    return operations.slice(node, first, last, step, operations.constant([2, 3])).output(0)
 
 
 def _to_parameter(node: Node) -> Node:

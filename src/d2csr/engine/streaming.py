@@ -1,9 +1,10 @@
 """Trunks that don't run on the whole image at once: in segments, or on tiles.
 
-A segment runs over the image in row windows, and its feature maps are stored in between: exact, in
-little memory. Windows go from top to bottom and read every row of a map once; rows that two windows
-share are taken from the earlier one. So the rows that a window writes may overwrite the rows that
-it has read, and a segment needs no more space than its own results.
+A segment runs over the image in row windows, and its feature maps are stored in between: bit for
+bit the trunk of the OpenVINO backend, in little memory. Windows go from top to bottom and read
+every row of a map once; rows that two windows share are taken from the earlier one. So the rows
+that a window writes may overwrite the rows that it has read, and a segment needs no more space than
+its own results.
 
 Tiles are for images whose maps fit neither in memory nor on the disk.
 """
@@ -98,7 +99,7 @@ def run_segments(
             available = unused.get(channels)
             maps[name] = available.pop() if available else store.add(channels)
         rows = max(window_rows, 2 * each.halo_rows + 1)
-        mean = _run_segment(
+        row_means = _run_segment(
             compile_segment(each),
             plan_windows(lr.shape[2], rows=rows, halo_rows=each.halo_rows),
             sources=sources,
@@ -107,7 +108,7 @@ def run_segments(
             targets=[maps[name] for name in each.writes],
         )
         if each.averaged is not None:
-            means[each.averaged] = mean
+            means[each.averaged] = np.concatenate(row_means, axis=2)
     return Features(store, [maps[name] for name in trunk.leaves])
 
 
@@ -139,17 +140,16 @@ def _run_segment(
     means: Sequence[NchwArray],
     store: FeatureStore,
     targets: Sequence[int],
-) -> NchwArray:
-    """Run a segment; return the mean (1, c, 1, 1) of the map that it averages, or zeros."""
-    total = np.zeros((1, 1, 1, 1))
+) -> list[NchwArray]:
+    """Run a segment; return its next output, the row means (1, c, rows, 1), window by window."""
+    row_means: list[NchwArray] = []
     for window in windows:
         results = graph([*(source.read(window) for source in sources), *means])
         own = slice(window.first - window.top, window.last - window.top)
         for index, rows in zip(targets, results, strict=False):
             store.write(index, first=window.first, rows=rows[:, :, own])
-        for row_means in results[len(targets) :]:
-            total = total + row_means[:, :, own].sum(axis=2, dtype=np.float64, keepdims=True)
-    return (total / windows[-1].last).astype(np.float32)
+        row_means += [each[:, :, own] for each in results[len(targets) : len(targets) + 1]]
+    return row_means
 
 
 @final

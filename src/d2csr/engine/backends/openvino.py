@@ -33,6 +33,7 @@ from d2csr.engine.backends.base import (
     graph_role,
 )
 from d2csr.engine.backends.openvino_rewrites import (
+    average_rows_first,
     pool_after_squeeze,
     split_bf16,
     split_bicubic_base,
@@ -42,7 +43,7 @@ READY = ["d2csr", "fast_form"]  # marks graphs that `optimize_graph` changed at 
 
 _CACHE_LIMIT_BYTES = 512 << 20  # about 300 graphs of the small models, 25 of the paper's
 _DIGEST_BYTES = 32
-_FORM = "5"  # version of `_prepare`'s result: a new number invalidates cached graphs
+_FORM = "6"  # version of `_prepare`'s result: a new number invalidates cached graphs
 # Set explicitly because the plugins default to less: bf16 on processors that have it, fp16 on GPUs.
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 _FEATURES = "features"  # 16 bits between the graphs where they are computed in bfloat16
@@ -178,6 +179,7 @@ def _compile(model: Model, *, device: str, precision: Precision) -> CompiledMode
 
 def _prepare(model: Model, *, precision: Precision) -> Model:
     """Return a graph in its fastest form, with features of 16 bits except in float32."""
+    average_rows_first(model)
     if precision == "fp32":
         pool_after_squeeze(model)
         return model
