@@ -51,10 +51,12 @@ def test_a_card_of_version_1_claims_nothing_for_precisions_below_float32(read_ve
 def test_the_border_of_version_1_comes_under_its_new_names(read_version_1):
     values = json.loads(VERSION_1.read_text())
     graphs = {"trunk": "t.onnx", "tail": "u.onnx", "tail_frame": "v.onnx", "fusion": "w.onnx"}
-    graphs |= {"trunk_int8": "t.xml", "tail_frame_int8": "v.onnx"}
+    graphs |= {"trunk_int8": "t.xml", "tail_int8": "u.xml", "fusion_int8": "w.xml"}
+    graphs |= {"tail_frame_int8": "v.onnx"}
+    config = values["config"] | {"tail_border": "each"}
     reach = values["reach"] | {"frame_strip_lr_px": 4, "frame_kept_lr_px": 1}
-    files = dict.fromkeys(("model.safetensors", *graphs.values()), "0")
-    card = read_version_1(reach=reach, graphs=graphs, files=files).card
+    files = dict.fromkeys(("model.safetensors", *graphs.values()), "0" * 64)
+    card = read_version_1(config=config, reach=reach, graphs=graphs, files=files).card
     field = card.receptive_field
     assert (field.border_strip_lr_px, field.border_replaced_lr_px) == (4, 1)
     assert card.graphs["border_tail"] == card.graphs["border_tail_int8"] == "v.onnx"

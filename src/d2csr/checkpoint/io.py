@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from d2csr.core.bundle import CARD_NAME, read_bundle
+from d2csr.core.bundle import CARD_NAME, WEIGHTS_NAME, read_bundle, verify_bundle
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, D2csrError
 from d2csr.core.files import atomic_folder, atomic_path, backup_path
@@ -198,8 +198,12 @@ def load_network(folder: Path | str) -> D2CSR:
 
     Raises:
         CheckpointError: it has no weights, or not those of a D2C-SR network.
+        BundleError: it is a bundle whose files aren't those that the card has the hashes of.
     """
-    return load_weights(find_weights(Path(folder)))
+    path = find_weights(Path(folder))
+    if path.name == WEIGHTS_NAME and (path.parent / CARD_NAME).is_file():
+        verify_bundle(read_bundle(path.parent))
+    return load_weights(path)
 
 
 def load_weights(path: Path) -> D2CSR:
@@ -209,6 +213,9 @@ def load_weights(path: Path) -> D2CSR:
         CheckpointError: missing, damaged, or not a D2C-SR network's.
     """
     tensors, config = read_tensors(path)
+    if wrong := [name for name, value in tensors.items() if not value.isfinite().all()]:
+        problem = f"has values in {wrong[0]} that are infinite or not numbers"
+        raise CheckpointError(path, problem, "Give weights from before training diverged.")
     network = D2CSR(config)
     network.load_state_dict(tensors)
     return network.eval()

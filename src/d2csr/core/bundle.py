@@ -5,18 +5,24 @@ engine of that release rewrote them before it computed in bfloat16, this one run
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, PlainValidator
 
 from d2csr.core.config import ModelConfig, ReceptiveField
-from d2csr.core.errors import BundleError, D2csrError
-from d2csr.core.files import sha256_file, write_atomically
+from d2csr.core.errors import BundleError, D2csrError, quote
+from d2csr.core.files import is_file, sha256_file, write_atomically
+from d2csr.core.typed_reader import STRICT, describe_error, parse_json, read_json
 
 FORMAT_VERSION = 2
 CARD_NAME = "bundle.json"
 WEIGHTS_NAME = "model.safetensors"
+NAME_CHARACTERS = 100  # of a model's name at most
 _REMEDY = "Copy the bundle again, or write it again with `d2csr export`."
 
 
@@ -180,20 +186,15 @@ class Bundle:
 def read_bundle(folder: Path) -> Bundle:
     """Return the bundle in a folder, after checking its card and the presence of its files.
 
-    `verify_bundle` compares the hashes.
+    `verify_bundle` compares the hashes, as whoever opens the model does.
 
     Raises:
         BundleError: no card, a card of another version or schema, or missing files.
     """
     path = folder / CARD_NAME
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(path, f"can't be read: {error.strerror}", remedy=_REMEDY) from error
-    except ValueError as error:
-        raise BundleError(path, f"is not JSON: {error}", remedy=_REMEDY) from error
+    values = read_json(path, dict, error_type=BundleError, remedy=_REMEDY)
     card = _card(path, values)
-    if missing := [name for name in card.files if not (folder / name).is_file()]:
+    if missing := [name for name in card.files if not is_file(folder / name)]:
         raise BundleError(folder, f"lacks {', '.join(sorted(missing))}", remedy=_REMEDY)
     return Bundle(folder, card)
 
@@ -219,52 +220,110 @@ def write_card(folder: Path, card: ModelCard) -> None:
 def verify_bundle(bundle: Bundle) -> None:
     """Check every file of a bundle against the hash on its card.
 
+    A file is hashed once in a process, as long as its inode, size and times stay the same.
+
     Raises:
-        BundleError: files are damaged; all of them are named.
+        BundleError: files are damaged, or those of another model; all of them are named.
     """
     hashes = bundle.card.files.items()
-    damaged = [name for name, sha256 in hashes if sha256_file(bundle.folder / name) != sha256]
+    try:
+        damaged = [name for name, sha256 in hashes if _sha256(bundle.folder / name) != sha256]
+    except OSError as error:
+        raise BundleError(bundle.folder, f"can't be read: {error}", remedy=_REMEDY) from error
     if damaged:
         problem = f"doesn't match the hash of {', '.join(sorted(damaged))}"
         raise BundleError(bundle.folder, problem, remedy=_REMEDY)
 
 
-def _card(path: Path, values: Any) -> ModelCard:
+_CLOCK_TICK_S = 0.1  # two changes in less time may leave the same time stamp; kernels take 10 ms
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file, from memory if the file hasn't changed."""
+    status = path.stat()
+    if time.time() - status.st_ctime < _CLOCK_TICK_S:
+        return sha256_file(path)
+    times_ns = (status.st_mtime_ns, status.st_ctime_ns)
+    return _remembered_sha256(path, status.st_dev, status.st_ino, status.st_size, times_ns)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_sha256(path: Path, *identity: object) -> str:
+    del identity  # the key under which the hash is remembered
+    return sha256_file(path)
+
+
+def _card(path: Path, values: dict[str, Any]) -> ModelCard:
     """Return the model card in JSON values, after upgrading those of version 1."""
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version not in (1, FORMAT_VERSION):
+    version = values.get("format_version")
+    if type(version) is not int or version not in (1, FORMAT_VERSION):
         known = f"this release reads versions 1 and {FORMAT_VERSION}"
-        problem = f"has format version {version!r}; {known}"
+        problem = f"has format version {quote(version)}; {known}"
         raise BundleError(path, problem, remedy="Use the d2csr release that wrote it.")
     try:
-        card = _from_json(_upgraded_from_1(values) if version == 1 else values)
+        current = _upgraded_from_1(values) if version == 1 else values
+        card = parse_json(json.dumps(current), _CardFile).to_card()
         _check(card)
-    except (KeyError, TypeError, ValueError, AttributeError, D2csrError) as error:
-        problem = f"doesn't follow the schema ({error!r})"
+    except (KeyError, TypeError, AttributeError) as error:  # of the upgrade
+        problem = f"doesn't follow the schema of version 1 ({type(error).__name__}: {error})"
         raise BundleError(path, problem, remedy=_REMEDY) from error
+    except ValueError as error:
+        raise BundleError(path, describe_error(error), remedy=_REMEDY) from error
     return card
 
 
-def _from_json(values: dict[str, Any]) -> ModelCard:
-    """Return the model card in the JSON values of this version."""
-    metadata: dict[str, Any] = {
-        each.name: values[each.name] for each in fields(ModelMetadata) if each.name != "runs"
-    }
-    metadata["scores"] = tuple(_score(row) for row in values["scores"])
-    metadata["runs"] = tuple(_run(row) for row in values.get("runs", ()))
-    precisions = values.get("precisions", {}).items()
-    uncertainty = values.get("uncertainty")
-    return ModelCard(
-        metadata=ModelMetadata(**metadata),
-        scale=values["scale"],
-        parameters=values["parameters"],
-        config=ModelConfig.from_dict(values["config"]),
-        receptive_field=ReceptiveField(**values["receptive_field"]),
-        graphs=values["graphs"],
-        files=values["files"],
-        precisions={name: PrecisionError(**error) for name, error in precisions},
-        uncertainty=None if uncertainty is None else ErrorModelFacts(**uncertainty),
-    )
+def _to_config(values: Any) -> ModelConfig:
+    if not isinstance(values, dict):
+        raise ValueError("Input should be an object")
+    try:
+        return ModelConfig.from_dict(values)
+    except D2csrError as error:
+        raise ValueError(error.problem) from error
+
+
+_FileName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f]{1,255}$")]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Role = Literal[
+    "trunk",
+    "tail",
+    "border_tail",
+    "fusion",
+    "trunk_int8",
+    "tail_int8",
+    "border_tail_int8",
+    "fusion_int8",
+]
+
+
+class _CardFile(BaseModel):
+    """The JSON of version 2; keys that it doesn't have are ignored."""
+
+    model_config = STRICT
+
+    name: str = Field(pattern=rf"^[^/\x00-\x1f\x7f]{{1,{NAME_CHARACTERS}}}$")
+    licence: str
+    data: str
+    steps: int | None = Field(ge=0)
+    seed: int | None
+    machine: str | None
+    preset: str | None
+    description: str
+    scores: tuple[EvaluationScore, ...]
+    runs: tuple[TrainingRun, ...] = ()
+    scale: int
+    parameters: int = Field(ge=1)
+    config: Annotated[ModelConfig, PlainValidator(_to_config)]
+    receptive_field: ReceptiveField
+    graphs: dict[_Role, _FileName]
+    files: dict[_FileName, _Hash]
+    precisions: dict[str, PrecisionError] = {}
+    uncertainty: ErrorModelFacts | None = None
+
+    def to_card(self) -> ModelCard:
+        """Return the card, whose metadata is an object of its own."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        metadata = {each.name: values.pop(each.name) for each in fields(ModelMetadata)}
+        return ModelCard(metadata=ModelMetadata(**metadata), **values)
 
 
 def _upgraded_from_1(values: dict[str, Any]) -> dict[str, Any]:
@@ -286,22 +345,21 @@ def _upgraded_from_1(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _score(values: dict[str, Any]) -> EvaluationScore:
-    intervals = {name: tuple(values[name]) for name in values if name.endswith("interval95")}
-    return EvaluationScore(**{**values, **intervals})
-
-
-def _run(values: dict[str, Any]) -> TrainingRun:
-    return TrainingRun(**{**values, "curve": tuple((step, db) for step, db in values["curve"])})
-
-
 def _check(card: ModelCard) -> None:
     """Raise ValueError where parts of a card contradict each other."""
     if card.scale != card.config.scale:
         raise ValueError(f"scale {card.scale}, but config.scale {card.config.scale}")
-    if {"trunk", "tail"} - set(card.graphs):
-        raise ValueError(f"graphs {sorted(card.graphs)} lack trunk or tail")
+    if card.receptive_field != card.config.receptive_field:
+        raise ValueError("receptive_field isn't that of a network of this config")
+    roles = set(card.graphs)
+    if {"trunk", "tail"} - roles:
+        raise ValueError(f"graphs {sorted(roles)} lack trunk or tail")
+    plain = {role for role in roles if not role.endswith("_int8")}
+    if roles - plain not in (set(), {f"{role}_int8" for role in plain}):
+        raise ValueError(f"graphs {sorted(roles)} aren't the same in int8")
+    if ("border_tail" in roles) != ("fusion" in roles):
+        raise ValueError(f"graphs {sorted(roles)} lack border_tail or fusion")
     if unknown := {WEIGHTS_NAME, *card.graphs.values()} - set(card.files):
         raise ValueError(f"no hash of {sorted(unknown)}")
-    if strays := [name for name in card.files if Path(name).name != name]:
+    if strays := [name for name in card.files if Path(name).name != name or name == ".."]:
         raise ValueError(f"files outside the folder: {strays}")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from typing import Any, Literal, get_args
 
-from d2csr.core.errors import D2csrError
+from d2csr.core.errors import D2csrError, quote
 
 Base = Literal["none", "bicubic"]
 Mean = Literal["fixed", "convolution"]
@@ -38,6 +38,20 @@ _POSITIVE = ("channels", "depth", "children", "blocks")
 # Groups of a branch and of the trunk, of which one may be 0, and the convergence network's width.
 _NOT_NEGATIVE = ("groups", "trunk_groups", "convergence_channels")
 _SIZES = (*_POSITIVE, *_NOT_NEGATIVE)
+_FLAGS = ("deep_residual", "convergence_last_relu", "attention")
+# Ten times the largest networks of the field and more: what a file claims beyond is an error, found
+# before a network is built from it, which takes 2 ms per block.
+MAX_CHANNELS, MAX_LEAVES, MAX_BLOCKS = 1024, 64, 512
+_LIMITS = {
+    "channels": MAX_CHANNELS,
+    "convergence_channels": MAX_CHANNELS,
+    "depth": 6,
+    "children": MAX_LEAVES,
+    "groups": MAX_BLOCKS,
+    "trunk_groups": MAX_BLOCKS,
+    "blocks": MAX_BLOCKS,
+    "pooling_px": 65_535,
+}
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,11 @@ class ModelConfig:
         return self.branch_paths[-self.leaves :]
 
     @property
+    def block_count(self) -> int:
+        """Return the number of residual blocks of all branches and of the trunk."""
+        return _count_blocks(vars(self))
+
+    @property
     def residuals(self) -> int:
         """Return the number of ancestors added to the features of a leaf."""
         return self.depth if self.deep_residual else 1
@@ -187,23 +206,16 @@ class ModelConfig:
         names = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - names):
             remedy = f"Known settings: {', '.join(sorted(names))}."
-            raise D2csrError("model", f"unknown settings {unknown}", remedy=remedy)
+            raise D2csrError("model", f"unknown settings {quote(unknown)}", remedy=remedy)
+        if "scale" not in values:
+            raise D2csrError("model", "has no scale", remedy="Correct the model's configuration.")
         _check({field.name: field.default for field in fields(cls)} | values)
         return cls(**values)
 
 
 def find_config_errors(values: Mapping[str, Any]) -> dict[str, str]:
     """Return the problem of each size and choice that no network can have, by name."""
-    problems = {
-        name: f"{values[name]!r} is not a whole number of at least 1"
-        for name in _POSITIVE
-        if name in values and (not isinstance(values[name], int) or values[name] < 1)
-    }
-    problems |= {
-        name: f"{values[name]!r} is not a whole number of at least 0"
-        for name in _NOT_NEGATIVE
-        if name in values and (not isinstance(values[name], int) or values[name] < 0)
-    }
+    problems = _find_size_errors(values)
     if not problems and values.get("groups") == 0 and not values.get("trunk_groups"):
         problems["groups"] = "0 leaves a network without residual groups; give trunk_groups"
     if values.get("convergence_grid") == "lr" and values.get("tail_border") == "each":
@@ -211,14 +223,48 @@ def find_config_errors(values: Mapping[str, Any]) -> dict[str, str]:
     elif values.get("convergence_grid") == "lr" and values.get("convergence_channels") == 0:
         problems["convergence_grid"] = "'lr' has no effect without a convergence network"
     for name, choices in _CHOICES.items():
-        if name in values and values[name] not in choices:
-            problems[name] = f"{values[name]!r} is none of {choices}"
+        # True and 2.0 equal 1 and 2, and a list can't be looked up in a set
+        if name in values and not any(
+            type(values[name]) is type(each) and values[name] == each for each in choices
+        ):
+            problems[name] = f"{quote(values[name])} is none of {choices}"
+    for name in _FLAGS:
+        if name in values and type(values[name]) is not bool:
+            problems[name] = f"{quote(values[name])} is neither true nor false"
     window = values.get("pooling_px")
-    if window is not None and (not isinstance(window, int) or window < 3 or window % 2 == 0):
-        problems["pooling_px"] = f"{window!r} is not an odd number of at least 3"
+    if window is not None and (type(window) is not int or window < 3 or window % 2 == 0):
+        problems["pooling_px"] = f"{quote(window)} is not an odd number of at least 3"
     elif window is not None and values.get("attention") is False:
         problems["pooling_px"] = "has no effect without attention"
     return problems
+
+
+def _find_size_errors(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the problem of each size, and of the numbers of leaves and blocks together."""
+    problems: dict[str, str] = {}
+    for name in _SIZES:
+        size, least = values.get(name, 1), int(name in _POSITIVE)
+        if type(size) is not int or size < least:
+            problems[name] = f"{quote(size)} is not a whole number of at least {least}"
+    for name, limit in _LIMITS.items():
+        size = values.get(name)
+        if name not in problems and type(size) is int and size > limit:
+            problems[name] = f"{quote(size)} is more than {limit}"
+    if problems:
+        return problems
+    defaults: dict[str, Any] = {each.name: each.default for each in fields(ModelConfig)}
+    sizes = defaults | dict(values)
+    leaves, blocks = sizes["children"] ** sizes["depth"], _count_blocks(sizes)
+    if leaves > MAX_LEAVES:
+        problems["depth"] = f"{sizes['depth']} makes {leaves} leaves, more than {MAX_LEAVES}"
+    if blocks > MAX_BLOCKS:
+        problems["blocks"] = f"{sizes['blocks']} makes {blocks} in all, more than {MAX_BLOCKS}"
+    return problems
+
+
+def _count_blocks(sizes: Mapping[str, Any]) -> int:
+    branches = sum(sizes["children"] ** level for level in range(1, sizes["depth"] + 1))
+    return (branches * sizes["groups"] + sizes["trunk_groups"]) * sizes["blocks"]
 
 
 def _check(values: dict[str, Any]) -> None:

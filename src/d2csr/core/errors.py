@@ -1,6 +1,7 @@
 """Errors that the user can fix: where, what is wrong, and what to do."""
 
 import re
+import reprlib
 
 
 class D2csrError(Exception):
@@ -83,6 +84,21 @@ class PairRejectedError(Exception):
     def __str__(self) -> str:
         """Return the reason."""
         return self.reason
+
+
+def shorten(text: str, length: int) -> str:
+    """Return a text, without its middle if it is longer than `length` characters."""
+    half = (length - 3) // 2
+    return text if len(text) <= length else f"{text[:half]}...{text[-half:]}"
+
+
+def quote(value: object) -> str:
+    """Return the `repr` of a value from a file, of limited length and depth."""
+    return _QUOTES.repr(value)
+
+
+_QUOTES = reprlib.Repr()
+_QUOTES.maxstring = _QUOTES.maxother = _QUOTES.maxlong = 60
 
 
 def first_line(error: BaseException) -> str:

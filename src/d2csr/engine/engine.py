@@ -15,8 +15,8 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32
 
-from d2csr.core.bundle import Bundle
-from d2csr.core.errors import OutOfMemoryError
+from d2csr.core.bundle import Bundle, verify_bundle
+from d2csr.core.errors import BundleError, OutOfMemoryError
 from d2csr.core.geometry import Size
 from d2csr.core.hardware import free_bytes, free_disk_bytes, rss_bytes
 from d2csr.engine.backends.base import (
@@ -126,6 +126,7 @@ class Engine:
 
         Raises:
             UsageError: memory and disk are too small.
+            BundleError: the network computes pixels that are infinite or not numbers.
             OutOfMemoryError, MemoryError: the system has less memory than it reported.
         """
         scale, leaves = self.bundle.card.scale, self.bundle.card.config.leaves
@@ -156,6 +157,7 @@ class Engine:
 
         Raises:
             UsageError: memory and disk are too small; the error says how much is missing.
+            BundleError: the network computes pixels that are infinite or not numbers.
             OutOfMemoryError, MemoryError: even the smallest plan takes more than the system has.
         """
         lr = lr01.transpose(2, 0, 1)[None]
@@ -198,7 +200,22 @@ class Engine:
         for strip in strips:
             rows = np.ascontiguousarray(lr[:, :, strip.top : strip.bottom])
             features = read(strip.top, strip.bottom)
-            yield run_strip(self._tail, strip, features=features, lr=rows, scale=scale)
+            part = run_strip(self._tail, strip, features=features, lr=rows, scale=scale)
+            self._check_finite(part.output)
+            yield part
+
+    def _check_finite(self, output: EngineOutput) -> None:
+        """Raise BundleError for SR with values that are infinite or not numbers.
+
+        Their sum shows it, in 4 ms per megapixel: it is finite only if all of them are. SR is the
+        weighted sum of the predictions, so it shows theirs, too.
+        """
+        with np.errstate(all="ignore"):
+            is_finite = np.isfinite(output.sr.sum())
+        if not is_finite:
+            problem = "computes pixels that are infinite or not numbers"
+            remedy = "Copy the model again, or use another one or `--precision fp32`."
+            raise BundleError(self.bundle.folder, problem, remedy)
 
     @contextmanager
     def _open_features(self, lr: NchwArray, plan: Plan) -> Iterator[_ReadFeatures]:
@@ -276,8 +293,9 @@ def open_engine(
 
     Raises:
         UsageError: there is no such backend, device or precision.
-        BundleError: a graph can't be read.
+        BundleError: a graph can't be read, or a file isn't the one that the card has the hash of.
     """
+    verify_bundle(bundle)
     options = DeviceOptions(device=device, precision=precision)
     resolved = resolve_backend(bundle, backend=backend, options=options)
     trunk, tail = (

@@ -5,7 +5,7 @@ imported when it is used, so that torch and ONNX Runtime stay optional. A precis
 float32 is chosen automatically only if the model's card shows that it costs little accuracy.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,8 +16,14 @@ from typing import Any, Literal, Protocol, cast, final, get_args, runtime_checka
 
 import numpy as np
 
-from d2csr.core.bundle import Bundle, ModelCard
-from d2csr.core.errors import OutOfMemoryError, UsageError, first_line, is_out_of_memory
+from d2csr.core.bundle import CARD_NAME, Bundle, ModelCard
+from d2csr.core.errors import (
+    BundleError,
+    OutOfMemoryError,
+    UsageError,
+    first_line,
+    is_out_of_memory,
+)
 
 Precision = Literal["fp32", "bf16", "int8"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
@@ -254,6 +260,33 @@ def convert_out_of_memory(
 def graph_role(role: str, precision: Precision) -> str:
     """Return the role on the card of a graph in a precision."""
     return f"{role}_int8" if precision == "int8" else role
+
+
+# The first input of each graph: what it is, whatever role the card gives it.
+_FIRST_INPUT = {
+    "trunk": "lr",
+    "tail": "features",
+    "border_tail": "features",
+    "fusion": "predictions",
+}
+
+
+def check_role(path: Path, role: str, *, inputs: Iterable[str]) -> None:
+    """Check that a graph file is one of its role.
+
+    Args:
+        path: the file.
+        role: on the card, without precision.
+        inputs: the names of the graph's first input.
+
+    Raises:
+        BundleError: it is the graph of another role.
+    """
+    names = list(inputs)
+    if _FIRST_INPUT[role] not in names:
+        problem = f"is no graph {role}: its first input is {', '.join(names) or 'missing'}"
+        remedy = f"Its role on {CARD_NAME} is wrong; copy the bundle again."
+        raise BundleError(path, problem, remedy)
 
 
 def has_graphs(card: ModelCard, precision: Precision) -> bool:

@@ -8,7 +8,13 @@ import onnxruntime
 
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import BundleError, UsageError, first_line
-from d2csr.engine.backends.base import Graph, NchwArray, Precision, convert_out_of_memory
+from d2csr.engine.backends.base import (
+    Graph,
+    NchwArray,
+    Precision,
+    check_role,
+    convert_out_of_memory,
+)
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY = 3  # it warns of every shape that it can't infer
@@ -46,7 +52,8 @@ class OnnxRuntimeBackend:
         """Return the graph of a role.
 
         Raises:
-            BundleError: ONNX Runtime can't read the graph, or the device isn't there.
+            BundleError: ONNX Runtime can't read the graph, it is of another role, or the device
+                isn't there.
         """
         path = bundle.graph(role)
         options = onnxruntime.SessionOptions()
@@ -57,6 +64,7 @@ class OnnxRuntimeBackend:
             problem = f"ONNX Runtime can't read it in {precision} ({first_line(error)})"
             raise BundleError(path, problem, remedy="Copy the bundle again.") from error
         names = [each.name for each in session.get_inputs()]
+        check_role(path, role, inputs=names[:1])
         outputs = [each.name for each in session.get_outputs()]
 
         def run(inputs: Sequence[NchwArray]) -> list[NchwArray]:

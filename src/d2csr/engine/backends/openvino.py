@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 import openvino
 from openvino import CompiledModel, ConstOutput, InferRequest, Model, Tensor, Type
+from openvino.op import Constant
 from openvino.preprocess import PrePostProcessor
 
 from d2csr.core.bundle import Bundle
@@ -27,6 +28,7 @@ from d2csr.engine.backends.base import (
     NchwArray,
     Precision,
     bf16_to_float32,
+    check_role,
     convert_out_of_memory,
     device_choices,
     float32_to_bf16,
@@ -74,7 +76,7 @@ class OpenVinoBackend:
         """Return the graph of a role, from the cache if an earlier run compiled it.
 
         Raises:
-            BundleError: OpenVINO can't read or compile the graph.
+            BundleError: OpenVINO can't read or compile the graph, or it is of another role.
         """
         path = bundle.graph(graph_role(role, precision))
         try:
@@ -83,6 +85,7 @@ class OpenVinoBackend:
             problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
             remedy = "Copy the bundle again, or use `-g cpu`."
             raise BundleError(path, problem, remedy) from error
+        check_role(path, role, inputs=[name for port in compiled.inputs[:1] for name in port.names])
         return _CompiledGraph(compiled, where=str(path), is_whole_image=role == "trunk")
 
 
@@ -167,9 +170,23 @@ def _load_compiled(path: Path, *, device: str, precision: Precision) -> Compiled
         with suppress(RuntimeError):  # OpenVINO rejects it
             return _core().import_model(payload, device, _properties(precision))
     model = _core().read_model(contents, weights)
+    _check_constants(model, path)
     compiled = _compile(model, device=device, precision=precision)
     write_entry(key, _export(compiled))
     return compiled
+
+
+def _check_constants(model: Model, path: Path) -> None:
+    """Raise BundleError for weights that are infinite or not numbers.
+
+    OpenVINO computes finite values from them on some processors: a wrong image.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Constant" or node.get_element_type() != Type.f32:
+            continue
+        if not np.isfinite(cast("Constant", node).data).all():
+            problem = "has weights that are infinite or not numbers"
+            raise BundleError(path, problem, "Copy the bundle again, or train the model again.")
 
 
 def _compile(model: Model, *, device: str, precision: Precision) -> CompiledModel:
