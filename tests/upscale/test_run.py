@@ -9,10 +9,10 @@ from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.engine.engine import Engine
 from d2csr.engine.model import load
+from d2csr.images.colors import heatmap
 from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import enlarge_bicubic, resize_bicubic
 from d2csr.images.writer import write_rgb8
-from d2csr.upscale.colors import heatmap
 from d2csr.upscale.journal import JOURNAL_NAME
 from d2csr.upscale.options import BatchOptions, OutputOptions, OutputSize
 from d2csr.upscale.run import upscale_files

@@ -1,10 +1,13 @@
-"""A model for Python code: 8-bit images in, 8-bit images out; and the models by name."""
+"""A model for Python code: images in, images of the same kind out; and the models by name."""
 
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, Protocol, final, overload, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped
 
 from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
 from d2csr.core.error_model import find_error_model
@@ -13,14 +16,31 @@ from d2csr.core.geometry import Size
 from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
-from d2csr.engine.tail import EngineOutput, disagreement
+from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
 from d2csr.engine.uncertainty import uncertainty_map
-from d2csr.images.pixels import to_uint8
+from d2csr.images.pixels import StoredPixels, to_engine_rgb, to_file_rows
+from d2csr.images.reader import read_image
 from d2csr.images.resize import ResizedImage
 from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
 
 _WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+_TYPES = ("uint8", "uint16", "float16", "float32", "float64")  # of arrays
+_UNSUPPORTED_MODES = ("1", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV", "La", "RGBa", "I", "F")
 _RUN_BUNDLE = "bundle"  # folder of the bundle in a run
+
+
+@runtime_checkable
+class SupportsArray(Protocol):
+    """What `numpy.asarray` takes: arrays of NumPy, images of Pillow."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Return the memory of the array, as NumPy describes it."""
+        ...
+
+
+Image = SupportsArray | str | Path
+Pixels = Shaped[np.ndarray, "h w *channels"]
 
 
 class Prediction(NamedTuple):
@@ -30,8 +50,8 @@ class Prediction(NamedTuple):
     of predictions.
 
     Attributes:
-        sr: uint8 (sh, sw, 3), RGB: the fused image, as `Model.upscale` returns it at strength 1.
-        predictions: uint8 (p, sh, sw, 3), RGB: one image per leaf of the network.
+        sr: the fused image, as `Model.upscale` returns it at strength 1.
+        predictions: (p, *sr.shape), of the same type: one image per leaf of the network.
         weights: float32 (p, sh, sw): weight of each prediction in the fusion, range 0 to 1; they
             sum to 1 over the predictions.
         disagreement: float32 (sh, sw): standard deviation of the predictions, in gray levels (0 to
@@ -40,8 +60,8 @@ class Prediction(NamedTuple):
             levels (0 to 255); None if the model has no error model (`d2csr calibrate` fits one).
     """
 
-    sr: UInt8[np.ndarray, "sh sw 3"]
-    predictions: UInt8[np.ndarray, "p sh sw 3"]
+    sr: Shaped[np.ndarray, "sh sw *channels"]
+    predictions: Shaped[np.ndarray, "p sh sw *channels"]
     weights: Float32[np.ndarray, "p sh sw"]
     disagreement: Float32[np.ndarray, "sh sw"]
     uncertainty: Float32[np.ndarray, "sh sw"] | None = None
@@ -51,8 +71,16 @@ class Prediction(NamedTuple):
 class Model:
     """A super-resolution model, ready to run. `d2csr.load` opens one.
 
-    Images are arrays of shape (height, width, 3), uint8, sRGB, of any size. Large images run in
-    parts, with the same result, as memory allows.
+    An image is an array, an image of Pillow, or the path of a file, of any size:
+
+    - shape (h, w) or (h, w, 1): gray; (h, w, 3): RGB; with a channel more, (h, w, 2) or (h, w, 4):
+      alpha, not premultiplied;
+    - type uint8 or uint16; or float16, float32 or float64, with values in 0..1; sRGB.
+
+    The result has the same channels and type, and alpha is upscaled with the model like a gray
+    image, exactly as `d2csr upscale` does. A file gives an array of its own depth and channels, and
+    warnings about what it holds besides. Large images run in parts, with the same result, as memory
+    allows.
 
     Several threads may use one model at the same time; each call takes the memory of its image.
 
@@ -62,6 +90,8 @@ class Model:
 
         model = d2csr.load("city100-nikon-x3")
         sr = model.upscale(lr)
+        sr = model.upscale("photo.jpg")
+        several = model.upscale([lr, "photo.jpg"])
         prediction = model.predict(lr)
         ```
     """
@@ -82,54 +112,78 @@ class Model:
         """Return the factor by which each side of an image grows."""
         return self.bundle.card.scale
 
+    @overload
+    def upscale(self, image: Image, *, strength: float = ...) -> Pixels: ...
+    @overload
+    def upscale(self, image: Sequence[Image], *, strength: float = ...) -> list[Pixels]: ...
     def upscale(
-        self, rgb8: UInt8[np.ndarray, "h w 3"], *, strength: float = MODEL_STRENGTH
-    ) -> UInt8[np.ndarray, "sh sw 3"]:
-        """Return the super-resolved image, uint8 (scale * h, scale * w, 3).
+        self, image: Image | Sequence[Image], *, strength: float = MODEL_STRENGTH
+    ) -> Pixels | list[Pixels]:
+        """Return the super-resolved image, (scale * h, scale * w) pixels; of a list, a list.
 
         Args:
-            rgb8: the image, uint8 (h, w, 3), RGB.
+            image: an image, or a list or tuple of images, of any kinds and sizes.
             strength: how much of what the model adds to the bicubic enlargement is kept: 0 is the
                 bicubic enlargement, 1 the model's result, up to 1.5 exaggerates it.
 
         Raises:
-            ImageError: the array has another shape or type, or no pixels.
+            ImageError: an array has another shape, type or range, or no pixels; or a file can't be
+                read.
             UsageError: the strength is out of range, or memory and disk are too small.
             OutOfMemoryError, MemoryError: the system has less memory than it reported.
         """
-        lr = _to_rgb01(rgb8)
-        height, width, _ = lr.shape
-        sr = np.empty((height * self.scale, width * self.scale, 3), np.uint8)
-        flat_regions = FlatRegionBlend(lr, scale=self.scale)
-        bicubic = ResizedImage(np.asarray(rgb8), target=Size(width, height).times(self.scale))
-        strength_blend = StrengthBlend(bicubic, strength=strength)
-        for first, part in self.engine.iter_strips(lr):
-            rows = flat_regions.blend(part.sr, first_row=first)
-            rows = strength_blend.blend(rows, first_row=first)
-            sr[first : first + len(rows)] = to_uint8(rows)
-        return sr
+        if isinstance(image, Sequence) and not isinstance(image, str):
+            return [self.upscale(each, strength=strength) for each in image]
+        lr = _LrImage.of(image)
+        blend = StrengthBlend(lr.bicubic(self.scale), strength=strength)
+        sr = np.empty((*lr.size.times(self.scale)[::-1], lr.stored.channels), lr.stored.dtype)
+        for first, output in self._iter_strips(lr.rgb01):
+            rows = blend.blend(output.sr, first_row=first)
+            sr[first : first + len(rows)] = to_file_rows(rows, stored=lr.stored, alpha=None)
+        return lr.to_array(sr, self._upscale_alpha(lr))
 
-    def predict(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> Prediction:
+    def predict(self, image: Image) -> Prediction:
         """Return the super-resolved image with predictions, weights, disagreement, uncertainty.
 
         Args:
-            rgb8: the image, uint8 (h, w, 3), RGB.
+            image: the image.
 
         Raises:
-            ImageError: the array has another shape or type, or no pixels.
+            ImageError: the array has another shape, type or range, or no pixels; or the file can't
+                be read.
             UsageError: memory and disk are too small for the image.
             OutOfMemoryError, MemoryError: the system has less memory than it reported.
         """
-        lr = _to_rgb01(rgb8)
-        output = self.engine.run(lr)
-        sr = FlatRegionBlend(lr, scale=self.scale).blend(output.sr, first_row=0)
+        lr = _LrImage.of(image)
+        output = self.engine.run(lr.rgb01)
+        sr = FlatRegionBlend(lr.rgb01, scale=self.scale).blend(output.sr, first_row=0)
+        alpha = self._upscale_alpha(lr)
+        images = [
+            lr.to_array(to_file_rows(each, stored=lr.stored, alpha=None), alpha)
+            for each in (sr, *output.predictions)
+        ]
         return Prediction(
-            sr=to_uint8(sr),
-            predictions=to_uint8(output.predictions),
+            sr=images[0],
+            predictions=np.stack(images[1:]),
             weights=output.weights,
             disagreement=disagreement(output),
-            uncertainty=self._uncertainty(lr, output._replace(sr=sr)),
+            uncertainty=self._uncertainty(lr.rgb01, output._replace(sr=sr)),
         )
+
+    def _iter_strips(self, lr01: Float32[np.ndarray, "h w 3"]) -> Iterator[StripOutput]:
+        """Yield the engine's output with flat regions blended."""
+        blend = FlatRegionBlend(lr01, scale=self.scale).blend
+        for first, output in self.engine.iter_strips(lr01):
+            yield StripOutput(first, output._replace(sr=blend(output.sr, first_row=first)))
+
+    def _upscale_alpha(self, lr: "_LrImage") -> Shaped[np.ndarray, "sh sw"] | None:
+        """Return alpha upscaled by the model like a gray image; None without alpha."""
+        if lr.alpha is None:
+            return None
+        if lr.alpha.min() == lr.stored.white:
+            return np.full(lr.size.times(self.scale)[::-1], lr.stored.white, lr.alpha.dtype)
+        strips = self._iter_strips(to_engine_rgb(lr.alpha[..., None], None))
+        return np.concatenate([lr.stored.quantize(each.output.sr.mean(axis=2)) for each in strips])
 
     def _uncertainty(
         self, lr01: Float32[np.ndarray, "h w 3"], output: EngineOutput
@@ -216,10 +270,86 @@ def find_bundle(name_or_folder: str | Path) -> Path:
     raise ModelNameError(name_or_folder, "is neither a shipped model nor a folder", remedy)
 
 
-def _to_rgb01(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Return an image as the engine takes it, after checking that it is one."""
-    given = np.asarray(rgb8)
-    if given.dtype != np.uint8 or given.ndim != 3 or given.shape[2] != 3 or given.size == 0:
-        problem = f"has shape {given.shape} and type {given.dtype}"
-        raise ImageError("array", problem, "Give uint8 of shape (height, width, 3).")
-    return given.astype(np.float32) / np.float32(255)
+@dataclass(frozen=True)
+class _LrImage:
+    """One image as the engine takes it, and the kind of array that results are returned as.
+
+    Attributes:
+        rgb01: the image for the engine, RGB in 0..1, transparent pixels filled in.
+        stored: channels and type of the pixels.
+        pixels: the pixels as given, without alpha.
+        alpha: as given, or None.
+        is_flat: whether the array of a gray image has two axes, without one for the channel.
+    """
+
+    rgb01: Float32[np.ndarray, "h w 3"]
+    stored: StoredPixels
+    pixels: Shaped[np.ndarray, "h w c"]
+    alpha: Shaped[np.ndarray, "h w"] | None
+    is_flat: bool
+
+    @classmethod
+    def of(cls, image: Image) -> "_LrImage":
+        """Return an image, checked.
+
+        Raises:
+            ImageError: it is none, or its file can't be read.
+        """
+        if isinstance(image, str | Path):
+            decoded = read_image(Path(image))
+            for warning in decoded.warnings:
+                warnings.warn(f"{image}: {warning}", stacklevel=3)
+            pixels, alpha = decoded.pixels, decoded.alpha
+            is_flat = pixels.shape[2] == 1 and alpha is None
+        else:
+            array = _check_array(image)
+            is_flat = array.ndim == 2
+            array = array.reshape(*array.shape[:2], -1)
+            colors = 1 if array.shape[2] < 3 else 3
+            pixels = array[..., :colors]
+            alpha = array[..., colors] if array.shape[2] > colors else None
+        rgb01 = to_engine_rgb(pixels, alpha)
+        return cls(rgb01, StoredPixels.of(pixels), pixels, alpha, is_flat)
+
+    @property
+    def size(self) -> Size:
+        """Return width and height."""
+        return Size(self.pixels.shape[1], self.pixels.shape[0])
+
+    def bicubic(self, scale: int) -> ResizedImage:
+        """Return the bicubic enlargement; of 8 bit without alpha, that of the evaluation."""
+        if self.alpha is None and self.pixels.dtype == np.uint8:
+            rgb8 = np.broadcast_to(self.pixels, self.rgb01.shape)
+            return ResizedImage(rgb8, target=self.size.times(scale))
+        return ResizedImage(self.rgb01, target=self.size.times(scale))
+
+    def to_array(
+        self, rows: Shaped[np.ndarray, "sh sw c"], alpha: Shaped[np.ndarray, "sh sw"] | None
+    ) -> Pixels:
+        """Return a result as an array of the image's kind."""
+        if alpha is not None:
+            rows = np.concatenate([rows, alpha[..., None]], axis=2)
+        return rows[..., 0] if self.is_flat else rows
+
+
+def _check_array(image: object) -> Pixels:
+    """Return an image as an array in native byte order.
+
+    Raises:
+        ImageError: its shape, type or values aren't those of an image.
+    """
+    mode = getattr(image, "mode", "RGB")  # of Pillow
+    if mode in _UNSUPPORTED_MODES:
+        raise ImageError("image", f"has Pillow's mode {mode}", 'Use image.convert("RGB").')
+    array = np.asarray(image)
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 2, 3, 4))
+    if not is_image or array.size == 0 or array.dtype.name not in _TYPES:
+        problem = f"has shape {array.shape} and type {array.dtype}"
+        remedy = f"Give (height, width) or (height, width, channels) of {', '.join(_TYPES)}."
+        raise ImageError("array", problem, remedy)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind == "f" and not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
+        problem = f"has values from {array.min():g} to {array.max():g}"
+        remedy = "Floating-point values must be in 0..1: divide by 255, for example, or clip them."
+        raise ImageError("array", problem, remedy)
+    return array

@@ -1,10 +1,15 @@
-"""Conversions of pixel values: rounding to 8 bit, and sRGB to linear light and back.
+"""Conversions of pixel values: RGB in 0..1, 8 bit, linear light.
 
 Separate so that metrics, engine and align can import it without libvips.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
-from jaxtyping import Float, Float32, UInt8, UInt16
+from jaxtyping import Float, Float32, Shaped, UInt8, UInt16
+
+from d2csr.images.colors import fill_transparent
 
 
 def to_uint8(
@@ -22,6 +27,80 @@ def to_uint8(
         return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 * 255
     scaled = np.rint(pixels * pixels.dtype.type(255))
     return scaled.clip(0, 255, out=scaled).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """How a file or an array stores its pixels, alpha aside.
+
+    Attributes:
+        dtype: uint8, uint16, or a floating-point type for values in 0..1.
+        channels: 1 for gray, 3 for RGB.
+        is_gray: whether all channels are equal in every pixel; SR is then gray too.
+    """
+
+    dtype: np.dtype[Any]
+    channels: int
+    is_gray: bool
+
+    @classmethod
+    def of(cls, pixels: Shaped[np.ndarray, "h w c"]) -> "StoredPixels":
+        """Return the description of an image's pixels."""
+        channels = pixels.shape[2]
+        is_gray = all(
+            np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in range(1, channels)
+        )
+        return cls(pixels.dtype, channels, is_gray)
+
+    @property
+    def white(self) -> int:
+        """Return the value of white."""
+        return white_of(self.dtype)
+
+    def quantize(self, values01: Float32[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+        """Return values, clipped to 0..1, as the nearest that can be stored."""
+        if self.dtype.kind == "f":
+            return values01.clip(0, 1).astype(self.dtype)
+        scaled: np.ndarray[Any, np.dtype[Any]] = np.rint(values01 * np.float32(self.white))
+        return scaled.clip(0, self.white).astype(self.dtype)
+
+
+def white_of(dtype: np.dtype[Any]) -> int:
+    """Return the value of white: 1 for floating-point types, the largest value for others."""
+    return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
+
+
+def to_engine_rgb(
+    pixels: Shaped[np.ndarray, "h w c"], alpha: Shaped[np.ndarray, "h w"] | None
+) -> Float32[np.ndarray, "h w 3"]:
+    """Return RGB in 0..1, gray repeated, the colors of transparent pixels filled in."""
+    white = np.float32(white_of(pixels.dtype))
+    rgb01 = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
+    rgb01 /= white
+    if alpha is None:
+        return rgb01
+    return fill_transparent(rgb01, alpha.astype(np.float32) / white)
+
+
+def to_file_rows(
+    sr01: Float32[np.ndarray, "rows sw 3"],
+    *,
+    stored: StoredPixels,
+    alpha: Shaped[np.ndarray, "rows sw"] | None,
+) -> Shaped[np.ndarray, "rows sw c"]:
+    """Return rows of SR as a file stores them, alpha as the last channel.
+
+    Args:
+        sr01: RGB in 0..1; values outside are clipped.
+        stored: how the input stores its pixels.
+        alpha: of these rows, as the file stores it.
+    """
+    if stored.is_gray:
+        sr01 = sr01.mean(axis=2, keepdims=True, dtype=np.float32)
+    rows = stored.quantize(sr01)
+    if stored.is_gray and stored.channels > 1:
+        rows = np.repeat(rows, stored.channels, axis=2)
+    return rows if alpha is None else np.concatenate([rows, alpha[..., None]], axis=2)
 
 
 def srgb_to_linear(srgb01: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:

@@ -15,14 +15,15 @@ from d2csr.engine.engine import Engine
 from d2csr.engine.flat_regions import FlatRegionBlend
 from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
 from d2csr.engine.uncertainty import UncertaintyStream, require_error_model
+from d2csr.images.colors import heatmap
 from d2csr.images.exif import with_software
 from d2csr.images.formats import PixelFormat, format_limitations
 from d2csr.images.metadata import NO_METADATA, ImageMetadata
+from d2csr.images.pixels import StoredPixels, to_engine_rgb, to_file_rows
 from d2csr.images.reader import DecodedImage
 from d2csr.images.resize import ResizedImage, resample_rows
 from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
 from d2csr.images.writer import ImageWriter
-from d2csr.upscale.colors import fill_transparent, heatmap
 from d2csr.upscale.jobs import Job
 from d2csr.upscale.legend import Legend
 from d2csr.upscale.options import OutputOptions
@@ -36,70 +37,6 @@ _STRIP_ROWS = 128  # of a self-ensemble
 StoredRows = np.ndarray[Any, np.dtype[Any]]  # (rows, width, channels) as a file stores them
 Rgb01 = Float32[np.ndarray, "h w 3"]
 SrRows = Float32[np.ndarray, "rows sw 3"]
-
-
-@dataclass(frozen=True)
-class StoredPixels:
-    """How a file stores its pixels, alpha aside.
-
-    Attributes:
-        dtype: uint8 or uint16.
-        channels: 1 for gray, 3 for RGB.
-        is_gray: whether all channels are equal in every pixel; SR is then gray too.
-    """
-
-    dtype: np.dtype[Any]
-    channels: int
-    is_gray: bool
-
-    @classmethod
-    def of(cls, pixels: Shaped[np.ndarray, "h w c"]) -> "StoredPixels":
-        """Return the description of an image's pixels."""
-        channels = pixels.shape[2]
-        is_gray = all(
-            np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in range(1, channels)
-        )
-        return cls(pixels.dtype, channels, is_gray)
-
-    @property
-    def white(self) -> int:
-        """Return the largest value."""
-        return int(np.iinfo(self.dtype).max)
-
-    def quantize(self, values01: Float32[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
-        """Return values in 0..1 as the nearest values that the file can store."""
-        scaled: np.ndarray[Any, np.dtype[Any]] = np.rint(values01 * np.float32(self.white))
-        return scaled.clip(0, self.white).astype(self.dtype)
-
-
-def to_engine_rgb(
-    pixels: Shaped[np.ndarray, "h w c"], alpha: Shaped[np.ndarray, "h w"] | None
-) -> Rgb01:
-    """Return RGB in 0..1, gray repeated, the colors of transparent pixels filled in."""
-    white = np.float32(np.iinfo(pixels.dtype).max)
-    rgb01 = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)
-    rgb01 /= white
-    if alpha is None:
-        return rgb01
-    return fill_transparent(rgb01, alpha.astype(np.float32) / white)
-
-
-def to_file_rows(
-    sr01: SrRows, *, stored: StoredPixels, alpha: Shaped[np.ndarray, "rows sw"] | None
-) -> Shaped[np.ndarray, "rows sw c"]:
-    """Return rows of SR as a file stores them, alpha as the last channel.
-
-    Args:
-        sr01: RGB in 0..1; values outside are clipped.
-        stored: how the input stores its pixels.
-        alpha: of these rows, as the file stores it.
-    """
-    if stored.is_gray:
-        sr01 = sr01.mean(axis=2, keepdims=True, dtype=np.float32)
-    rows = stored.quantize(sr01)
-    if stored.is_gray and stored.channels > 1:
-        rows = np.repeat(rows, stored.channels, axis=2)
-    return rows if alpha is None else np.concatenate([rows, alpha[..., None]], axis=2)
 
 
 def self_ensemble(

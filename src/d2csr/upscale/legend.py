@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from d2csr.core.geometry import Size
-from d2csr.upscale.colors import heatmap
+from d2csr.images.colors import heatmap
 
 TICKS = (0.5, 1, 2, 4, 8, 16, 32)  # gray levels
 _OCTAVES = float(np.log2(TICKS[-1] / TICKS[0]))

@@ -7,10 +7,10 @@ from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import ModelNameError
 from d2csr.core.geometry import Size
 from d2csr.engine.model import find_bundle
+from d2csr.images.colors import fill_transparent
 from d2csr.images.formats import PixelFormat
 from d2csr.images.reader import DecodedImage, read_image
 from d2csr.images.writer import ImageWriter
-from d2csr.upscale.colors import fill_transparent
 from d2csr.upscale.run import upscale_files
 
 RANDOM = np.random.default_rng(0)

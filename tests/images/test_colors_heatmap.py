@@ -3,7 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 
-from d2csr.upscale.colors import heatmap
+from d2csr.images.colors import heatmap
 
 
 def test_the_colors_are_viridis():
