@@ -6,7 +6,7 @@ import torch
 
 from d2csr.core.config import ModelConfig
 from d2csr.models.d2csr import D2CSR
-from d2csr.models.layers import ChannelAttention
+from d2csr.models.layers import ChannelAttention, ResidualBlock
 from tests.oracles import network as oracle
 
 
@@ -14,23 +14,22 @@ from tests.oracles import network as oracle
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (6, 5)])
 def test_pooling_is_the_mean_over_what_lies_inside_in_loops(window, size):
     features = torch.rand(1, 4, *size).double()
-    found = ChannelAttention(ModelConfig(2, channels=4, pooling_px=window)).mean(features)
+    found = ChannelAttention(4, 1, pooling_px=window).mean(features)
     expected = oracle.window_mean(features[0].numpy(), window)
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-9)
 
 
 def test_a_window_over_the_whole_image_is_global_pooling():
     features = torch.rand(1, 4, 5, 6)
-    everywhere = ChannelAttention(ModelConfig(2, channels=4, pooling_px=13)).mean(features)
-    once = ChannelAttention(ModelConfig(2, channels=4)).mean(features)
+    everywhere = ChannelAttention(4, 1, pooling_px=13).mean(features)
+    once = ChannelAttention(4, 1).mean(features)
     torch.testing.assert_close(everywhere, once.expand_as(everywhere))
 
 
 @pytest.mark.parametrize("channels", [1, 15, 16, 64])
 def test_squeeze_is_a_sixteenth_and_at_least_one(channels):
-    assert ChannelAttention(ModelConfig(2, channels=channels)).squeeze.out_channels == max(
-        1, channels // 16
-    )
+    block = ResidualBlock(ModelConfig(2, channels=channels))
+    assert block.attention.squeeze.out_channels == max(1, channels // 16)
 
 
 def moved_columns(pooling_px, width):

@@ -1,13 +1,22 @@
 """The table of compared systems, and the networks that it builds."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+import d2csr
+from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import UsageError
+from d2csr.core.network_cost import network_cost
+from d2csr.models.d2csr import D2CSR
 from d2csr.models.systems import SYSTEMS, build_system
 
+SHIPPED = Path(d2csr.__file__).parent / "weights" / "city100-nikon-x3"
+D2CSR_16 = read_bundle(SHIPPED).card.config
 NETWORKS = [name for name, spec in SYSTEMS.items() if spec.network is not None]
 
 
@@ -19,6 +28,30 @@ def meta(name: str, scale: int, size: str, **sizes):
 # Of `systems/README.md`, per scale: computed from the public code at the papers' sizes.
 PARAMETERS = {
     "srcnn": {2: 57_281, 3: 57_281, 4: 57_281},
+    "fsrcnn": {2: 12_809, 3: 12_809, 4: 12_809},
+    "vdsr": {2: 665_921, 3: 665_921, 4: 665_921},
+    "lapsrn": {2: 407_441, 3: 814_242, 4: 814_242, 8: 1_221_043},
+    "drcn": {2: 1_775_121, 3: 1_775_121, 4: 1_775_121},
+    "memnet": {2: 2_911_177, 3: 2_911_177, 4: 2_911_177},
+    "srresnet": {2: 1_399_637, 4: 1_547_350},
+    "msrresnet": {2: 1_369_859, 3: 1_554_499, 4: 1_517_571},
+    "edsr": {2: 40_729_627, 3: 43_680_027, 4: 43_089_947},
+    "rcan": {2: 15_444_667, 3: 15_629_307, 4: 15_592_379},
+    "rdn": {2: 22_123_395, 3: 22_308_035, 4: 22_271_107},
+    "dbpn": {2: 5_953_526, 4: 10_426_358, 8: 23_205_878},
+    "srmdnf": {2: 1_510_540, 3: 1_527_835, 4: 1_552_048},
+}
+# Other networks that the same classes build: system, scale, what differs from `paper`, parameters.
+VARIANTS = {
+    "SRCNN on RGB": ("srcnn", 2, {"channels": 3}, 69_251),
+    "VDSR without biases": ("vdsr", 2, {"bias": False}, 664_704),
+    "LapSRN of twtygqyy": ("lapsrn", 4, {"upsampler": 4, "bias": False}, 870_112),
+    "MemNet basic": ("memnet", 2, {"form": "basic"}, 2_905_474),
+    "EDSR baseline": ("edsr", 3, {"features": 64, "blocks": 16}, 1_554_523),
+    "RCAN of BasicSR's default": ("rcan", 4, {"blocks": 16}, 12_614_915 + 24),
+    "DBPN-LL x2": ("dbpn", 2, {"units": 10}, 8_811_086),
+    "DBPN-LL x4": ("dbpn", 4, {"units": 10}, 15_348_302),
+    "SRMD": ("srmdnf", 3, {"noise": True}, 1_528_987),
 }
 
 
@@ -27,6 +60,13 @@ def test_paper_sizes_have_the_parameters_of_the_public_code(name: str):
     for scale, expected in PARAMETERS[name].items():
         network = meta(name, scale, "paper")
         assert sum(value.numel() for value in network.parameters()) == expected
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_have_the_parameters_of_their_public_code(name: str):
+    system, scale, sizes, expected = VARIANTS[name]
+    network = meta(system, scale, "paper", **sizes)
+    assert sum(value.numel() for value in network.parameters()) == expected
 
 
 def test_every_network_is_counted():
@@ -58,18 +98,45 @@ def test_sizes_are_json_and_rebuild_the_network(name: str):
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
 def test_an_sr_pixel_depends_on_the_receptive_field_and_all_of_it(name: str):
-    scale = SYSTEMS[name].scales[0]
-    network = build_system(name, scale=scale).eval().double()
+    for scale in SYSTEMS[name].scales[:2]:
+        network = build_system(name, scale=scale).eval().double()
+        check_receptive_field(network)
+
+
+def check_receptive_field(network: torch.nn.Module) -> None:
+    for value in network.parameters():  # no weight is 0, such as those of DRCN's identity
+        value.add_(0.02 * torch.randn_like(value))
     reach = network.receptive_field
     if reach is None:
-        pytest.skip("depends on the whole image")
+        return  # the whole image
     sides = (2 * reach + 3, 2 * reach + 5)
     lr = torch.rand(1, 3, *sides, dtype=torch.double)
     other, (row, column) = lr.clone(), (reach + 1, reach + 2)
     other[:, :, row, column] = 1 - other[:, :, row, column]
-    changed = (network(lr) != network(other)).any(dim=1)[0].nonzero() // scale
+    changed = (network(lr) != network(other)).any(dim=1)[0].nonzero() // network.scale
     distances = torch.stack([changed[:, 0] - row, changed[:, 1] - column]).abs()
     assert distances.max() == reach
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_small_networks_need_the_operations_of_the_16_channel_d2csr(name: str):
+    """Per LR pixel, at x3 or else x4; a multiply-add counts as 2."""
+    scale = 3 if 3 in SYSTEMS[name].scales else 4
+    reference = network_cost(replace(D2CSR_16, scale=scale), collapsed=True).gflop_per_lr_mp
+    assert operations(build_system(name, scale=scale)) == pytest.approx(reference, rel=0.1)
+
+
+def test_the_operations_are_counted_as_for_d2csr():
+    reference = network_cost(D2CSR_16, collapsed=True).gflop_per_lr_mp
+    assert operations(D2CSR(D2CSR_16)) == pytest.approx(reference, rel=1e-3)
+
+
+def operations(network: torch.nn.Module, side_px: int = 32) -> float:
+    """Return the operations that torch counts, in 1e9 per million LR pixels."""
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.rand(1, 3, side_px, side_px))
+    return counter.get_total_flops() / side_px**2 / 1e3
 
 
 UNKNOWN = {

@@ -1,1 +1,1 @@
-"""Networks of the paper: the divergence tree, the convergence network and both together."""
+"""Networks: D2C-SR, its divergence tree and convergence network, and those it is compared with."""

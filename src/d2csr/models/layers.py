@@ -38,11 +38,15 @@ class BicubicBase(nn.Module):
 
 def _cubic_taps(offset: float) -> Float[Tensor, "5"]:
     """Return Keys' cubic weights of five neighbors, at `offset` from the middle one."""
-    distance = (torch.arange(-2.0, 3.0, dtype=torch.float64) - offset).abs()
+    return cubic((torch.arange(-2.0, 3.0, dtype=torch.float64) - offset).abs()).float()
+
+
+def cubic(distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return Keys' cubic kernel at distances in pixels, not negative."""
     near = (_CUBIC + 2) * distance**3 - (_CUBIC + 3) * distance**2 + 1
     far = _CUBIC * (distance**3 - 5 * distance**2 + 8 * distance - 4)
-    taps = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros(())))
-    return taps.float()
+    zero = torch.zeros_like(distance)
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, zero))
 
 
 class FixedMean(nn.Module):
@@ -67,11 +71,13 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
 class ChannelAttention(nn.Module):
     """Scale every channel by a gate computed from the channels' means."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Build the two 1x1 convolutions of the gate."""
+    def __init__(self, channels: int, hidden: int, *, pooling_px: int | None = None) -> None:
+        """Build the two 1x1 convolutions of the gate, with `hidden` channels between them.
+
+        `pooling_px` is the side of the window that means are taken over; None: the whole image.
+        """
         super().__init__()
-        channels, hidden = config.channels, config.squeeze_channels
-        self.pooling_px = config.pooling_px
+        self.pooling_px = pooling_px
         self.squeeze = nn.Conv2d(channels, hidden, kernel_size=1)
         self.excite = nn.Conv2d(hidden, channels, kernel_size=1)
 
@@ -102,7 +108,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = conv3x3(config.channels, config.channels)
         self.conv2 = conv3x3(config.channels, config.channels)
-        self.attention = ChannelAttention(config) if config.attention else nn.Identity()
+        self.attention = nn.Identity()
+        if config.attention:
+            self.attention = ChannelAttention(
+                config.channels, config.squeeze_channels, pooling_px=config.pooling_px
+            )
 
     def forward(self, features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return the input plus its residual, gated by the attention."""

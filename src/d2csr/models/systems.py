@@ -11,7 +11,10 @@ from typing import Any
 from d2csr.core.config import SCALES
 from d2csr.core.errors import UsageError
 from d2csr.models.networks.base import Sizes, SystemNetwork, check_sizes, unknown_name
-from d2csr.models.networks.plain import SRCNN
+from d2csr.models.networks.dense import DBPN, RDN
+from d2csr.models.networks.plain import FSRCNN, SRCNN, SRMDNF, VDSR
+from d2csr.models.networks.residual import EDSR, RCAN, MSRResNet, SRResNet
+from d2csr.models.networks.supervised import DRCN, LapSRN, MemNet
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class SystemSpec:
         return SCALES if self.network is None else self.network.scales
 
 
+_TRAIN_291 = "291 images (Yang et al., BSDS)"
+_DIV2K = "DIV2K 1-800, flips and rotations"
 _SPECS = (
     SystemSpec("bicubic", "Bicubic", "Keys, TASSP 1981", None, {}, "none", None),
     SystemSpec(
@@ -72,9 +77,173 @@ _SPECS = (
         "SRCNN",
         "Dong et al., TPAMI 2016",
         SRCNN,
-        {"paper": {"features": [64, 32], "kernels": [9, 5, 5]}, "small": {"features": [12, 6]}},
+        {
+            "paper": {"features": [64, 32], "kernels": [9, 5, 5]},
+            "small": {"features": [44, 22], "kernels": [9, 5, 5]},
+        },
         "mse",
         PaperTraining("SGD, momentum 0.9", 1e-4, "fixed; last layer 0.1 of it", 128, 33, "T91"),
+    ),
+    SystemSpec(
+        "fsrcnn",
+        "FSRCNN",
+        "Dong et al., ECCV 2016",
+        FSRCNN,
+        {
+            "paper": {"features": 56, "shrunk": 12, "mappings": 4},
+            "small": {"features": 64, "shrunk": 48, "mappings": 12},
+        },
+        "mse",
+        PaperTraining(
+            "SGD, momentum 0.9", 1e-3, "fixed; last layer 0.1 of it", 128, 10, "T91, General-100"
+        ),
+    ),
+    SystemSpec(
+        "vdsr",
+        "VDSR",
+        "Kim et al., CVPR 2016",
+        VDSR,
+        {
+            "paper": {"features": 64, "layers": 20, "bias": True},
+            "small": {"features": 16, "layers": 14, "bias": True},
+        },
+        "mse",
+        PaperTraining(
+            "SGD, momentum 0.9, decay 1e-4, gradients clipped",
+            0.1,
+            "a tenth every 20 of 80 epochs",
+            64,
+            41,
+            _TRAIN_291,
+        ),
+    ),
+    SystemSpec(
+        "lapsrn",
+        "LapSRN",
+        "Lai et al., CVPR 2017",
+        LapSRN,
+        {"paper": {"features": 64, "depth": 10}, "small": {"features": 28, "depth": 6}},
+        "multi-scale-charbonnier",
+        PaperTraining(
+            "SGD, momentum 0.9, decay 1e-4",
+            1e-5,
+            "halved every 50 epochs, at least 1e-6; biases 0.1 of it",
+            64,
+            32,
+            "T91 and BSDS200, rescaled 0.5 to 1, flips and rotations",
+        ),
+    ),
+    SystemSpec(
+        "drcn",
+        "DRCN",
+        "Kim et al., CVPR 2016",
+        DRCN,
+        {"paper": {"features": 256, "recursions": 16}, "small": {"features": 12, "recursions": 10}},
+        "recursive-supervision",
+        PaperTraining(
+            "SGD, momentum 0.9, decay 1e-4",
+            0.01,
+            "a tenth when validation stalls for 5 epochs, to 1e-6",
+            64,
+            41,
+            "T91",
+        ),
+    ),
+    SystemSpec(
+        "memnet",
+        "MemNet",
+        "Tai et al., ICCV 2017",
+        MemNet,
+        {
+            "paper": {"features": 64, "blocks": 6, "recursions": 6},
+            "small": {"features": 16, "blocks": 2, "recursions": 3},
+        },
+        "multi-supervision",
+        PaperTraining(
+            "SGD, momentum 0.9, decay 1e-4, gradients clipped",
+            0.1,
+            "a tenth every 20 epochs",
+            64,
+            31,
+            _TRAIN_291,
+        ),
+    ),
+    SystemSpec(
+        "srresnet",
+        "SRResNet",
+        "Ledig et al., CVPR 2017",
+        SRResNet,
+        {"paper": {"features": 64, "blocks": 16}, "small": {"features": 28, "blocks": 8}},
+        "mse",
+        PaperTraining("Adam", 1e-4, "fixed", 16, 24, "ImageNet, 350,000 images", 1_000_000),
+    ),
+    SystemSpec(
+        "msrresnet",
+        "MSRResNet",
+        "Ledig et al., CVPR 2017, without batch normalization (BasicSR)",
+        MSRResNet,
+        {"paper": {"features": 64, "blocks": 16}, "small": {"features": 32, "blocks": 5}},
+        "l1",
+        PaperTraining("Adam (0.9, 0.99)", 2e-4, "cosine, 4 restarts", 16, 32, _DIV2K, 1_000_000),
+    ),
+    SystemSpec(
+        "edsr",
+        "EDSR",
+        "Lim et al., CVPRW 2017",
+        EDSR,
+        {
+            "paper": {"features": 256, "blocks": 32, "res_scale": 0.1},
+            "small": {"features": 32, "blocks": 8, "res_scale": 1.0},
+        },
+        "l1",
+        PaperTraining(
+            "Adam (0.9, 0.999)", 1e-4, "halved every 200,000 steps", 16, 48, _DIV2K, 300_000
+        ),
+    ),
+    SystemSpec(
+        "rcan",
+        "RCAN",
+        "Zhang et al., ECCV 2018",
+        RCAN,
+        {
+            "paper": {"features": 64, "groups": 10, "blocks": 20, "reduction": 16},
+            "small": {"features": 24, "groups": 4, "blocks": 4, "reduction": 8},
+        },
+        "l1",
+        PaperTraining("Adam (0.9, 0.999)", 1e-4, "halved every 200,000 steps", 16, 48, _DIV2K),
+    ),
+    SystemSpec(
+        "rdn",
+        "RDN",
+        "Zhang et al., CVPR 2018",
+        RDN,
+        {
+            "paper": {"features": 64, "blocks": 16, "layers": 8, "growth": 64},
+            "small": {"features": 24, "blocks": 4, "layers": 4, "growth": 22},
+        },
+        "l1",
+        PaperTraining("Adam", 1e-4, "halved every 200 epochs of 1000 steps", 16, 32, _DIV2K),
+    ),
+    SystemSpec(
+        "dbpn",
+        "D-DBPN",
+        "Haris et al., CVPR 2018",
+        DBPN,
+        {
+            "paper": {"features": 64, "head_features": 256, "units": 7},
+            "small": {"features": 15, "head_features": 64, "units": 4},
+        },
+        "l1",
+        PaperTraining("Adam", 1e-4, "a tenth at half time", 16, 40, "DIV2K, Flickr2K and ImageNet"),
+    ),
+    SystemSpec(
+        "srmdnf",
+        "SRMDNF",
+        "Zhang et al., CVPR 2018",
+        SRMDNF,
+        {"paper": {"features": 128, "layers": 12}, "small": {"features": 64, "layers": 8}},
+        "l1",
+        PaperTraining("Adam", 1e-4, "stepwise", 64, 24, "DIV2K and others, blurred by Gaussians"),
     ),
     SystemSpec("d2csr", "D2C-SR", "Li et al., ECCV 2022", None, {}, "none", None),
 )

@@ -35,7 +35,7 @@ class Oracle:
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each input with its output."""
         for suffix in ("", "_2"):
-            if f"input{suffix}" in self.arrays:
+            if f"output{suffix}" in self.arrays:
                 yield self.arrays[f"input{suffix}"], self.arrays[f"output{suffix}"]
 
 

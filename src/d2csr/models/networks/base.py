@@ -9,7 +9,8 @@ Shapes: b images, h x w LR pixels, sh x sw SR pixels, c and d channels.
 import difflib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import torch
@@ -30,12 +31,46 @@ from d2csr.models.networks.public_weights import (
 
 Takes = Literal["lr", "enlarged"]
 Colors = Literal["rgb", "y"]
-Stage = tuple[int, int]  # pixels seen to each side on this grid, and the enlargement that follows
 Sizes = dict[str, Any]  # keyword arguments of a network's constructor, as JSON values
 
 _LUMA_OFFSET = 16 / 255  # of Y in 0..1, Rec. ITU-R BT.601-7
 _LUMA_GAIN = 219 / 255  # Y of white less Y of black
 _BICUBIC_PX = 2  # LR pixels that the bicubic enlargement depends on to each side
+
+
+@dataclass(frozen=True)
+class Strided:
+    """A convolution with a stride, or a transposed one, as a stage of a receptive field."""
+
+    kernel: int
+    stride: int
+    padding: int
+    transposed: bool = False
+
+    def inputs(self, first: int, last: int) -> tuple[int, int]:
+        """Return the first and last input pixel that the output pixels depend on."""
+        if self.transposed:
+            first, last = first + self.padding, last + self.padding
+            return -((self.kernel - 1 - first) // self.stride), last // self.stride
+        first, last = (self.stride * each - self.padding for each in (first, last))
+        return first, last + self.kernel - 1
+
+
+@dataclass(frozen=True)
+class BicubicEnlargement:
+    """The bicubic enlargement, as a stage of a receptive field."""
+
+    scale: int
+
+    def inputs(self, first: int, last: int) -> tuple[int, int]:
+        """Return the first and last of the four pixels around each position, or the one on it."""
+        ends = [divmod(2 * pixel + 1 - self.scale, 2 * self.scale) for pixel in (first, last)]
+        (before, past), (before_last, past_last) = ends
+        return before - (past != 0), before_last + 2 * (past_last != 0)
+
+
+# Other layers: pixels seen to each side on this grid, and the enlargement that follows.
+Stage = tuple[int, int] | Strided | BicubicEnlargement
 
 
 class SystemNetwork(nn.Module):
@@ -48,6 +83,7 @@ class SystemNetwork(nn.Module):
         unreadable: constructor arguments that weights don't determine, each with a hint for users.
         colors: the channels of `native`: RGB, or luma alone.
         side_multiple: the sides of `native`'s input must be multiples of it; `forward` pads.
+        adds_bicubic: whether `forward` adds the bicubic enlargement to the output of `native`.
         scale: SR pixels per LR pixel.
         sizes: the other constructor arguments, as JSON values.
     """
@@ -58,13 +94,14 @@ class SystemNetwork(nn.Module):
     unreadable: ClassVar[Mapping[str, str]] = {}
     colors: Colors = "rgb"
     side_multiple: int = 1
+    adds_bicubic: bool = False
 
     def __init__(self, scale: int, sizes: Sizes) -> None:
         """Store scale and sizes, checked."""
         super().__init__()
         check_sizes(type(self), {"scale": scale, **sizes}, where=type(self).__name__)
         self.scale = scale
-        self.sizes = {
+        self.sizes: Sizes = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in sizes.items()
         }
@@ -79,7 +116,10 @@ class SystemNetwork(nn.Module):
         return (self.native(x),)
 
     def stages(self) -> list[Stage] | None:
-        """Return the reach of `native` grid by grid, input to output; None: the whole image."""
+        """Return the layers of `native` on its longest path, input to output; None: all pixels.
+
+        Each is the pixels seen to each side and the enlargement that follows, or `Strided`.
+        """
         raise NotImplementedError
 
     @property
@@ -89,11 +129,13 @@ class SystemNetwork(nn.Module):
         if stages is None:
             return None
         if self.takes == "enlarged":
-            stages = [(_BICUBIC_PX, self.scale), *stages]
-        reach = 0
-        for pixels, factor in reversed(stages):
-            reach = math.ceil(reach / factor) + pixels
-        return max(reach, _BICUBIC_PX) if self.colors == "y" else reach
+            stages = [BicubicEnlargement(self.scale), *stages]
+        reach = _BICUBIC_PX if self.colors == "y" or self.adds_bicubic else 0
+        for pixel in range(self.scale * self.side_multiple):  # one of each phase
+            first, last = _inputs(stages, pixel)
+            own = pixel // self.scale
+            reach = max(reach, own - first, last - own)
+        return reach
 
     def native_input(self, lr01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c ph pw"]:
         """Return the input of `native` for LR, padded on the right and below by its last pixels."""
@@ -108,13 +150,15 @@ class SystemNetwork(nn.Module):
         """Return SR of an RGB image in 0..1, in the same range but not clamped."""
         height, width = (side * self.scale for side in lr01.shape[2:])
         sr = self.native(self.native_input(lr01))[..., :height, :width] / self.value_range
+        if self.adds_bicubic:
+            return self.enlarge(lr01) + sr
         if self.colors == "rgb":
             return sr
         bicubic = self.enlarge(lr01)
         return bicubic + (sr - luma(bicubic)) / _LUMA_GAIN
 
     def training_outputs(self, lr01: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, ...]:
-        """Return what the loss compares with `training_target`: channels of `colors` in 0..1.
+        """Return the outputs that the loss compares with `training_target`: `colors`, in 0..1.
 
         The last is the SR; those before it are the other supervised outputs, if any.
         """
@@ -124,6 +168,8 @@ class SystemNetwork(nn.Module):
         for output in self.native_outputs(x):
             factor = output.shape[-1] // x.shape[-1]
             outputs.append(output[..., : factor * height, : factor * width] / self.value_range)
+        if self.adds_bicubic:
+            outputs[-1] = outputs[-1] + self.enlarge(lr01)
         return tuple(outputs)
 
     def training_target(self, hr01: Float[Tensor, "b 3 sh sw"]) -> Float[Tensor, "b c sh sw"]:
@@ -133,6 +179,11 @@ class SystemNetwork(nn.Module):
     def _input_px(self, side: int) -> int:
         """Return the side of `native`'s input, unpadded, for a side of LR."""
         return side * self.scale if self.takes == "enlarged" else side
+
+    @classmethod
+    def adapt_public(cls, weights: PublicWeights) -> PublicWeights:
+        """Return public weights whose tensors have the layout of ours."""
+        return weights
 
     @classmethod
     def infer_sizes(cls, weights: PublicWeights) -> Sizes:
@@ -158,8 +209,8 @@ class SystemNetwork(nn.Module):
             CheckpointError: the weights are those of another network, or damaged.
             UsageError: an option is unknown, missing, or contradicts the weights.
         """
-        weights = PublicWeights(state, where=where)
         check_sizes(cls, options, where=where)
+        weights = cls.adapt_public(PublicWeights(state, where=where))
         inferred = cls.infer_sizes(weights)
         arguments = complete_sizes(
             inferred, options, names=argument_names(cls), hints=cls.unreadable, where=where
@@ -170,6 +221,18 @@ class SystemNetwork(nn.Module):
         layers = expected.public_layers()
         weights.check_against(expected, layers)
         return load_public(cls(**arguments), weights, layers=layers).eval()
+
+
+def _inputs(stages: Sequence[Stage], pixel: int) -> tuple[int, int]:
+    """Return the first and last LR pixel that an SR pixel depends on, along one axis."""
+    first = last = pixel
+    for stage in reversed(stages):
+        if isinstance(stage, tuple):
+            reach, factor = stage
+            first, last = first // factor - reach, last // factor + reach
+        else:
+            first, last = stage.inputs(first, last)
+    return first, last
 
 
 def luma(rgb01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
@@ -205,18 +268,18 @@ def check_sizes(network: type[SystemNetwork], sizes: Mapping[str, Any], *, where
 
 
 def _size_problem(name: str, value: Any, *, parameter: inspect.Parameter) -> tuple[str | None, str]:
-    """Return what is wrong with a size, None if nothing, and what to do about it."""
+    """Return the problem of a size, None if it has none, and the remedy."""
     default, problem = parameter.default, f"{name}={value!r} is not possible"
     if get_origin(parameter.annotation) is Literal:
         choices = get_args(parameter.annotation)
         is_right = value in choices and type(value) is type(default)
         return None if is_right else problem, f"Choose among {', '.join(map(str, choices))}."
     if isinstance(default, tuple):
-        is_right = isinstance(value, list | tuple) and len(value) == len(default)
-        is_right = is_right and all(_is_number(each, like=default[0]) for each in value)
-        return None if is_right else problem, f"Give {len(default)} numbers like {list(default)}."
-    is_right = value is None and default is None
-    is_right = is_right or _is_number(value, like=default)
+        is_right = isinstance(value, list | tuple) and len(default) in (0, len(value))
+        like = default[0] if default else 0.0
+        is_right = is_right and all(_is_number(each, like=like) for each in value)
+        return None if is_right else problem, f"Give a list of numbers like {list(default)}."
+    is_right = _is_number(value, like=default)
     return None if is_right else problem, f"Give a value like {default!r}."
 
 

@@ -88,7 +88,7 @@ class PublicWeights:
         return tuple(tensor.shape)
 
     def count(self, template: str, *, start: int = 0, step: int = 1) -> int:
-        """Return how many names exist in a row, `{}` being `start`, `start + step`, and so on."""
+        """Return the number of names in a row, `{}` being `start`, `start + step`, and so on."""
         number = 0
         while template.format(start + step * number) in self.tensors:
             number += 1
@@ -150,7 +150,7 @@ class PublicWeights:
 
 
 def _tensor_problem(value: object) -> str | None:
-    """Return what is wrong with a tensor, as a predicate; None if nothing is."""
+    """Return the problem of a tensor, as a predicate; None if it has none."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
         return "is not a dense tensor"
     if not value.is_floating_point():

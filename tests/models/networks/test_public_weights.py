@@ -1,0 +1,137 @@
+"""Every network against the outputs of its public code, read from the names of its weights."""
+
+import pytest
+import torch
+
+from d2csr.core.errors import D2csrError
+from d2csr.models.networks.base import SystemNetwork
+from d2csr.models.networks.public_weights import public_name
+from d2csr.models.systems import SYSTEMS
+from tests.models.networks.conftest import assert_near
+
+# Files of `systems/`: the system, the options that weights don't determine, and what they do.
+FILES = {
+    "SRCNN": ("srcnn", {"scale": 3}, {"features": [64, 32], "kernels": [9, 5, 5], "channels": 1}),
+    "FSRCNN": ("fsrcnn", {"scale": 4}, {"features": 8, "shrunk": 4, "mappings": 2, "channels": 1}),
+    "VDSR": ("vdsr", {"scale": 2}, {"features": 8, "layers": 6, "bias": False}),
+    "LapSRN_official": ("lapsrn", {}, {"depth": 3, "features": 8, "upsampler": 3, "bias": True}),
+    "LapSRN": ("lapsrn", {}, {"depth": 10, "features": 8, "upsampler": 4, "bias": False}),
+    "DRCN": ("drcn", {"scale": 4}, {"features": 8, "recursions": 4}),
+    "MemNet": ("memnet", {"scale": 2}, {"features": 8, "blocks": 3, "recursions": 2}),
+    "MemNet_basic": ("memnet", {"scale": 3}, {"features": 8, "blocks": 3, "form": "basic"}),
+    "SRResNet": ("srresnet", {}, {"features": 8, "blocks": 2}),
+    "SRResNet_x2": ("srresnet", {}, {"features": 8, "blocks": 2}),
+    "MSRResNet": ("msrresnet", {}, {"features": 8, "blocks": 2}),
+    "MSRResNet_x2": ("msrresnet", {}, {"features": 8, "blocks": 2}),
+    "EDSR": ("edsr", {"res_scale": 0.1}, {"features": 8, "blocks": 2}),
+    "EDSR_x3": ("edsr", {"res_scale": 0.1}, {"features": 8, "blocks": 2}),
+    "RCAN": ("rcan", {}, {"features": 8, "groups": 2, "blocks": 2, "reduction": 4}),
+    "RCAN_x2": ("rcan", {}, {"features": 8, "groups": 2, "blocks": 2, "reduction": 4}),
+    "RDN": ("rdn", {}, {"features": 12, "blocks": 2, "layers": 3, "growth": 8}),
+    "RDN_x3": ("rdn", {}, {"features": 12, "blocks": 2, "layers": 3, "growth": 8}),
+    "DBPN": ("dbpn", {}, {"features": 4, "head_features": 8, "units": 7}),
+    "SRMDNF": ("srmdnf", {}, {"features": 8, "layers": 4, "noise": False}),
+    "SRMDNF_x2": ("srmdnf", {}, {"features": 8, "layers": 4, "noise": False}),
+}
+
+
+def read(file, name: str, **more) -> SystemNetwork:
+    system, options, _ = FILES[name]
+    return SYSTEMS[system].network.from_public(file.weights, where=name, **options, **more)
+
+
+@pytest.mark.parametrize("name", FILES)
+@torch.no_grad()
+def test_a_network_computes_what_its_public_code_does(oracle, name: str):
+    file = oracle(name)
+    network = read(file, name)
+    assert network.sizes.items() >= FILES[name][2].items()
+    if isinstance(file.facts["scale"], int):
+        assert network.scale == file.facts["scale"]
+    pairs = list(file.pairs())
+    assert pairs
+    for x, expected in pairs:
+        assert_near(network.native(x), expected)
+        assert_near(network.native_outputs(x)[-1], expected)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@torch.no_grad()
+def test_the_weights_of_fsrcnn_fit_every_scale(oracle, scale: int):
+    file = oracle("FSRCNN")
+    network = SYSTEMS["fsrcnn"].network.from_public(file.weights, scale=scale)
+    for batch in ("", "_2"):
+        assert_near(network.native(file[f"input{batch}"]), file[f"output{batch}_x{scale}"])
+
+
+@pytest.mark.parametrize("batch", ["", "_2"])
+@torch.no_grad()
+def test_the_other_outputs_are_those_of_the_public_code(oracle, batch: str):
+    for name in ("LapSRN", "LapSRN_official"):
+        file = oracle(name)
+        x2, _ = read(file, name).native_outputs(file[f"input{batch}"])
+        assert_near(x2, file[f"output{batch}_x2"])
+    for name, count in (("DRCN", 4), ("MemNet", 3)):
+        file = oracle(name)
+        outputs = read(file, name).native_outputs(file[f"input{batch}"])
+        assert len(outputs) == count + 1
+        for index in range(count):
+            assert_near(outputs[index], file[f"prediction_{index + 1}{batch}"])
+
+
+@torch.no_grad()
+def test_shared_memory_blocks_apply_their_first_unit_again(oracle):
+    file = oracle("MemNet")
+    released = read(file, "MemNet")
+    shared = type(released)(2, **(released.sizes | {"is_shared": True})).eval()
+    shared.load_state_dict({name: released.state_dict()[name] for name in shared.state_dict()})
+    assert_near(shared.native(file["input"]), file["output_tied_all"])
+    assert_near(shared.native(file["input_2"]), file["output_2_tied_all"])
+
+
+@pytest.mark.parametrize("name", ["SRMDNF", "SRMDNF_x2"])
+@torch.no_grad()
+def test_the_code_of_srmdnf_fills_planes_behind_the_image(oracle, name: str):
+    file = oracle(name)
+    code = file["input_code"].flatten().tolist()
+    network = read(file, name, code=code)
+    assert_near(network.native_input(file["input_lr"]), file["input"])
+    assert_near(network(file["input_lr"]), file["output"])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_tensor_of_the_file_is_in_the_network(oracle, name: str):
+    file = oracle(name)
+    network = read(file, name)
+    layers = network.public_layers()
+    state = network.state_dict()
+    read_back = {public_name(ours, layers): value for ours, value in state.items()}
+    read_back.pop(None, None)
+    assert read_back.keys() == file.weights.keys()
+    for theirs, value in file.weights.items():
+        if theirs != "output_weights":
+            assert read_back[theirs].equal(value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_weights_of_one_network_are_refused_by_the_others(oracle, name: str):
+    weights, own = oracle(name).weights, FILES[name][0]
+    for system, spec in SYSTEMS.items():
+        if spec.network is not None and system != own:
+            options = dict.fromkeys(spec.network.unreadable, 2)
+            with pytest.raises(D2csrError, match=r"^file\.pth: ") as caught:
+                spec.network.from_public(weights, where="file.pth", **options)
+            assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_weights_without_one_of_their_tensors_are_refused(oracle, name: str):
+    file = oracle(name)
+    system, options, _ = FILES[name]
+    names = list(file.weights)
+    if name == "VDSR":
+        names.remove("residual_layer.3.conv.weight")  # without it, this is a shorter VDSR
+    for lost in names[:: max(1, len(names) // 6)]:
+        weights = {each: value for each, value in file.weights.items() if each != lost}
+        with pytest.raises(D2csrError, match=r"^file\.pth: "):
+            SYSTEMS[system].network.from_public(weights, where="file.pth", **options)
