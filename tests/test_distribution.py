@@ -73,14 +73,18 @@ def metadata_of(wheel):
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel):
+    """And the example recipes, which `d2csr train --example` prints."""
     source = ROOT / "src"
     files = {path for path in (source / "d2csr").rglob("*") if path.is_file()}
-    files = {path for path in files if path.parent.name != "__pycache__"}
+    names = {
+        str(path.relative_to(source)): path for path in files if path.parent.name != "__pycache__"
+    }
+    names |= {f"d2csr/experiments/{path.name}": path for path in ROOT.glob("experiments/*.yaml")}
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("d2csr/")}
-        assert packed == {str(path.relative_to(source)) for path in files}
-        for path in files:
-            assert archive.read(str(path.relative_to(source))) == path.read_bytes(), path
+        assert packed == set(names)
+        for name, path in names.items():
+            assert archive.read(name) == path.read_bytes(), path
 
 
 def test_weights_cards_graphs_and_the_report_template_are_in_the_wheel(wheel):

@@ -1,6 +1,7 @@
 """The command line as a whole: help, exit codes, and where errors are printed."""
 
 import importlib
+import os
 import resource
 import subprocess
 import sys
@@ -126,6 +127,23 @@ def test_every_extra_that_is_named_exists():
     packages = {extra: {text.split(">=")[0] for text in extras[extra]} for extra in app._EXTRAS}
     named = {extra: {modules.get(each, each) for each in packages[extra]} for extra in packages}
     assert named == app._EXTRAS
+
+
+def test_a_missing_torch_is_answered_with_the_builds_there_are(d2csr, failing):
+    failing(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert "without such a GPU, install the build for CPUs first" in d2csr("doctor").err
+
+
+@pytest.mark.parametrize("words", ["models", "--help", "train --example", "upscale --help"])
+def test_a_reader_that_has_gone_ends_the_command_without_a_word(words):
+    """As in `d2csr models | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "d2csr", *words.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in {1, 141}  # 1: rich, which prints help, exits by itself
 
 
 def test_an_interrupt_is_exit_130(d2csr, failing):

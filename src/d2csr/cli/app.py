@@ -1,5 +1,6 @@
 """The `d2csr` command line: the table of commands, and how errors become exit codes."""
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ _COMMANDS = {
         "d2csr.cli.evaluate:calibrate",
         "Fit the prediction of a model's error, for `upscale --uncertainty`.",
     ),
-    "train": ("d2csr.cli.train:train", "Train a model from a recipe."),
+    "train": ("d2csr.cli.train:train", "Train a model from a recipe, or print an example of one."),
     "export": ("d2csr.cli.models:export", "Export a bundle from a training run."),
     "align": (
         "d2csr.cli.align:align",
@@ -48,6 +49,12 @@ _EXTRAS = {
     "benchmarks": {"matplotlib", "ncnn", "onnxruntime"},
     "align": {"cv2", "lensfunpy", "rawpy"},
 }
+
+_REMARKS = {
+    "train": " On Linux, pip takes PyTorch's build for NVIDIA GPUs, some gigabytes; without such a "
+    "GPU, install the build for CPUs first (pytorch.org, Get Started)."
+}
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, as the shell reports programs that the signal ends
 
 
 def build_app(words: Sequence[str] = ()) -> App:
@@ -85,9 +92,23 @@ def build_app(words: Sequence[str] = ()) -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 partly done, 2 an error of the user."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command and return its exit code: 0 done, 1 partly done, 2 an error of the user.
+
+    130 is an interrupt, and 141 a reader of the output that has gone, as `head` has.
+    """
     warnings.formatwarning = _format_warning
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(words)
+        sys.stdout.flush()  # here, where a broken pipe can still be caught
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return _BROKEN_PIPE
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run one command, print its errors, and return its exit code."""
     try:
         code = build_app(words)(
             words, result_action="return_value", exit_on_error=False, print_error=True
@@ -101,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for extra, modules in _EXTRAS.items():
             if error.name in modules:
                 remedy = f"Install it: pip install 'd2csr[{extra}]', or make dev in a clone."
+                remedy += _REMARKS.get(extra, "")
                 print(f"error: {error.name}: is not installed. {remedy}", file=sys.stderr)
                 return 2
         raise

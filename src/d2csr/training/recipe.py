@@ -381,7 +381,7 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: unreadable, no YAML, or errors in it; all of them, each with its line and, for
             an unknown key, the nearest known one.
     """
-    remedy = "Give a YAML file; experiments/ has examples."
+    remedy = "Give a YAML file; `d2csr train --example` lists examples."
     return read_settings(path, Recipe, error_type=RecipeError, remedy=remedy)
 
 
