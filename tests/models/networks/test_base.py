@@ -11,6 +11,7 @@ from d2csr.metrics.protocols import LUMA
 from d2csr.models.networks.base import SystemNetwork
 from d2csr.models.networks.plain import SRCNN
 from d2csr.models.networks.public_weights import unwrap_state
+from d2csr.models.systems import SYSTEMS
 from tests.oracles import network as oracle_network
 
 
@@ -57,6 +58,26 @@ def test_a_network_on_luma_keeps_the_color_of_the_bicubic_enlargement():
     offset = np.array([16, 128, 128]).reshape(3, 1, 1)
     expected = np.einsum("kc,chw->khw", np.linalg.inv(matrix), ycbcr - offset)
     np.testing.assert_allclose(sr, expected, atol=2e-5)
+
+
+class Quartered(Doubled):
+    """The same on the enlargement, plus the bicubic enlargement outside."""
+
+    takes = "enlarged"
+    adds_bicubic = True
+
+    def native(self, x):
+        assert x.shape[2] % 4 == 0
+        assert x.shape[3] % 4 == 0
+        return 3 * x
+
+
+def test_an_enlarged_input_is_padded_on_its_own_grid():
+    lr, network = torch.rand(1, 3, 3, 5), Quartered(2)
+    bicubic = torch.from_numpy(oracle_network.bicubic(lr[0].double().numpy(), 2))[None].float()
+    torch.testing.assert_close(network(lr), 4 * bicubic, atol=1e-5, rtol=1e-5)
+    (output,) = network.training_outputs(lr)
+    torch.testing.assert_close(output, 4 * bicubic, atol=1e-5, rtol=1e-5)
 
 
 def test_training_compares_luma_with_luma():
@@ -117,6 +138,36 @@ def test_weights_that_do_not_fit_are_refused(kind):
         SRCNN.from_public(state, where="file.pth", scale=2)
     assert str(caught.value).startswith("file.pth: ")
     assert "\n" not in str(caught.value)
+
+
+def promising(name: str) -> dict[str, torch.Tensor]:
+    """Return weights whose names or shapes promise far more than they hold."""
+    one = torch.ones(1, 1, 1, 1)
+    if name == "rcan":  # groups x blocks
+        groups = {f"body.{index}.body.0.body.0.weight": one for index in range(3000)}
+        blocks = {f"body.0.body.{index}.body.0.weight": one for index in range(3000)}
+        return {**groups, **blocks, "head.0.weight": torch.ones(64, 3, 3, 3)}
+    if name == "rdn":
+        blocks = {f"RDBs.{index}.LFF.weight": one for index in range(3000)}
+        layers = {f"RDBs.0.convs.{index}.conv.0.weight": one for index in range(3000)}
+        return {**blocks, **layers, "SFENet1.weight": one}
+    if name == "memnet":
+        blocks = {f"dense_memory.{index}.gate_unit.conv.weight": one for index in range(3000)}
+        unit = "dense_memory.0.recursive_unit.{}.relu_conv1.conv.weight"
+        units = {unit.format(index): one for index in range(3000)}
+        return {**blocks, **units, "feature_extractor.conv.weight": one}
+    if name == "edsr":  # the squares of a width
+        return {"head.0.weight": torch.ones(100_000, 3, 3, 3), "body.0.body.0.weight": one}
+    return {"conv1.weight": torch.ones(1).expand(2**40, 1, 9, 9)}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["rcan", "rdn", "memnet", "edsr", "srcnn"])
+def test_what_a_file_promises_is_compared_before_it_is_built(name: str):
+    network = SYSTEMS[name].network
+    options = dict.fromkeys(network.unreadable, 2)
+    with pytest.raises(D2csrError, match=r"^file\.pth: "):
+        network.from_public(promising(name), where="file.pth", **options)
 
 
 OPTIONS = {

@@ -83,7 +83,7 @@ def test_the_other_outputs_are_those_of_the_public_code(oracle, batch: str):
 def test_shared_memory_blocks_apply_their_first_unit_again(oracle):
     file = oracle("MemNet")
     released = read(file, "MemNet")
-    shared = type(released)(2, **(released.sizes | {"is_shared": True})).eval()
+    shared = type(released)(2, **(released.sizes | {"form": "shared"})).eval()
     shared.load_state_dict({name: released.state_dict()[name] for name in shared.state_dict()})
     assert_near(shared.native(file["input"]), file["output_tied_all"])
     assert_near(shared.native(file["input_2"]), file["output_2_tied_all"])

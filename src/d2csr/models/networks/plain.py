@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from d2csr.core.errors import UsageError
 from d2csr.models.layers import conv3x3
 from d2csr.models.networks.base import Sizes, Stage, Strided, SystemNetwork, Takes
 from d2csr.models.networks.public_weights import LayerNames, PublicWeights
@@ -209,6 +210,9 @@ class SRMDNF(SystemNetwork):
         Weights trained with another projection of the kernels need their own code.
         """
         code = list(code) or [float(each) for each in kernel_codes(_delta_kernel())[0]]
+        if len(code) != _CODE_LENGTH:
+            problem = f"code has {len(code)} numbers, not {_CODE_LENGTH}"
+            raise UsageError(type(self).__name__, problem, "Give the code of one blur kernel.")
         sizes = {"features": features, "layers": layers, "noise": noise, "code": code}
         super().__init__(scale, sizes)
         planes = code + [0.0] * noise

@@ -1,4 +1,4 @@
-"""Networks that are trained at several outputs: LapSRN, DRCN and MemNet, all on luma.
+"""Networks that are trained at several outputs: LapSRN, DRCN and MemNet.
 
 Sources: LapSRN (arXiv:1704.03915) as github.com/phoenix104104/LapSRN builds it, DRCN
 (arXiv:1511.04491) with the names of github.com/LoSealL/VideoSuperResolution, MemNet
@@ -154,19 +154,29 @@ class DRCN(SystemNetwork):
 
     takes: ClassVar[Takes] = "enlarged"
     unreadable: ClassVar = {"scale": SCALE_HINT}
-    colors = "y"
 
-    def __init__(self, scale: int, *, features: int = 256, recursions: int = 16) -> None:
-        """Take the number of times that the convolution is applied."""
-        super().__init__(scale, {"features": features, "recursions": recursions})
-        self.embedding = nn.ModuleList([conv3x3(1, features), conv3x3(features, features)])
+    def __init__(
+        self,
+        scale: int,
+        *,
+        channels: Literal[1, 3] = 1,
+        features: int = 256,
+        recursions: int = 16,
+    ) -> None:
+        """Take 1 channel (luma) or 3, and the number of times that the convolution is applied."""
+        sizes = {"channels": channels, "features": features, "recursions": recursions}
+        super().__init__(scale, sizes)
+        self.colors = "rgb" if channels == 3 else "y"
+        self.embedding = nn.ModuleList([conv3x3(channels, features), conv3x3(features, features)])
         self.recursion = conv3x3(features, features)
-        self.reconstruction = nn.ModuleList([conv3x3(features, features), conv3x3(features, 1)])
+        self.reconstruction = nn.ModuleList(
+            [conv3x3(features, features), conv3x3(features, channels)]
+        )
         self.output_weights = nn.Parameter(torch.full((recursions,), 1 / recursions))
         initialize_he(self)
         nn.init.dirac_(self.recursion.weight)  # identity at the start, section 4.3 of the paper
 
-    def predictions(self, x: Float[Tensor, "b 1 h w"]) -> list[Float[Tensor, "b 1 h w"]]:
+    def predictions(self, x: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b c h w"]]:
         """Return the output of every recursion."""
         hidden = x
         for conv in self.embedding:
@@ -178,13 +188,13 @@ class DRCN(SystemNetwork):
             predictions.append(x + self.reconstruction[1](features))
         return predictions
 
-    def native_outputs(self, x: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, ...]:
+    def native_outputs(self, x: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
         """Return the output of every recursion, and their weighted sum, which is the SR."""
         predictions = self.predictions(x)
         return (*predictions, _weighted(predictions, list(self.output_weights)))
 
-    def native(self, x: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """Return the sharpened luma, given the enlarged one in 0..1."""
+    def native(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the sharpened image, given the enlarged one in 0..1."""
         return self.native_outputs(x)[-1]
 
     def stages(self) -> list[Stage]:
@@ -207,8 +217,10 @@ class DRCN(SystemNetwork):
     @classmethod
     def infer_sizes(cls, weights: PublicWeights) -> Sizes:
         """Return the sizes that the layers show."""
+        features, channels, *_ = weights.shape("entry.0.body.0.weight")
         return {
-            "features": weights.shape("entry.0.body.0.weight")[0],
+            "channels": channels,
+            "features": features,
             "recursions": weights.shape("output_weights", dimensions=1)[0],
         }
 
@@ -275,41 +287,39 @@ class MemNet(SystemNetwork):
 
     takes: ClassVar[Takes] = "enlarged"
     unreadable: ClassVar = {"scale": SCALE_HINT}
-    colors = "y"
 
     def __init__(
         self,
         scale: int,
         *,
+        channels: Literal[1, 3] = 1,
         features: int = 64,
         blocks: int = 6,
         recursions: int = 6,
-        form: Literal["supervised", "basic"] = "supervised",
-        is_shared: bool = False,
+        form: Literal["supervised", "shared", "basic"] = "supervised",
     ) -> None:
-        """Take the memory blocks, the residual units of each, and the form.
+        """Take 1 channel (luma) or 3, the memory blocks, the residual units of each, and the form.
 
-        `supervised` is the authors' network with an output per block. `basic` has a single output,
-        no biases, and the gate's inputs in the other order. The authors' released network doesn't
-        share the units of a block; with `is_shared` it has the size that the paper gives.
+        `supervised` is the authors' released network, with an output per block. `shared` applies
+        one unit per block repeatedly, as the paper describes. `basic` has a single output, no
+        biases, and the gate's inputs in the other order.
         """
-        sizes = {"features": features, "blocks": blocks, "recursions": recursions}
-        super().__init__(scale, {**sizes, "form": form, "is_shared": is_shared})
+        sizes = {"channels": channels, "features": features, "blocks": blocks}
+        super().__init__(scale, {**sizes, "recursions": recursions, "form": form})
+        self.colors = "rgb" if channels == 3 else "y"
         self.is_basic = form == "basic"
         bias = not self.is_basic
-        self.head = NormReluConv(1, features, bias=bias)
-        self.blocks = nn.ModuleList(
-            MemoryBlock(features, n + 1, recursions=recursions, is_shared=is_shared, bias=bias)
-            for n in range(blocks)
-        )
+        self.head = NormReluConv(channels, features, bias=bias)
+        options = {"recursions": recursions, "is_shared": form == "shared", "bias": bias}
+        self.blocks = nn.ModuleList(MemoryBlock(features, n + 1, **options) for n in range(blocks))
         outputs = 1 if self.is_basic else blocks
         self.norms = nn.ModuleList(nn.BatchNorm2d(features) for _ in range(outputs))
-        self.reconstruction = nn.Conv2d(features, 1, 3, padding=1, bias=bias)
+        self.reconstruction = nn.Conv2d(features, channels, 3, padding=1, bias=bias)
         weights = [] if self.is_basic else [nn.Parameter(torch.ones(1)) for _ in range(blocks)]
         self.output_weights = nn.ParameterList(weights)
         initialize_he(self)
 
-    def native_outputs(self, x: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, ...]:
+    def native_outputs(self, x: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
         """Return the output of every block, and their weighted sum, which is the SR."""
         memories = [self.head(x)]
         for block in self.blocks:
@@ -323,8 +333,8 @@ class MemNet(SystemNetwork):
             return (predictions[0],)
         return (*predictions, _weighted(predictions, list(self.output_weights)))
 
-    def native(self, x: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """Return the sharpened luma, given the enlarged one in 0..1."""
+    def native(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the sharpened image, given the enlarged one in 0..1."""
         return self.native_outputs(x)[-1]
 
     def stages(self) -> list[Stage]:
@@ -343,10 +353,15 @@ class MemNet(SystemNetwork):
             head = "conv1.weight"
             blocks = weights.count("conv_transition_{:02}.weight", start=1)
             recursions = weights.count("conv01_{:02}_a.weight", start=1)
-        features = weights.shape(head)[0]
+        features, channels, *_ = weights.shape(head)
         weights.check_product(blocks, recursions)
-        sizes = {"features": features, "blocks": blocks, "recursions": recursions}
-        return {**sizes, "form": "basic" if is_basic else "supervised", "is_shared": False}
+        return {
+            "channels": channels,
+            "features": features,
+            "blocks": blocks,
+            "recursions": recursions,
+            "form": "basic" if is_basic else "supervised",
+        }
 
     def public_layers(self) -> LayerNames:
         """Return the names of the authors' layers, or of the basic network's."""
