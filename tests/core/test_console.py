@@ -5,7 +5,15 @@ import sys
 import pytest
 from rich.progress import TextColumn
 
-from d2csr.core.console import console, progress_display, track
+from d2csr.core.console import (
+    console,
+    print_error,
+    print_line,
+    print_note,
+    progress_display,
+    track,
+)
+from d2csr.core.errors import ImageError
 
 
 def test_notes_go_to_standard_error_and_results_stay_alone_on_standard_output(capsys):
@@ -14,6 +22,15 @@ def test_notes_go_to_standard_error_and_results_stay_alone_on_standard_output(ca
     printed = capsys.readouterr()
     assert printed.out == "a result\n"
     assert printed.err == "a note about [1,2,3]\n"  # no colors, no brackets taken for markup
+
+
+def test_lines_errors_and_notes_escape_control_characters(capsys):
+    print_line("a\nb", "c\x1b")
+    print_note("[red]:smile:\x1b[2J")
+    print_error(ImageError("a\x07", "is empty", "Remove it."))
+    printed = capsys.readouterr()
+    assert printed.out == "a\\u000ab\nc\\u001b\n"
+    assert printed.err == "[red]:smile:\\u001b[2J\nerror: a\\u0007: is empty. Remove it.\n"
 
 
 def test_every_caller_shares_one_console():

@@ -1,5 +1,6 @@
 """Errors that the user can fix: one line for people, three parts for programs."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from d2csr.core.errors import (
     OutOfMemoryError,
     first_line,
     is_out_of_memory,
+    printable,
 )
 
 CLASSES = [
@@ -35,6 +37,29 @@ def test_an_error_is_one_line():
     assert (
         str(ImageError("a.png", "is empty", "Copy it again.")) == "a.png: is empty. Copy it again."
     )
+
+
+def test_an_error_escapes_control_characters_and_keeps_its_indented_lines():
+    problem = "2 errors\n  a.png: is empty\n  b\x1b[2J.png: is empty\nerror: forged"
+    shown = (
+        r"x\u000ay: 2 errors"
+        "\n  a.png: is empty\n  "
+        r"b\u001b[2J.png: is empty\u000aerror: forged. Remove it."
+    )
+    assert str(ImageError("x\ny", problem, "Remove it.")) == shown
+    assert str(ImageError(shown, "is", "")) == shown.replace("\n  ", r"\u000a  ") + ": is. "
+
+
+@pytest.mark.parametrize("name", ["Größe 写.png", "a b.png", "[red]:smile:.png", r"C:\u001b", ""])
+def test_usual_names_are_printed_as_they_are(name):
+    assert printable(name) == name
+
+
+def test_every_control_character_is_escaped_and_json_reads_it_back():
+    text = "".join(map(chr, range(0xA0))) + "\u2028\u202e\u2066\udce9"
+    escaped = printable(json.dumps(text, ensure_ascii=False))
+    assert escaped.isprintable()
+    assert json.loads(escaped) == text
 
 
 @pytest.mark.parametrize(

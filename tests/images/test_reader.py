@@ -193,6 +193,39 @@ def test_bombs_are_refused_by_their_headers(tmp_path, kind):
         read_size(path, limit_mp=DEFAULT_LIMIT_MP)
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("suffix", "contents"),
+    [
+        (".jpg", pillow(RGB, "jpeg").replace(b"\0\x14\0\x1e", struct.pack(">HH", 15999, 16000), 1)),
+        (".png", png(RGB, claimed=(16000, 15999))),
+    ],
+)
+def test_a_small_file_that_declares_an_enormous_image_is_refused_by_its_header(
+    tmp_path, suffix, contents
+):
+    path = put(tmp_path, suffix, contents)
+    for read in (read_image, read_size):
+        with pytest.raises(ImageError, match=r"declares 16000x15999, but [\d,]+ bytes can't hold"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("jpeg", {"optimize": True}),
+        ("jpeg", {"progressive": True, "optimize": True}),
+        ("jpeg", {"quality": 1}),
+        ("png", {"compress_level": 9}),
+    ],
+)
+def test_an_empty_image_however_small_its_file_is_read(tmp_path, kind, options):
+    empty = Image.new("1" if kind == "png" else "RGB", (3000, 2000))
+    path = put(tmp_path, f".{kind}", pillow(empty, kind, **options))
+    assert read_size(path) == Size(3000, 2000)
+    assert read_image(path).pixels.max() <= 1
+
+
 def test_the_limit_can_be_set(tmp_path):
     path = put(tmp_path, ".png", png(RGB))
     assert read_image(path, limit_mp=600 / 1e6).size == Size(30, 20)

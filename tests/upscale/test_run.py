@@ -1,5 +1,6 @@
 """Files in, files out: what is written, what is reported, and what is left alone."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from d2csr.images.colors import heatmap
 from d2csr.images.reader import read_rgb8
 from d2csr.images.resize import enlarge_bicubic, resize_bicubic
 from d2csr.images.writer import write_rgb8
+from d2csr.upscale import dry_run
 from d2csr.upscale.journal import JOURNAL_NAME
 from d2csr.upscale.options import BatchOptions, OutputOptions, OutputSize
 from d2csr.upscale.run import upscale_files
@@ -227,6 +229,18 @@ def test_a_dry_run_reports_a_plan_for_each_image_and_writes_nothing(
         assert (report.plan is None) == (report.status == "failed")
     assert capfd.readouterr().out.count("MiB") == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_of_images_above_the_free_memory(
+    bundle: Bundle, photos, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(dry_run, "free_bytes", lambda: 1 << 20)
+    upscale_files([photos], tmp_path / "out", model=bundle, batch=BatchOptions(dry_run=True))
+    warnings = capfd.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert all(
+        re.search(r"needs about \d+ MiB of memory, but 1 MiB are free$", w) for w in warnings
+    )
 
 
 def test_an_error_of_ours_is_not_hidden(bundle: Bundle, photos, tmp_path, monkeypatch):

@@ -19,8 +19,8 @@ from d2csr.align.pairing import PairingResult, PhotoPair, find_pairs
 from d2csr.align.photo import is_raw_name
 from d2csr.align.registration.lens import LensSpec
 from d2csr.align.steps import Settings
-from d2csr.core.console import console
-from d2csr.core.errors import D2csrError, UsageError
+from d2csr.core.console import console, print_note
+from d2csr.core.errors import D2csrError, UsageError, printable
 from d2csr.core.files import check_writable
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion
 from d2csr.core.hardware import free_bytes, usable_cores
@@ -75,7 +75,10 @@ class BuildSummary:
         return 0 if accepted == len(self.results) else 1 if accepted else 2
 
     def as_text(self) -> str:
-        """Return the lines for the terminal: counts, then every pair that isn't in the set."""
+        """Return the lines for the terminal: counts, then every pair that isn't in the set.
+
+        Control characters in names are escaped.
+        """
         lines = [
             f"{self.output}: {self.count('accepted')} of {len(self.results)} pairs accepted; "
             f"{MANIFEST_NAME}, {REPORT_NAME}"
@@ -87,7 +90,7 @@ class BuildSummary:
             if not result.is_accepted
         ]
         lines += [f"unpaired: {path.name}: {reason}" for path, reason in self.unpaired]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def align_folder(
@@ -193,7 +196,7 @@ def _forget(removed: Sequence[PairResult], work: Path) -> None:
     for result in removed:
         (work / f"{result.name}.json").unlink(missing_ok=True)
         message = f"{result.name} ({result.photos.name}) left the set: not among the photographs"
-        console().print(message, soft_wrap=True, markup=False)
+        print_note(message)
 
 
 def _check_output(output: Path, *, scale: int) -> None:

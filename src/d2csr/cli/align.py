@@ -8,6 +8,8 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 from cyclopts.validators import Number
 
+from d2csr.core.console import print_line
+
 if TYPE_CHECKING:
     from d2csr.align.dataset import DatasetLayout
     from d2csr.align.steps import Settings
@@ -108,7 +110,7 @@ def align(
         summary = align_pair(
             wide, tele, output=output, settings=settings, layout=layout, workers=workers
         )
-    print(summary.as_text())
+    print_line(*summary.as_text().split("\n"))
     return summary.exit_code
 
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from d2csr import __version__
-from d2csr.core.errors import D2csrError
+from d2csr.core.console import print_error, print_line
+from d2csr.core.errors import D2csrError, printable
 
 _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
@@ -71,7 +72,7 @@ def build_app(words: Sequence[str] = ()) -> App:
         help_format="markdown" if names_command else "plaintext",
         version=__version__,
         default_parameter=Parameter(negative=""),  # no --no-resume beside --resume
-        error_formatter=lambda error: f"error: {error}",
+        error_formatter=lambda error: printable(f"error: {error}"),
         suppress_keyboard_interrupt=False,
     )
     data = App(name="data", help="Check, import and make pairs.")
@@ -116,22 +117,22 @@ def _run(words: Sequence[str]) -> int:
     except CycloptsError:  # already printed
         return 2
     except D2csrError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         return 2
     except ModuleNotFoundError as error:
         for extra, modules in _EXTRAS.items():
             if error.name in modules:
                 remedy = f"Install it: pip install 'd2csr[{extra}]', or make dev in a clone."
                 remedy += _REMARKS.get(extra, "")
-                print(f"error: {error.name}: is not installed. {remedy}", file=sys.stderr)
+                print_line(f"error: {error.name}: is not installed. {remedy}", stream=sys.stderr)
                 return 2
         raise
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print_line("interrupted", stream=sys.stderr)
         return 130
     return code if isinstance(code, int) else 0
 
 
 def _format_warning(message: Warning | str, *_: object) -> str:
     """Return a warning as one line, without the source line that only a developer needs."""
-    return f"warning: {message}\n"
+    return f"warning: {printable(message)}\n"

@@ -118,7 +118,7 @@ def _check_options(options: MeasureOptions) -> "BenchmarkOptions":
     Raises:
         UsageError: a number is out of range.
     """
-    from d2csr.core.console import console
+    from d2csr.core.console import print_note
     from d2csr.core.hardware import usable_cores
     from d2csr.speed.measure import BenchmarkOptions
 
@@ -141,7 +141,7 @@ def _check_options(options: MeasureOptions) -> "BenchmarkOptions":
         backends=options.backend,
         precisions=options.precision,
         data=options.data,
-        on_progress=console().print,
+        on_progress=print_note,
     )
 
 

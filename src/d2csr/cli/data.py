@@ -1,12 +1,13 @@
 """Commands `data check`, `data import city100` and `data bicubic`: pairs checked and made."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 from cyclopts.validators import Number
+
+from d2csr.core.console import print_error, print_line
 
 
 def check(
@@ -31,10 +32,10 @@ def check(
     manifest = open_pairs(folder, scale=scale)
     errors = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
     for error in errors:
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
     splits = [name or "no split" for name in manifest.splits]
     found = f"{len(manifest)} pairs of scale {manifest.scale} ({', '.join(splits)})"
-    print(f"{folder}: {found}, {len(errors) or 'no'} error{'' if len(errors) == 1 else 's'}")
+    print_line(f"{folder}: {found}, {len(errors) or 'no'} error{'' if len(errors) == 1 else 's'}")
     return 2 if errors else 0
 
 
@@ -60,7 +61,7 @@ def city100(
         manifests = import_city100(clone, output, scenes=wanted)
     for manifest in manifests:
         splits = [f"{len(manifest.of_split(name))} {name}" for name in ("train", "val", "test")]
-        print(f"{manifest.folder}: {', '.join(splits)}")
+        print_line(f"{manifest.folder}: {', '.join(splits)}")
     return 0
 
 
@@ -85,5 +86,5 @@ def bicubic(
     from d2csr.data.synthetic import make_bicubic_pairs
 
     manifest = make_bicubic_pairs(photos, output, scale=scale, split=split, licence=licence)
-    print(f"{output}: {len(manifest)} pairs of scale {scale}")
+    print_line(f"{output}: {len(manifest)} pairs of scale {scale}")
     return 0

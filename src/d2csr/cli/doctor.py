@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from d2csr import __version__
+from d2csr.core.console import print_line
 from d2csr.core.errors import D2csrError, first_line
 from d2csr.core.hardware import cpu_flags, usable_cores
 
@@ -51,7 +52,7 @@ def doctor() -> int:
     for topic, check in _CHECKS.items():
         for finding in _findings(topic, check):
             worst = max(worst, {"partly": 1, "broken": 2}.get(finding.state, 0))
-            print(f"{finding.state:7} {finding.topic:11} {finding.text}", flush=True)
+            print_line(f"{finding.state:7} {finding.topic:11} {finding.text}")
     return worst
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from d2csr.core.console import print_line
 from d2csr.evaluation.checks import DEFAULT_OPTIONS, EvaluationOptions
 
 
@@ -97,5 +98,6 @@ def calibrate(
     names = description or ", ".join(path.resolve().name for path in data)
     fitted = fit_bundle(bundle, sets, data=names)
     write_calibrated_bundle(bundle, output, model=fitted.model, facts=fitted.facts)
-    print(f"{output}: {bundle.card.name}, error prediction {describe_error_model(fitted.facts)}")
+    predicts = describe_error_model(fitted.facts)
+    print_line(f"{output}: {bundle.card.name}, error prediction {predicts}")
     return 0

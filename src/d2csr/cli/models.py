@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from d2csr.core.console import print_line
+
 if TYPE_CHECKING:
     from d2csr.core.bundle import Bundle, ErrorModelFacts, EvaluationScore, ModelCard, ModelMetadata
     from d2csr.core.error_model import ErrorModel
@@ -20,9 +22,9 @@ def models() -> int:
 
     bundles = shipped_bundles()
     if not bundles:
-        print("no models ship with this installation")
+        print_line("no models ship with this installation")
     for bundle in bundles:
-        print("\n".join(_describe(bundle.card)))
+        print_line(*_describe(bundle.card))
     return 0
 
 
@@ -88,7 +90,7 @@ def export(
         verify_on=[read_rgb8(path) for path in verify_on],
         int8_by=None if int8 is None else open_pairs(int8, scale=network.config.scale),
     )
-    print("\n".join(_describe_export(_with_error_model(bundle, error_model).card, output)))
+    print_line(*_describe_export(_with_error_model(bundle, error_model).card, output))
     return 0
 
 
@@ -121,7 +123,7 @@ def official(
     )
     bundle = export_bundle(network, output, metadata=metadata)
     size = f"{network.parameter_count()} parameters"
-    print(f"{output}: x{network.config.scale}, {size}, name {bundle.card.name}")
+    print_line(f"{output}: x{network.config.scale}, {size}, name {bundle.card.name}")
     return 0
 
 

@@ -8,6 +8,8 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 from cyclopts.validators import Number
 
+from d2csr.core.console import print_line
+
 if TYPE_CHECKING:
     from d2csr.simulate.camera_config import CameraConfig
     from d2csr.simulate.presets import Mixture
@@ -85,7 +87,7 @@ def simulate(  # noqa: PLR0913 - one parameter per option
     size_px = camera.scene.procedural_px
     count = run(_sources(scenes, size_px, output=output, seed=seed), output, options=options)
     noun = "capture" if captures else "pair"
-    print(f"{output}: {count} {noun}{'' if count == 1 else 's'} of scale {scale}")
+    print_line(f"{output}: {count} {noun}{'' if count == 1 else 's'} of scale {scale}")
     return 0
 
 

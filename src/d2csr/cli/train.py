@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from d2csr.core.console import print_line
 from d2csr.core.errors import UsageError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -53,7 +54,7 @@ def train(
         example: Print the example of that name, or list all, and train nothing.
     """
     if example:
-        print(_example(recipe), end="")
+        print_line(*_example(recipe).splitlines())
         return 0
     if recipe is None or output is None:
         remedy = "Give a YAML file and --output; `d2csr train --example` lists example recipes."

@@ -1,6 +1,5 @@
 """Command `upscale`: upscale image files."""
 
-import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter, Token
 from cyclopts.types import PositiveInt
 
+from d2csr.core.console import print_line
 from d2csr.images.formats import DEFAULT_LIMIT_MP
 from d2csr.upscale.options import (
     NATIVE_SIZE,
@@ -106,10 +106,12 @@ def upscale(
 
 
 def _print_summary(summary: "Summary", output: str, *, json_lines: bool) -> None:
+    from d2csr.upscale.report import print_record
+
     if json_lines:
-        print(json.dumps({"event": "run", "output": output, **summary.record()}))
+        print_record({"event": "run", "output": output, **summary.record()})
     elif not summary.interrupted:
-        print(f"{summary.as_text()}: {output}")
+        print_line(f"{summary.as_text()}: {output}")
     if summary.interrupted:
         remedy = "All files are complete; run the same command with --resume to continue."
-        print(f"interrupted: {summary.as_text()}. {remedy}", file=sys.stderr)
+        print_line(f"interrupted: {summary.as_text()}. {remedy}", stream=sys.stderr)

@@ -1,11 +1,13 @@
-"""The console on standard error, and the progress bars shown there.
+"""Printing: lines without control characters, the console on standard error, progress bars.
 
 Separate so that every command shows its progress the same way.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from d2csr.core.errors import D2csrError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,12 +16,28 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+def print_line(*lines: object, stream: TextIO | None = None) -> None:
+    """Print lines on standard output, or on `stream`, with control characters escaped; flushed."""
+    for line in lines:
+        print(printable(line), file=stream, flush=True)
+
+
+def print_error(error: D2csrError) -> None:
+    """Print an error on standard error: one line, or with indented lines after it."""
+    console().print(f"error: {error}", markup=False, soft_wrap=True)
+
+
+def print_note(text: str) -> None:
+    """Print a line on standard error, above a progress bar, with control characters escaped."""
+    console().print(printable(text), markup=False, soft_wrap=True)
+
+
 @cache
 def console() -> "Console":
     """Return the console for progress and notes; standard output is left to results."""
     from rich.console import Console  # 30 ms that `--help` must not pay
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)  # `:smile:.png` is a name
 
 
 def progress_display(*details: "ProgressColumn") -> "Progress":

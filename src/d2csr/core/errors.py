@@ -2,6 +2,26 @@
 
 import re
 import reprlib
+from typing import Final
+
+# Control characters (terminals' escape sequences among them), line separators, marks that turn the
+# direction of writing, and the surrogates that stand for bytes outside UTF-8 in file names.
+_UNPRINTABLE: Final = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_UNPRINTABLE_TEXT: Final = re.compile(f"[{_UNPRINTABLE}]")
+_UNPRINTABLE_LINES: Final = re.compile(f"(?!\\n  )[{_UNPRINTABLE}]")
+
+
+def printable(text: object) -> str:
+    r"""Return a text with its control characters as `\u001b` and the like, as JSON writes them.
+
+    Everything that comes from outside, such as the name of a file, is printed through this: it
+    could clear the terminal, retitle it, or add lines that look like ours.
+    """
+    return _UNPRINTABLE_TEXT.sub(_escape, str(text))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 class D2csrError(Exception):
@@ -24,8 +44,12 @@ class D2csrError(Exception):
         super().__init__(self.where, problem, remedy)
 
     def __str__(self) -> str:
-        """Return `where: problem. remedy` as one line."""
-        return f"{self.where}: {self.problem}. {self.remedy}"
+        """Return `where: problem. remedy` as one line, or with indented lines after it.
+
+        Control characters in it are escaped as by `printable`.
+        """
+        text = _UNPRINTABLE_LINES.sub(_escape, f"{self.problem}. {self.remedy}")
+        return f"{printable(self.where)}: {text}"
 
 
 class ImageError(D2csrError):

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from d2csr import __version__
 from d2csr.core.bundle import EvaluationScore
 from d2csr.core.console import console
+from d2csr.core.errors import printable
 from d2csr.core.manifest import Manifest
 from d2csr.core.results import Results, write_results
 from d2csr.engine.model import Model
@@ -113,7 +114,7 @@ def _score_systems(
             on_image=lambda: progress.advance(task),
         )
         for system in systems:
-            progress.update(task, description=system.name)
+            progress.update(task, description=printable(system.name))
             scored.append((system, score_system(system, manifest, options=scoring)))
     return scored
 

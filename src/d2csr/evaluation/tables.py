@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from d2csr.core.errors import printable
 from d2csr.core.files import write_atomically
 from d2csr.core.results import (
     CalibrationResult,
@@ -44,18 +45,18 @@ def print_results(results: Results, *, output: Console | None = None) -> None:
     """Print a table per protocol, the calibration, and the provenance of the scores."""
     output = Console(highlight=False) if output is None else output
     for protocol, summary in results.protocols.items():
-        output.print(Text(f"\nprotocol {protocol} (x{results.scale}): {summary}", style="bold"))
+        title = f"\nprotocol {protocol} (x{results.scale}): {printable(summary)}"
+        output.print(Text(title, style="bold"))
         output.print(_score_table(results, protocol))
     output.print(Text(f"\n{_SHIFT_TITLE}", style="bold"))
     output.print(_shift_table(results))
     for calibration in results.calibration:
-        title = (
-            f"\nprediction of the error of {calibration.model}, {calibration.block_px} px blocks"
-        )
+        name = printable(calibration.model)
+        title = f"\nprediction of the error of {name}, {calibration.block_px} px blocks"
         output.print(Text(title, style="bold"), soft_wrap=True)
         output.print(_calibration_table(calibration))
         if calibration.reliability:
-            title = f"\nexpected and observed absolute error of {calibration.model}, gray levels"
+            title = f"\nexpected and observed absolute error of {name}, gray levels"
             output.print(Text(title, style="bold"), soft_wrap=True)
             output.print(_reliability_table(calibration.reliability))
     output.print(Text(_provenance(results)), soft_wrap=True)
@@ -88,7 +89,7 @@ def _score_table(results: Results, protocol: str) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for row in results.results:
         if row.protocol == protocol:
-            table.add_row(*(Text(cell) for cell in _cells(row, results.paired)))
+            table.add_row(*(Text(printable(cell)) for cell in _cells(row, results.paired)))
     return table
 
 
@@ -127,7 +128,7 @@ def _shift_table(results: Results) -> Table:
         if row.protocol == next(iter(results.protocols)):
             shift = row.brightness_shift
             cells = ("-", "-") if shift is None else (f"{shift.p50:.2f}", f"{shift.p95:.2f}")
-            table.add_row(*(Text(cell) for cell in (row.model, *cells)))
+            table.add_row(*(Text(printable(cell)) for cell in (row.model, *cells)))
     return table
 
 
@@ -140,7 +141,7 @@ def _calibration_table(calibration: CalibrationResult) -> Table:
     for score in [*calibration.images, *calibration.mean]:
         rank = "-" if math.isnan(score.spearman) else f"{score.spearman:.3f}"
         cells = (score.name, score.predictor, rank, f"{score.ause:.3f}")
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 
@@ -152,7 +153,7 @@ def _reliability_table(bins: list[ReliabilityBin]) -> Table:
     for number, each in enumerate(bins, start=1):
         ratio = "-" if math.isnan(each.ratio) else f"{each.ratio:.2f}"
         cells = (str(number), f"{each.blocks:,}", f"{each.expected:.2f}", f"{each.observed:.2f}")
-        table.add_row(*(Text(cell) for cell in (*cells, ratio)))
+        table.add_row(*(Text(printable(cell)) for cell in (*cells, ratio)))
     return table
 
 
@@ -169,4 +170,5 @@ def _provenance(results: Results) -> str:
     ]
     lines += [f"sha256 of {row.model}: {row.weights_sha256}" for row in rows if row.weights_sha256]
     lines += [f"{row.model} fitted on: {row.fitted_on}" for row in rows if row.fitted_on]
-    return "\n".join([*lines, f"d2csr {results.version}: {results.command}"])
+    lines.append(f"d2csr {results.version}: {results.command}")
+    return "\n".join(map(printable, lines))

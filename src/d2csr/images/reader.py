@@ -165,11 +165,22 @@ def read_size(path: Path, *, limit_mp: float = math.inf) -> Size:
     return upright_size(image)
 
 
+# The most that a byte can hold: in JPEG one bit per block of 8x8 (T.81, F.1.2.1), in Deflate, of
+# which PNG consists, 1032 bytes (RFC 1951: 258 bytes for two bits) of at least 8 pixels.
+_MAX_PIXELS_PER_BYTE: Final = {"jpeg": 8 * 64, "png": 1032 * 8}
+
+
 def _check_size(path: Path, image: Any, *, limit_mp: float) -> None:
-    mp = image.width * image.height / 1e6
-    if mp > limit_mp:
-        problem = f"is {image.width}x{image.height}, {mp:.0f} MP, above the limit of {limit_mp:g}"
+    pixels = image.width * image.height
+    if pixels > limit_mp * 1e6:
+        mp = f"{pixels / 1e6:.0f} MP"
+        problem = f"is {image.width}x{image.height}, {mp}, above the limit of {limit_mp:g}"
         raise ImageError(path, problem, "If you trust the file, raise the limit with --limit-mp.")
+    content = str(image.get("vips-loader")).partition("load")[0]
+    size = path.stat().st_size
+    if pixels > _MAX_PIXELS_PER_BYTE.get(content, math.inf) * size:
+        problem = f"declares {image.width}x{image.height}, but {size:,} bytes can't hold them"
+        raise ImageError(path, problem, "Replace the file, or leave it out.")
 
 
 def _warnings(path: Path, content: str, *, image: Any, container: ContainerInfo) -> list[str]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from d2csr.core.errors import UsageError
+from d2csr.core.errors import UsageError, printable
 from d2csr.core.files import atomic_path
 from d2csr.speed.speed_results import (
     AccuracyChange,
@@ -32,7 +32,8 @@ def print_speed(results: SpeedResults, *, output: Console | None = None) -> None
     output.print(_ceiling_table(results.ceilings))
     for model in results.models:
         width, height = results.lr_size
-        title = f"\n{model.name}: x{model.scale}, LR {width}x{height}, {results.rounds} rounds"
+        sizes = f"x{model.scale}, LR {width}x{height}, {results.rounds} rounds"
+        title = f"\n{printable(model.name)}: {sizes}"
         output.print(Text(title, style="bold"))
         output.print(Text(_description(model)), soft_wrap=True)
         output.print(_speed_table(model))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from d2csr.checkpoint.io import BEST, BUNDLE
 from d2csr.core.bundle import ModelMetadata
+from d2csr.core.errors import printable
 from d2csr.core.manifest import Manifest
 from d2csr.core.results import write_results
 from d2csr.data.pairs import load_pair
@@ -142,7 +143,7 @@ def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
         console.print(f"resuming at step {trainer.step} of {job.recipe.steps}")
     elif job.resume:
         message = f"{job.folder} contains no checkpoint to resume from: a new run begins"
-        console.print(message, soft_wrap=True, markup=False)
+        console.print(printable(message), soft_wrap=True, markup=False)
 
 
 def _replace_paths(recipe: Recipe, **paths: Path | str | None) -> Recipe:

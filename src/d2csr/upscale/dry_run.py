@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from d2csr.core.files import sha256_file
+from d2csr.core.hardware import format_bytes, free_bytes
 from d2csr.engine.engine import Engine
 from d2csr.images.formats import format_limitations
 from d2csr.images.reader import read_image
@@ -52,6 +53,7 @@ def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) 
     )
     lr_bytes = _LR_BYTES * lr_size.width * lr_size.height
     ensemble_bytes = sum_bytes * sr_size.width * sr_size.height
+    needed_bytes = plan.peak_bytes + lr_bytes + ensemble_bytes
     return ImageReport(
         str(job.source),
         str(job.target),
@@ -60,6 +62,16 @@ def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) 
         lr_size=lr_size,
         sr_size=sr_size,
         engine=describe_engine(engine),
-        warnings=(*image.warnings, *limitations),
-        plan=ImagePlan(plan.peak_bytes + lr_bytes + ensemble_bytes, plan.as_text()),
+        warnings=(*image.warnings, *limitations, *_warn_of_memory(needed_bytes)),
+        plan=ImagePlan(needed_bytes, plan.as_text()),
+    )
+
+
+def _warn_of_memory(needed_bytes: int) -> tuple[str, ...]:
+    """Return a sentence if an image needs more memory than is free."""
+    free = free_bytes()
+    if needed_bytes <= free:
+        return ()
+    return (
+        f"needs about {format_bytes(needed_bytes)} of memory, but {format_bytes(free)} are free",
     )

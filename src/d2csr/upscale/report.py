@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, final
 
 from d2csr.core.bundle import ModelCard
-from d2csr.core.console import console
-from d2csr.core.errors import D2csrError
+from d2csr.core.console import console, print_error, print_line, print_note
+from d2csr.core.errors import D2csrError, printable
 from d2csr.core.geometry import UNKNOWN_SIZE, Size
 from d2csr.images.strength import MODEL_STRENGTH
 from d2csr.upscale.options import OutputSize
@@ -190,7 +190,7 @@ class Reporter:
     def report_plan(self, plan: "Plan") -> None:
         """Print the notes of a plan, and its errors, which are of inputs that have no image."""
         for note in plan.notes:
-            print_stderr(note)
+            print_note(note)
         self.report_errors(plan.errors)
 
     def report_errors(self, errors: Iterable[D2csrError]) -> None:
@@ -205,9 +205,9 @@ class Reporter:
         if self._json:
             print_record(image.record(), stream=self._stdout)
         elif image.plan is not None:
-            print(image.plan_text(image.plan))  # noqa: T201 - the purpose of a dry run
+            print_line(image.plan_text(image.plan))
         for warning in image.warnings:
-            print_stderr(f"{image.source}: {warning}")
+            print_note(f"{image.source}: {warning}")
         if image.error is not None:
             self.report_errors([image.error])
 
@@ -236,17 +236,7 @@ class Reporter:
 
 def print_record(record: Mapping[str, Any], *, stream: TextIO | None = None) -> None:
     """Print a line of JSON, flushed, on standard output by default."""
-    print(json.dumps(record, ensure_ascii=False), file=stream, flush=True)
-
-
-def print_error(error: D2csrError) -> None:
-    """Print an error as one line on standard error."""
-    print_stderr(f"error: {error}")
-
-
-def print_stderr(text: str) -> None:
-    """Print a line on standard error without interpreting markup."""
-    console().print(text, markup=False, soft_wrap=True)
+    print_line(json.dumps(record, ensure_ascii=False), stream=stream)
 
 
 @final
@@ -263,7 +253,7 @@ class ProgressBar:
     def begin(self, name: str) -> None:
         """Show the name of the image that is computed."""
         if self._progress is not None:
-            self._progress.update(self._task, description=name)
+            self._progress.update(self._task, description=printable(name))
 
     def advance(self, *, input_bytes: int, sr_px: int) -> None:
         """Add a part of an image: bytes of its file, and the SR pixels made from them."""
