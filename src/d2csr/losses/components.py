@@ -80,7 +80,7 @@ def gradient_weighted_loss(sr: Image, hr: Image) -> Float[Tensor, ""]:
     return (weights * difference.abs()).mean()
 
 
-def component_loss(outputs: tuple[Image, Image, Image, Image], hr: Image) -> Float[Tensor, ""]:
+def component_loss(outputs: Sequence[Image], hr: Image) -> Float[Tensor, ""]:
     """Return CDC's loss of its images of flat parts, edges and corners, and of the SR.
 
     The former are compared with HR inside their masks, weighted 1, 2 and 5 as in the authors'

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from d2csr.losses.components import component_loss, pyramid_loss
 from d2csr.losses.reconstruction import DISTANCES
 
 Outputs = Sequence[Float[Tensor, "b c _ _"]]
@@ -71,10 +72,24 @@ def multi_supervision(outputs: Outputs, hr: Target, *, progress: float) -> Loss:
     return torch.stack(squares).sum() / (2 * len(hr))
 
 
+def components(outputs: Outputs, hr: Target, *, progress: float) -> Loss:
+    """Return CDC's loss of its images of flat parts, edges and corners, and of the SR."""
+    return component_loss(outputs, hr)
+
+
+def pyramid(outputs: Outputs, hr: Outputs, *, progress: float) -> Loss:
+    """Return LP-KPN's loss of the levels of a Laplacian pyramid, which HR comes as too."""
+    return pyramid_loss(outputs, hr)
+
+
+# ESRGAN's `adversarial` also needs a discriminator, SRFlow's `likelihood` the flow itself: they
+# are in modules of their own.
 LOSSES: dict[str, SystemLoss] = {
     "mse": _mean_distance("mse"),
     "l1": _mean_distance("l1"),
     "multi-scale-charbonnier": multi_scale_charbonnier,
     "recursive-supervision": recursive_supervision,
     "multi-supervision": multi_supervision,
+    "components": components,
+    "pyramid": pyramid,
 }

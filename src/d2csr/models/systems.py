@@ -12,8 +12,13 @@ from d2csr.core.config import SCALES
 from d2csr.core.errors import UsageError
 from d2csr.models.networks.base import Sizes, SystemNetwork, check_sizes, unknown_name
 from d2csr.models.networks.dense import DBPN, RDN
+from d2csr.models.networks.hourglass import CDC
+from d2csr.models.networks.kernel_prediction import LPKPN
+from d2csr.models.networks.lightweight import SAFMN, SPAN, SRVGGNetCompact
 from d2csr.models.networks.plain import FSRCNN, SRCNN, SRMDNF, VDSR
 from d2csr.models.networks.residual import EDSR, RCAN, MSRResNet, SRResNet
+from d2csr.models.networks.rrdb import RRDBNet
+from d2csr.models.networks.srflow import SRFlow
 from d2csr.models.networks.supervised import DRCN, LapSRN, MemNet
 
 
@@ -50,8 +55,9 @@ class SystemSpec:
         paper: authors, venue and year.
         network: its class; None where there is none in this table (bicubic, and D2C-SR itself).
         sizes: constructor arguments of the sizes `paper` and `small`.
-        loss: the name of its loss in `losses/systems.py`.
-        training: the paper's training; None where nothing is trained.
+        loss: the name of its loss: one of `losses/systems.py`, or `adversarial` or `likelihood`,
+            which are modules.
+        training: the paper's training; None where nothing is trained, or nothing is known here.
     """
 
     name: str
@@ -70,6 +76,7 @@ class SystemSpec:
 
 _TRAIN_291 = "291 images (Yang et al., BSDS)"
 _DIV2K = "DIV2K 1-800, flips and rotations"
+_FOUR_HALVINGS = "halved after 50,000, 100,000, 200,000 and 300,000 steps"
 _SPECS = (
     SystemSpec("bicubic", "Bicubic", "Keys, TASSP 1981", None, {}, "none", None),
     SystemSpec(
@@ -244,6 +251,90 @@ _SPECS = (
         {"paper": {"features": 128, "layers": 12}, "small": {"features": 64, "layers": 8}},
         "l1",
         PaperTraining("Adam", 1e-4, "stepwise", 64, 24, "DIV2K and others, blurred by Gaussians"),
+    ),
+    SystemSpec(
+        "rrdbnet",
+        "ESRGAN",
+        "Wang et al., ECCVW 2018",
+        RRDBNet,
+        {
+            "paper": {"features": 64, "blocks": 23, "growth": 32},
+            "small": {"features": 16, "blocks": 5, "growth": 8},
+        },
+        "adversarial",
+        PaperTraining(
+            "Adam (0.9, 0.99)", 1e-4, _FOUR_HALVINGS, 16, 32, "DIV2K, Flickr2K and OST", 400_000
+        ),
+    ),
+    SystemSpec(
+        "srflow",
+        "SRFlow",
+        "Lugmayr et al., ECCV 2020",
+        SRFlow,
+        {
+            "paper": {"features": 64, "blocks": 23, "growth": 32, "steps": 16, "hidden": 64},
+            "small": {"features": 12, "blocks": 4, "growth": 6, "steps": 4, "hidden": 12},
+        },
+        "likelihood",
+        PaperTraining(
+            "Adam (0.9, 0.99)",
+            2.5e-4,
+            "halved at 50, 75, 90 and 95%; the encoder, trained with L1, is fixed to 50%",
+            12,
+            40,
+            "DIV2K and Flickr2K",
+            200_000,
+        ),
+    ),
+    SystemSpec(
+        "lpkpn",
+        "LP-KPN",
+        "Cai et al., ICCV 2019",
+        LPKPN,
+        {"paper": {"features": 64, "blocks": 16}, "small": {"features": 32, "blocks": 4}},
+        "pyramid",
+        PaperTraining("Adam (0.9, 0.999), decay 1e-4", 1e-4, "fixed", 64, 192, "RealSR", 1_000_000),
+    ),
+    SystemSpec(
+        "cdc",
+        "CDC",
+        "Wei et al., ECCV 2020",
+        CDC,
+        {
+            "paper": {"features": 64, "hourglasses": 6, "middle": 2, "tails": 2},
+            "small": {"features": 10, "hourglasses": 6, "middle": 2, "tails": 2},
+        },
+        "components",
+        PaperTraining("Adam", 2e-4, "halved every 200,000 steps", 16, 48, "DRealSR", 800_000),
+    ),
+    SystemSpec(
+        "srvgg",
+        "SRVGGNetCompact",
+        "Wang et al., ICCVW 2021 (Real-ESRGAN)",
+        SRVGGNetCompact,
+        {"paper": {"features": 64, "middle": 16}, "small": {"features": 48, "middle": 12}},
+        "l1",
+        None,
+    ),
+    SystemSpec(
+        "span",
+        "SPAN",
+        "Wan et al., CVPRW 2024",
+        SPAN,
+        {"paper": {"features": 48}, "small": {"features": 38}},
+        "l1",
+        None,
+    ),
+    SystemSpec(
+        "safmn",
+        "SAFMN",
+        "Sun et al., ICCV 2023",
+        SAFMN,
+        {"paper": {"features": 36, "blocks": 8}, "small": {"features": 36, "blocks": 9}},
+        "l1",
+        PaperTraining(
+            "Adam (0.9, 0.99)", 1e-3, "cosine to 1e-5", 64, 64, "DIV2K and Flickr2K", 500_000
+        ),
     ),
     SystemSpec("d2csr", "D2C-SR", "Li et al., ECCV 2022", None, {}, "none", None),
 )

@@ -141,10 +141,7 @@ class SystemNetwork(nn.Module):
         """Return the input of `native` for LR, padded on the right and below by its last pixels."""
         image = self.enlarge(lr01) if self.takes == "enlarged" else lr01
         image = luma(image) if self.colors == "y" else image
-        right, below = (-image.shape[axis] % self.side_multiple for axis in (3, 2))
-        if right or below:
-            image = F.pad(image, (0, right, 0, below), mode="replicate")
-        return image * self.value_range
+        return pad_sides(image, self.side_multiple) * self.value_range
 
     def forward(self, lr01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
         """Return SR of an RGB image in 0..1, in the same range but not clamped."""
@@ -172,7 +169,9 @@ class SystemNetwork(nn.Module):
             outputs[-1] = outputs[-1] + self.enlarge(lr01)
         return tuple(outputs)
 
-    def training_target(self, hr01: Float[Tensor, "b 3 sh sw"]) -> Float[Tensor, "b c sh sw"]:
+    def training_target(
+        self, hr01: Float[Tensor, "b 3 sh sw"]
+    ) -> Float[Tensor, "b c _ _"] | tuple[Tensor, ...]:
         """Return HR in the channels of `colors`: RGB, or luma in 16/255..235/255."""
         return luma(hr01) if self.colors == "y" else hr01
 
@@ -239,6 +238,14 @@ def luma(rgb01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     """Return Y of Rec. ITU-R BT.601, in 16/255..235/255 for colors in 0..1."""
     weights = rgb01.new_tensor(LUMA[0]).view(3, 1, 1)
     return (rgb01 * weights).sum(dim=1, keepdim=True) + _LUMA_OFFSET
+
+
+def pad_sides(image: Float[Tensor, "b c h w"], multiple: int) -> Float[Tensor, "b c ph pw"]:
+    """Return the image with its last pixels repeated until both sides are multiples of a number."""
+    right, below = (-image.shape[axis] % multiple for axis in (3, 2))
+    if not right and not below:
+        return image
+    return F.pad(image, (0, right, 0, below), mode="replicate")
 
 
 def argument_names(network: type[SystemNetwork]) -> tuple[str, ...]:
