@@ -152,13 +152,13 @@ def test_truncated_files_are_refused(tmp_path, keep):
     path = tmp_path / MODEL_FILE
     save_weights(D2CSR(SMALL), path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match="is missing, damaged, or no safetensors file"):
         load_network(tmp_path)
 
 
 def test_a_pickle_in_disguise_is_refused(tmp_path):
     torch.save(D2CSR(SMALL).state_dict(), tmp_path / MODEL_FILE)
-    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match="is missing, damaged, or no safetensors file"):
         load_network(tmp_path)
 
 

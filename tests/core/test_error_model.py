@@ -59,7 +59,7 @@ def test_what_is_written_is_read_back(tmp_path):
         ({"deviation": [0.0] * 9}, "deviation that isn't above 0"),
         ({"features": ["gradient"]}, "this release has version 1 and gradient, gradient_3"),
         ({"format_version": 2}, "is of version 2"),
-        ({"coefficients": "many"}, "isn't an error model: coefficients"),
+        ({"coefficients": "many"}, "doesn't follow the schema: coefficients"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path, changes, message):

@@ -1,6 +1,7 @@
 """Errors that the user can fix: one line for people, three parts for programs."""
 
 import json
+import math
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from d2csr.core.errors import (
     ImageError,
     OutOfMemoryError,
     first_line,
+    format_beyond,
     is_out_of_memory,
     printable,
 )
@@ -74,3 +76,27 @@ def test_the_first_line_of_any_error_is_a_word(message, line):
 def test_running_out_of_memory_is_not_a_bundle_error():
     assert not issubclass(OutOfMemoryError, BundleError)
     assert is_out_of_memory(OutOfMemoryError("trunk", "can't be run", "Free some memory."))
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "spec", "text"),
+    [
+        (0.598, 0.60, ".2f", "0.598"),
+        (0.59999, 0.60, ".2f", "0.59999"),
+        (0.5, 0.60, ".2f", "0.50"),
+        (0.1996, 0.20, ".0%", "19.96%"),
+        (0.19, 0.20, ".0%", "19%"),
+        (256.4, 256.0, ".0f", "256.4"),
+        (math.inf, 2.0, ".1f", "inf"),
+    ],
+)
+def test_a_number_beyond_its_bound_never_looks_like_it(value, bound, spec, text):
+    assert format_beyond(value, bound, spec=spec) == text
+
+
+def test_the_first_line_is_the_reason_not_a_place_in_a_librarys_sources():
+    message = "Exception from src/core.cpp:93:\nCheck 'a' failed at src/a.hpp:5:\nNo such device."
+    assert first_line(RuntimeError(message)) == "No such device."
+    assert first_line(RuntimeError("Exception from src/core.cpp:93:")) == (
+        "Exception from src/core.cpp:93:"
+    )

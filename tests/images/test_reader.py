@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import sys
 from pathlib import Path
@@ -229,7 +230,7 @@ def test_an_empty_image_however_small_its_file_is_read(tmp_path, kind, options):
 def test_the_limit_can_be_set(tmp_path):
     path = put(tmp_path, ".png", png(RGB))
     assert read_image(path, limit_mp=600 / 1e6).size == Size(30, 20)
-    with pytest.raises(ImageError, match=r"is 30x20, 0 MP, above the limit of 0\.0005"):
+    with pytest.raises(ImageError, match=r"is 30x20, 0\.0006 MP, above the limit of 0\.0005"):
         read_image(path, limit_mp=0.0005)
 
 
@@ -239,8 +240,10 @@ def test_what_is_cut_short_is_refused(tmp_path, kind, share):
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     whole = pillow(noise, kind)
     path = put(tmp_path, f".{kind}", whole[: int(len(whole) * share)])
-    with pytest.raises(ImageError, match=r"cut short|no image"):
+    with pytest.raises(ImageError, match=r"cut short|no image") as caught:
         read_image(path)
+    jargon = r"vips|_source|\wload|bad seek|unable to call"  # functions of libraries
+    assert not re.search(jargon, caught.value.problem)
 
 
 def test_texts_of_a_png_are_kept_if_they_can_be_written(tmp_path):

@@ -196,6 +196,49 @@ def test_an_unknown_key_is_answered_with_what_it_means_or_with_all_that_are_know
         read_recipe(write_recipe(pairs / "r.yaml", values))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": "x"}, "seed: must be a whole number"),
+        ({"seed": 0.5}, "seed: must be a whole number"),
+        ({"seed": -1}, "seed: must be at least 0"),
+        ({"licence": 3}, "licence: must be text"),
+        ({"compile": "perhaps"}, "compile: must be true or false"),
+        ({"data": {"train": 5}}, "data.train: must be a list"),
+        ({"data": "pairs"}, "data: must be keys with values"),
+        ({"optimizer": {"beta1": 1}}, "optimizer.beta1: must be below 1"),
+        ({"optimizer": {"clip_norm": 0}}, "optimizer.clip_norm: must be above 0"),
+        ({"optimizer": {"clip_norm": "no"}}, "optimizer.clip_norm: must be a number"),
+        ({"data": {"train": "a", "mask_limit": 2}}, "data.mask_limit: must be at most 1"),
+        ({"stages": [{"kind": "joint"}]}, "stages.0.steps: is missing"),
+    ],
+)
+def test_errors_are_in_plain_words(tmp_path, pairs, change, message):
+    """Not in pydantic's; its next version may change them, and this test then fails."""
+    path = write_recipe(tmp_path / "r.yaml", recipe_values(pairs, **change))
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    (line,) = caught.value.problem.splitlines()[1:]
+    assert line.split(": ", 1)[1] == message
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: [x\n a: b", r"is not YAML: line 2: expected ',' or ']', but got ':'"),
+        ("name: \x07", "is not YAML: unacceptable character #x0007: special characters"),
+        (b"\xff\xfe\x00", "is not YAML: "),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_refused_in_one_line(tmp_path, text, problem):
+    path = tmp_path / "r.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert caught.value.problem.startswith(problem)
+    assert "\n" not in str(caught.value)
+
+
 def test_errors_inside_a_dataclass_are_reported_at_their_lines(tmp_path):
     path = tmp_path / "faulty.yaml"
     path.write_text(
@@ -207,7 +250,7 @@ def test_errors_inside_a_dataclass_are_reported_at_their_lines(tmp_path):
         read_recipe(path)
     for part in (
         "line 4: model.depth: 0 is not a whole number",
-        "line 5: model.deep_residual: Input should be a valid boolean",
+        "line 5: model.deep_residual: 'maybe' is neither true nor false",
         "line 6: model.pooling_px: 4 is not an odd number",
         "line 8: stages: at least one stage is needed",
         "line 10: loss.triplet.margin: unknown key; the nearest known one is margins",
@@ -223,7 +266,7 @@ def test_errors_of_the_winner_takes_all_loss_name_line_and_reason(tmp_path):
         "name: x\nmodel: {scale: 4}\ndata: {train: a}\nstages: [{kind: joint, steps: 1}]\nloss:\n"
     )
     for body, part in {
-        "  divergence: wtaa\n": "line 6: loss.divergence: Input should be 'triplet' or 'wta'",
+        "  divergence: wtaa\n": "line 6: loss.divergence: must be 'triplet' or 'wta'",
         "  wta:\n    epsilon: 2\n": "line 6: loss.wta: epsilon 2.0 is not in 0..0.5",
         "  wta: {patch: 8}\n": "wta.patch: unknown key; the nearest known one is patch_px",
         "  divergence: wta\n  alpha: {alpha: 0.1}\n": "leave it out with wta",

@@ -235,7 +235,7 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
             options = (file.metadata() or {}).get(METADATA_KEY)
             return {name: file.get_tensor(name) for name in file.keys()}, options  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        problem = f"is not a readable safetensors file ({error})"
+        problem = "is missing, damaged, or no safetensors file"
         raise CheckpointError(path, problem, remedy="Check the path, or copy it again.") from error
 
 

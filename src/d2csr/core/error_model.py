@@ -17,6 +17,7 @@ from d2csr.core.bundle import Bundle, ErrorModelFacts, read_bundle
 from d2csr.core.bundle_readme import check_bundle_folder, write_card_and_readme
 from d2csr.core.errors import BundleError
 from d2csr.core.files import atomic_folder, sha256_file, write_atomically
+from d2csr.core.typed_reader import describe_error
 
 FORMAT_VERSION = 1
 ERROR_MODEL_NAME = "uncertainty.json"  # in the folder of a bundle
@@ -117,10 +118,7 @@ def read_error_model(path: Path) -> ErrorModel:
     except OSError as error:
         raise BundleError(path, f"can't be read: {error.strerror}", remedy=_REMEDY) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        problem = f"isn't an error model: {key}: {first['msg']}"
-        raise BundleError(path, problem, remedy=_REMEDY) from error
+        raise BundleError(path, describe_error(error), remedy=_REMEDY) from error
     if problem := _contradiction(model):
         raise BundleError(path, problem, remedy=_REMEDY)
     return model

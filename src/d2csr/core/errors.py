@@ -130,8 +130,31 @@ def first_line(error: BaseException) -> str:
 
     Libraries raise errors without a message, such as `MemoryError()`, and errors of many lines.
     """
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not _SOURCE_LINE.search(line)]
+    return next(iter((*said, *lines)), type(error).__name__)
+
+
+_SOURCE_LINE = re.compile(
+    r"\.[ch]pp:\d+:?$"
+)  # OpenVINO's: where in its sources an error was raised
+
+
+def format_beyond(value: float, bound: float, *, spec: str) -> str:
+    """Return a number as text, with as many digits as it takes to tell it from its bound.
+
+    Args:
+        value: the number.
+        bound: one that differs from it.
+        spec: digits after the point and the type, at the least, such as `.2f`.
+    """
+    digits, kind = int(spec[1:-1]), spec[-1]
+    texts = (
+        f"{value:.{each}{kind}}"
+        for each in range(digits, digits + 12)
+        if f"{value:.{each}{kind}}" != f"{bound:.{each}{kind}}"
+    )
+    return next(texts, f"{value:{spec}}")
 
 
 # Allocation failures as OpenVINO and oneDNN, ONNX Runtime, torch on the processor, cuDNN and the

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from d2csr.core.errors import ManifestError
 from d2csr.core.files import sha256_file, write_atomically
 from d2csr.core.geometry import Size
+from d2csr.core.typed_reader import plain_message
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
@@ -164,7 +165,8 @@ def _parsed(path: Path) -> _File:
         return _File.model_validate(values)
     except ValidationError as error:
         places = [
-            ".".join(map(str, entry["loc"])) + ": " + entry["msg"] for entry in error.errors()
+            ".".join(map(str, entry["loc"])) + ": " + plain_message(entry)
+            for entry in error.errors()
         ]
         problem = f"doesn't follow the schema: {'; '.join(places)}"
         raise ManifestError(path, problem, remedy="Fix these entries.") from error

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
+from d2csr.core.typed_reader import describe_error
 
 VERSION = 1
 
@@ -226,7 +227,4 @@ def read_results(path: Path) -> Results:
     except OSError as error:
         raise DataError(path, f"can't be read: {error.strerror}", remedy) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        problem = f"is not a results file: {key}: {first['msg']}"
-        raise DataError(path, problem, remedy) from error
+        raise DataError(path, describe_error(error), remedy) from error

@@ -4,6 +4,7 @@ What a file holds is counted before anything is built from it. Depth is limited 
 numbers to 4300 digits by pydantic's parser.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,9 +84,35 @@ def describe_error(error: ValueError) -> str:
     return "doesn't follow the schema: " + "; ".join(lines + [f"{more} more"] * (more > 0))
 
 
+# Messages of pydantic, and what they say in plain words.
+_PLAIN = (
+    (r"^Value error, ", ""),
+    (r"^Field required$", "is missing"),
+    (r"^(Input|String|List|Tuple) should (be|have) ", r"must \2 "),
+    (r"a valid integer.*", "a whole number"),
+    (r"a valid number.*", "a number"),
+    (r"a valid string.*", "text"),
+    (r"a valid boolean.*", "true or false"),
+    (r"a valid (list|tuple).*", "a list"),
+    (r"a valid dictionary.*", "keys with values"),
+    (r"greater than or equal to", "at least"),
+    (r"greater than", "above"),
+    (r"less than or equal to", "at most"),
+    (r"less than", "below"),
+)
+
+
+def plain_message(error: ErrorDetails) -> str:
+    """Return the message of one of pydantic's errors in plain words."""
+    message = error["msg"]
+    for pattern, words in _PLAIN:
+        message = re.sub(pattern, words, message)
+    return message
+
+
 def _describe(error: ErrorDetails) -> str:
     key = ".".join(shorten(str(step), 60) for step in error["loc"])
-    message = shorten(error["msg"].removeprefix("Value error, "), 300)
+    message = shorten(plain_message(error), 300)
     return f"{key}: {message}" if key else message
 
 

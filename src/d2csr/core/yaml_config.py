@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from d2csr.core.errors import D2csrError
+from d2csr.core.errors import D2csrError, first_line
+from d2csr.core.typed_reader import plain_message
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,7 +51,7 @@ def read_settings(
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise error_type(path, f"can't be read ({error})", remedy) from error
+        raise error_type(path, _describe_unreadable(error), remedy) from error
     if not isinstance(values, dict):
         raise error_type(path, "holds no settings", remedy)
     try:
@@ -63,6 +64,15 @@ def read_settings(
         raise error_type(path, problem, "Correct the lines listed.") from errors
 
 
+def _describe_unreadable(error: Exception) -> str:
+    """Return the problem of a file that can't be read as YAML, with the line where there is one."""
+    if isinstance(error, OSError):
+        return f"can't be read: {error.strerror}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"is not YAML: line {error.problem_mark.line + 1}: {error.problem}"
+    return f"is not YAML: {first_line(error)}"
+
+
 def _describe(
     error: ErrorDetails,
     model: type[BaseModel],
@@ -71,7 +81,7 @@ def _describe(
     renamed: Mapping[str, str],
 ) -> str:
     """Return one error as `line N: key: problem`."""
-    location, message = error["loc"], error["msg"].removeprefix("Value error, ")
+    location, message = error["loc"], plain_message(error)
     if error["type"] == "extra_forbidden":
         known = _known_keys(model, location[:-1])
         message = describe_unknown_key(str(location[-1]), known, renamed=renamed)

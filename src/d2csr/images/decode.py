@@ -119,11 +119,21 @@ def decode_error(path: Path, error: pyvips.Error) -> ImageError:
     if "out of memory" in detail:
         problem = "is too large for the memory of this machine"
         return ImageError(path, problem, "Use a smaller image, or a part of it.")
-    return _damaged(path, detail)
+    return _damaged(path, str(error))
+
+
+# Lines of libvips' messages that name its functions, or positions of its reader, and no reason.
+_NO_REASON: Final = re.compile(
+    r"unable to (call|write|open|read)|bad seek|read error$|gave? up|^\W*$", re.IGNORECASE
+)
 
 
 def _damaged(path: Path, detail: str) -> ImageError:
-    return ImageError(path, f"is damaged or cut short ({detail[:400]})", _REPLACE)
+    """Return the error, with the first reason in libvips' message, without names of functions."""
+    lines = [re.sub(r"^(\w+: (source input: )?)", "", line.strip()) for line in detail.splitlines()]
+    reasons = [line for line in lines if not _NO_REASON.search(line)]
+    reason = f" ({reasons[0][:100]})" if reasons else ""
+    return ImageError(path, f"is damaged or cut short{reason}", _REPLACE)
 
 
 # libvips' interpretations that are used as they are, and their number of color channels.

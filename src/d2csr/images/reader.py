@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 from jaxtyping import UInt8
 
-from d2csr.core.errors import ImageError
+from d2csr.core.errors import ImageError, format_beyond
 from d2csr.core.geometry import Size
 from d2csr.images.decode import (
     SWAPPED_SIDES,
@@ -173,8 +173,8 @@ _MAX_PIXELS_PER_BYTE: Final = {"jpeg": 8 * 64, "png": 1032 * 8}
 def _check_size(path: Path, image: Any, *, limit_mp: float) -> None:
     pixels = image.width * image.height
     if pixels > limit_mp * 1e6:
-        mp = f"{pixels / 1e6:.0f} MP"
-        problem = f"is {image.width}x{image.height}, {mp}, above the limit of {limit_mp:g}"
+        area = format_beyond(pixels / 1e6, limit_mp, spec=".0f")
+        problem = f"is {image.width}x{image.height}, {area} MP, above the limit of {limit_mp:g}"
         raise ImageError(path, problem, "If you trust the file, raise the limit with --limit-mp.")
     content = str(image.get("vips-loader")).partition("load")[0]
     size = path.stat().st_size

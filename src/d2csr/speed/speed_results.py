@@ -15,6 +15,7 @@ from pydantic import (
 from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
 from d2csr.core.hardware import cpu_name
+from d2csr.core.typed_reader import describe_error
 
 VERSION = 1
 
@@ -236,7 +237,7 @@ def read_speed(path: Path) -> SpeedResults:
     except OSError as error:
         raise DataError(path, f"can't be read: {error.strerror}", remedy=_REMEDY) from error
     except ValidationError as error:
-        raise DataError(path, f"doesn't follow the schema: {error}", remedy=_REMEDY) from error
+        raise DataError(path, describe_error(error), remedy=_REMEDY) from error
 
 
 _REMEDY = "Measure again with `d2csr benchmark --json`."

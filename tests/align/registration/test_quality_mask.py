@@ -1,9 +1,23 @@
 """Mask: displaced neighborhoods are masked, single patches displaced by aliasing are not."""
 
+import re
+from dataclasses import fields
+
 import numpy as np
+import pytest
 
 from d2csr.align.registration.lucas_kanade import PatchDisplacements
-from d2csr.align.registration.quality import find_displaced
+from d2csr.align.registration.quality import (
+    LIMITS,
+    ColorScores,
+    ContentScores,
+    GeometryScores,
+    Scores,
+    SharpnessScores,
+    check_quality,
+    find_displaced,
+)
+from d2csr.core.errors import PairRejectedError
 
 SHAPE, STEP_PX = (160, 240), 4
 
@@ -60,3 +74,29 @@ def test_dissimilar_patches_have_no_influence():
     )
     assert find_displaced(found, SHAPE, step_px=STEP_PX).all()
     assert not find_displaced(unlike, SHAPE, step_px=STEP_PX).any()
+
+
+def scores_at_limits(*, scale: int) -> Scores:
+    """Return scores that all break their limits by a hair."""
+    values = {
+        name: limit.bound(scale) + (-1e-6 if limit.is_minimum else 1e-6)
+        for name, limit in LIMITS.items()
+    }
+    groups = (GeometryScores, ContentScores, SharpnessScores, ColorScores)
+    return Scores(
+        *(
+            group(**{field.name: values.get(field.name, field.type(99)) for field in fields(group)})
+            for group in groups
+        )
+    )
+
+
+def test_no_reason_contradicts_itself_by_rounding():
+    """Such as "a similarity of 0.60, below 0.60"."""
+    with pytest.raises(PairRejectedError) as caught:
+        check_quality(scores_at_limits(scale=4), scale=4)
+    reasons = caught.value.reason.split("; ")
+    assert len(reasons) == len(LIMITS)
+    for reason in reasons:
+        if numbers := re.search(r"(-?[\d.]+%?).*(?:above|below) (-?[\d.]+%?)", reason):
+            assert numbers[1] != numbers[2], reason

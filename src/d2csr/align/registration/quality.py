@@ -4,6 +4,7 @@ A pair whose scores break a limit is rejected. The mask excludes parts of an acc
 image shows something else than the LR image.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -17,7 +18,7 @@ from d2csr.align.registration.refine import MIN_SIMILARITY
 from d2csr.align.registration.transform import Mapping as GridMapping
 from d2csr.align.registration.transform import registered_of_wide
 from d2csr.align.registration.warp import gaussian_blur
-from d2csr.core.errors import PairRejectedError
+from d2csr.core.errors import PairRejectedError, format_beyond
 from d2csr.core.geometry import Region
 
 TEXTURED = 0.02  # contrast, 0..1, of a patch whose similarity and displacement are meaningful
@@ -208,9 +209,18 @@ def check_quality(scores: Scores, *, scale: int) -> None:
         if not np.isfinite(value):
             breaches.append((name, f"too little is left to measure {name}"))
         elif not (value >= bound if limit.is_minimum else value <= bound):
-            breaches.append((name, limit.message.format(value=value, bound=bound)))
+            breaches.append((name, _describe_breach(limit.message, value, bound=bound)))
     if breaches:
         raise PairRejectedError(breaches[0][0], "; ".join(message for _, message in breaches))
+
+
+def _describe_breach(message: str, value: float, *, bound: float) -> str:
+    """Return the message of a limit; a value that rounds to the bound has more digits."""
+
+    def fill(field: re.Match[str]) -> str:
+        return format_beyond(value, bound, spec=field[1])
+
+    return re.sub(r"\{value:(\.\d[f%])\}", fill, message).format(bound=bound)
 
 
 def residual_percentiles_px(
