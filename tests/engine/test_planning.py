@@ -66,7 +66,7 @@ def test_a_plan_as_text(bundle):
     plan = plan_segments(
         need, STREAMING, height=2000, scale=2, budget=400 * MIB, disk=1 << 50
     ).as_text()
-    assert plan.startswith("in segments, 64 rows at a time, with 641 MiB on disk")
+    assert plan.startswith("in segments, 96 rows at a time, with 641 MiB on disk")
 
 
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(64, 4096), st.integers(0, 200))
