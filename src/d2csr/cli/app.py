@@ -47,6 +47,7 @@ _CONVERT_COMMANDS = {
 _EXTRAS = {
     "train": {"onnx", "safetensors", "tensorboard", "torch"},
     "onnxruntime": {"onnxruntime"},
+    "ncnn": {"ncnn"},
     "benchmarks": {"matplotlib", "ncnn", "onnxruntime"},
     "align": {"cv2", "lensfunpy", "rawpy"},
 }

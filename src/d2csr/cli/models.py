@@ -1,18 +1,20 @@
 """Commands `models`, `export` and `convert official`: bundles listed, and made from weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from d2csr.core.console import print_line
+from d2csr.core.errors import UsageError
 
 if TYPE_CHECKING:
     from d2csr.core.bundle import Bundle, ErrorModelFacts, EvaluationScore, ModelCard, ModelMetadata
     from d2csr.core.error_model import ErrorModel
 
+Program = Literal["onnx", "ncnn", "darktable"]
 Output = Annotated[Path, Parameter(name=("--output", "-o"))]
 
 
@@ -60,21 +62,45 @@ def export(
     card: Annotated[CardOptions, Parameter(name="*")] = DEFAULT_CARD,
     verify_on: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())] = (),
     int8: Path | None = None,
+    to: Program | None = None,
 ) -> int:
     """Make a bundle, which `d2csr upscale -n` takes, from a run, a checkpoint or another bundle.
 
     If the graphs differ from the network by more than 1e-5, nothing is written. Exporting a bundle
     onto itself writes its graphs again and keeps the entries of its card.
 
+    With `--to`, a bundle becomes files for another program instead. Each file is run by the library
+    that reads it; if it differs from `d2csr upscale`'s engine by more than 1e-4 of white (2e-3 in
+    fp16), nothing is written.
+
     Args:
         source: A run (its bundle, else its best checkpoint, else its newest one), a checkpoint, a
-            bundle, or a file of weights.
-        output: Folder for the bundle; a bundle in it is replaced.
+            bundle, or a file of weights. With `--to`, a shipped model, a bundle or a run with one.
+        output: Folder for the bundle; a bundle in it is replaced. With `--to`, files are added.
         verify_on: LR images to compare on; by default noise.
         int8: Pairs, a manifest or a folder: adds graphs in int8, calibrated on the train split. If
             they lose more than 0.05 dB on the val split, nothing is written. Needs the extra
             `quantize`.
+        to: Write files for other programs: `onnx` for chaiNNer and ONNX Runtime, `ncnn` for
+            Upscayl and chaiNNer, `darktable` for darktable.
     """
+    if to is not None:
+        if int8 is not None or card.given():
+            remedy = "Remove it, or export a bundle first."
+            raise UsageError("--to", "doesn't take --int8 or entries of the card", remedy)
+        return _export_for(to, source, output=output, verify_on=verify_on)
+    return _export_bundle(source, output, card=card, verify_on=verify_on, int8=int8)
+
+
+def _export_bundle(
+    source: Path,
+    output: Path,
+    *,
+    card: CardOptions,
+    verify_on: Sequence[Path],
+    int8: Path | None,
+) -> int:
+    """Write a bundle and print the error of every precision."""
     from d2csr.checkpoint.io import find_weights, load_weights  # torch takes seconds to load
     from d2csr.data.sources import open_pairs
     from d2csr.export.bundle_writer import export_bundle
@@ -91,6 +117,27 @@ def export(
         int8_by=None if int8 is None else open_pairs(int8, scale=network.config.scale),
     )
     print_line(*_describe_export(_with_error_model(bundle, error_model).card, output))
+    return 0
+
+
+def _export_for(to: Program, source: Path, *, output: Path, verify_on: Sequence[Path]) -> int:
+    """Write a bundle for another program and print its files with their differences."""
+    from d2csr.core.bundle import read_bundle
+    from d2csr.engine.model import find_bundle
+    from d2csr.export.other_programs import LIMITS, context_px, export_for
+    from d2csr.images.reader import read_rgb8
+
+    bundle = read_bundle(find_bundle(source))
+    images = [read_rgb8(path) for path in verify_on]
+    for file in export_for(to, bundle, folder=output, images=images):
+        difference = f"largest difference to the engine {file.difference:.1e}"
+        limit = f"limit {LIMITS[file.precision]:.0e}"
+        print_line(f"{output / file.name}: {file.precision}, {difference} ({limit})")
+    context = context_px(bundle.card)
+    seen = "the whole image" if context is None else f"{context} LR pixels to each side"
+    print_line(
+        f"A pixel of SR depends on {seen}: programs that cut tiles should overlap them as far."
+    )
     return 0
 
 

@@ -3,7 +3,7 @@
 Only the trunk may depend on the whole image. The graphs are written in the form that the engine
 runs fastest, with two exact changes to the network: values are limited to a range that they never
 leave before they are shuffled to pixels, and the weighted sum over the predictions is taken of
-whole planes.
+whole planes. `write_whole` joins the same parts into one graph, for other programs.
 """
 
 from collections.abc import Sequence
@@ -22,18 +22,35 @@ from d2csr.models.tail import CENTRE
 
 def write_trunk(network: D2CSR, path: Path) -> None:
     """Write lr (1, 3, h, w) -> features (1, leaves * channels, h, w), leaf by leaf."""
-    config = network.config
     builder = GraphBuilder("trunk", {"lr": 3}, weights=network.state_dict())
+    features = _leaf_features(builder, network.config)
+    joined = builder.add("Concat", features, attributes={"axis": 1})
+    builder.write(path, {joined: "features"})
+
+
+def write_whole(network: D2CSR, path: Path) -> None:
+    """Write lr (1, 3, h, w) -> sr (1, 3, S h, S w): trunk, tails and fusion as one graph.
+
+    The shape of every value follows from that of `lr` by the rules of its operation, without
+    computed shapes: programs learn the scale by shape inference.
+    """
+    config = network.config
+    builder = GraphBuilder("network", {"lr": 3}, weights=network.state_dict())
+    features = _leaf_features(builder, config)
+    images, phases = _images(builder, network, features=features)
+    builder.write(path, {_fused(builder, images, phases=phases, config=config): "sr"})
+
+
+def _leaf_features(builder: GraphBuilder, config: ModelConfig) -> list[str]:
+    """Return the features of each leaf."""
     nodes: dict[NodePath, str] = {(): _root(builder, config)}
     for node in config.branch_paths:
         name = f"branches.{path_name(node)}"
         nodes[node] = _branch(builder, nodes[node[:-1]], name=name, config=config)
-    features = [
+    return [
         _deep_residual(builder, nodes, leaf=node, name=f"residuals.{index}", config=config)
         for index, node in enumerate(config.leaf_paths)
     ]
-    joined = builder.add("Concat", features, attributes={"axis": 1})
-    builder.write(path, {joined: "features"})
 
 
 def _root(builder: GraphBuilder, config: ModelConfig) -> str:
@@ -153,25 +170,38 @@ def _tail_builder(network: D2CSR) -> GraphBuilder:
 
 
 def _predictions(builder: GraphBuilder, network: D2CSR) -> tuple[str, list[str]]:
-    """Return all predictions, (1, 3 p, S h, S w), and each before its shuffle, (1, 3 S^2, h, w).
+    """Return all predictions, (1, 3 p, S h, S w), and each before its shuffle, (1, 3 S^2, h, w)."""
+    images, phases = _images(builder, network)
+    return builder.add("Concat", images, attributes={"axis": 1}), phases
+
+
+def _images(
+    builder: GraphBuilder, network: D2CSR, *, features: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return each prediction, (1, 3, S h, S w), and the same before its shuffle, (1, 3 S^2, h, w).
 
     The base is added before the shuffle.
+
+    Args:
+        builder: of the graph.
+        network: collapsed.
+        features: of each leaf; without any, the parts of the graph's input `features`.
     """
     config, values = network.config, network.state_dict()
     base = _base(builder, config)
     limited = None if base is None else _limit(builder, base)
     images, phases = [], []
-    for leaf, features in enumerate(builder.parts("features", config.leaves)):
+    for leaf, inner in enumerate(features or builder.parts("features", config.leaves)):
         name = f"divergence.tails.{leaf}"
         if config.tail_border == "features":
             weight, bias = values[f"{name}.conv.weight"], values[f"{name}.conv.bias"]
         else:
             weight, bias = (values[f"{name}.{part}"][CENTRE] for part in ("weight", "bias"))
         weight, bias = _with_mean(weight, bias, network=network)
-        image = _limit(builder, builder.convolution(features, weight, bias=bias))
+        image = _limit(builder, builder.convolution(inner, weight, bias=bias))
         phases.append(image if limited is None else builder.add("Add", [image, limited]))
         images.append(builder.shuffle(phases[-1], config.scale))
-    return builder.add("Concat", images, attributes={"axis": 1}), phases
+    return images, phases
 
 
 def _expanded(builder: GraphBuilder, features: str, *, leaf: int, network: D2CSR) -> str:
@@ -253,6 +283,27 @@ def _equal_weights(builder: GraphBuilder, predictions: str, *, leaves: int) -> s
     maps = builder.constant(torch.tensor([1, leaves]))
     shape = builder.add("Concat", [maps, size], attributes={"axis": 0})
     return builder.add("Expand", [equal, shape])
+
+
+def _fused(
+    builder: GraphBuilder, images: Sequence[str], *, phases: Sequence[str], config: ModelConfig
+) -> str:
+    """Return the sum (1, 3, S h, S w) of the predictions times their weights, one by one."""
+    if not config.has_convergence:
+        share = builder.constant(torch.tensor(1 / config.leaves))
+        return builder.add("Mul", [_sum(builder, images), share])
+    on_lr_grid = config.convergence_grid == "lr"  # then the network sees only the phases
+    seen = "" if on_lr_grid else builder.add("Concat", images, attributes={"axis": 1})
+    weights = _weights(builder, seen, phases=phases, config=config)
+    pairs = zip(images, builder.parts(weights, config.leaves), strict=True)
+    return _sum(builder, [builder.add("Mul", list(pair)) for pair in pairs])
+
+
+def _sum(builder: GraphBuilder, values: Sequence[str]) -> str:
+    total, *others = values
+    for each in others:
+        total = builder.add("Add", [total, each])
+    return total
 
 
 def _sr(builder: GraphBuilder, predictions: str, *, weights: str, config: ModelConfig) -> str:

@@ -107,5 +107,33 @@ class GraphBuilder:
         return names
 
 
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a graph that computes in float16; its inputs and outputs stay in float32."""
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    graph = half.graph
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            values = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    inputs, outputs = ([value.name for value in ends] for ends in (graph.input, graph.output))
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"{n}_half" if n in (*inputs, *outputs) else n for n in names]
+    nodes = [
+        *(_cast(name, f"{name}_half", kind=TensorProto.FLOAT16) for name in inputs),
+        *graph.node,
+        *(_cast(f"{name}_half", name, kind=TensorProto.FLOAT) for name in outputs),
+    ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(half), full_check=True)
+    return half
+
+
+def _cast(value: str, name: str, *, kind: int) -> onnx.NodeProto:
+    return helper.make_node("Cast", [value], [name], to=kind)
+
+
 def _image(name: str, channels: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, "height", "width"])

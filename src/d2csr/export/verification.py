@@ -63,7 +63,7 @@ def measure_precision_errors(
     """
     backend = load_backend(_BACKEND)
     exact = open_engine(bundle, backend=_BACKEND, precision="fp32")
-    crops = [_middle(each) / np.float32(255) for each in images or [noise_image()]]
+    crops = [middle_crop(each) / np.float32(255) for each in images or [noise_image()]]
     expected = [exact.run(crop).sr for crop in crops]
     errors: dict[str, PrecisionError] = {}
     for precision in backend.precisions("CPU"):
@@ -87,13 +87,14 @@ def noise_image() -> Image:
 
 def _crops(images: Iterable[Image]) -> Iterator[Image]:
     for index, image in enumerate(images):
-        crop = _middle(image)
+        crop = middle_crop(image)
         yield crop
         if index == 0:
             yield from (crop[:height, :width] for height, width in _TINY)
 
 
-def _middle(image: Image) -> UInt8[np.ndarray, "crop_h crop_w 3"]:
+def middle_crop(image: Image) -> UInt8[np.ndarray, "crop_h crop_w 3"]:
+    """Return the middle of an image, at most 96x96 pixels."""
     top, left = (max(0, side - _SIDE_PX) // 2 for side in image.shape[:2])
     return image[top : top + _SIDE_PX, left : left + _SIDE_PX]
 
