@@ -57,6 +57,26 @@ def test_version_is_printed(d2csr):
     assert d2csr("--version") == (0, f"{__version__}\n", "")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("upscale", "-i", "NAME", "-o", "out"),
+        ("upscale", "-i", "examples/city100_nikon_001_lr3.png", "-o", "NAME"),
+        ("upscale", "-i", "examples/city100_nikon_001_lr3.png", "-o", "out", "-n", "NAME"),
+        ("data", "check", "NAME"),
+        ("train", "NAME.yaml", "-o", "out"),
+        ("evaluate", "-n", "NAME", "--data", "NAME"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_too_long_for_a_file_is_an_error_in_one_line(d2csr, words):
+    answer = d2csr(*(word.replace("NAME", "a" * 256) for word in words))
+    assert answer.code == 2
+    assert answer.err.startswith("error: ")
+    assert answer.err.count("\n") == 1
+    assert len(answer.err) < 600
+
+
 def test_a_warning_is_one_line_without_source():
     code = "import sys, warnings; from d2csr.cli.app import main; main(['--version']); "
     code += "warnings.warn('no cache is kept')"

@@ -98,7 +98,8 @@ def test_every_wrong_entry_is_named_at_once(tmp_path, pair):
     [
         (None, "can't be read"),
         ("{", "is not JSON"),
-        ("[]", "has version None"),
+        ("{}", "has version None"),
+        ("[]", "must be an object"),
         ('{"version": 2}', "has version 2"),
         (b"\xff\xfe", "is not JSON"),
     ],

@@ -1,9 +1,11 @@
 """The list of what is done: what counts as done, and what a kill may leave of the list."""
 
 import json
+import os
 
 import pytest
 
+from d2csr.core.errors import UsageError
 from d2csr.upscale.journal import JOURNAL_NAME, Journal, settings_hash
 
 
@@ -72,3 +74,37 @@ def test_a_line_of_another_version_is_passed_over(out):
 def test_settings_are_told_apart_by_values_not_by_order():
     assert settings_hash({"a": 1, "b": {"c": 2}}) == settings_hash({"b": {"c": 2}, "a": 1})
     assert settings_hash({"a": 1}) != settings_hash({"a": 2})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 100_000,
+        '{"version": 1}',
+        '{"version": true, "input_sha256": "a", "settings": "b", "files": []}',
+        '{"version": 1, "input_sha256": "a", "settings": "b", "files": []}',
+        '{"version": 1, "input_sha256": 1, "settings": "b", "files": [%s]}',
+        '{"version": 1, "input_sha256": "a", "settings": "b", "files": [[]]}',
+        '{"version": 1, "input_sha256": "a", "settings": "b", "files": [{"path": 1}]}',
+        '{"version": ' + "9" * 5000 + "}",
+        "null",
+        "1e999",
+        "\0",
+    ],
+)
+def test_a_line_of_another_schema_is_ignored(tmp_path, line):
+    file = '{"path": "a.png", "bytes": 1, "sha256": "c"}'
+    good = f'{{"version": 1, "input_sha256": "a", "settings": "b", "files": [{file}]}}'
+    text = "\n".join([line.replace("%s", file), good.replace("a.png", "b.png"), ""])
+    (tmp_path / JOURNAL_NAME).write_text(text)
+    journal = Journal(tmp_path)
+    assert journal.find("a.png") is None
+    assert journal.find("b.png") is not None
+
+
+@pytest.mark.timeout(20)
+def test_a_journal_that_is_no_file_is_an_error_at_once(tmp_path):
+    os.mkfifo(tmp_path / JOURNAL_NAME)
+    with pytest.raises(UsageError, match="is not a regular file"):
+        Journal(tmp_path)

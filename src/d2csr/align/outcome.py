@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from d2csr.align.pairing import PhotoPair
 from d2csr.align.steps import Settings
+from d2csr.core.errors import DataError
 from d2csr.core.files import sha256_file, write_atomically
+from d2csr.core.typed_reader import LIST_VALUES, read_json
 
 VERSION = 3  # of the method and the format: pairs of another version are made again
 IMAGES = ("LR", "HR", "mask")
@@ -122,7 +124,7 @@ def write_result(result: PairResult, path: Path) -> None:
 def read_result(path: Path) -> PairResult | None:
     """Return the result that an earlier run stored, or None if there is no readable one."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, dict, error_type=DataError, remedy="", max_values=LIST_VALUES)
         if values.get("version") != VERSION:
             values = _upgrade(values)
         return PairResult(
@@ -135,7 +137,7 @@ def read_result(path: Path) -> PairResult | None:
             registration=RegistrationRecord(**values["registration"]),
             notes=tuple(values["notes"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (DataError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -14,28 +14,23 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from d2csr.core.bundle import CARD_NAME, WEIGHTS_NAME, read_bundle, verify_bundle
 from d2csr.core.config import ModelConfig
-from d2csr.core.errors import CheckpointError, D2csrError
-from d2csr.core.files import atomic_folder, atomic_path, backup_path
+from d2csr.core.errors import CheckpointError, D2csrError, shorten
+from d2csr.core.files import atomic_folder, atomic_path, backup_path, open_regular
+from d2csr.core.typed_reader import STRICT, describe_error, parse_json, read_json
 from d2csr.models.d2csr import D2CSR
 
 METADATA_KEY = "d2csr"
-_OPTIONS: dict[str, type | UnionType] = {
-    "base": str,
-    "tail_border": str,
-    "pooling_px": int | None,
-    "convergence_last_relu": bool,
-    "deep_residual": bool,
-}
+_MAX_HEADER_BYTES = 4 << 20  # ten times that of the Adam state of the paper's largest network
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -43,7 +38,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 def options_json(config: ModelConfig) -> str:
     """Return the choices that shapes don't show, as the JSON of the metadata."""
     values = config.to_dict()
-    return json.dumps({name: values[name] for name in _OPTIONS}, sort_keys=True)
+    return json.dumps({name: values[name] for name in _Options.model_fields}, sort_keys=True)
 
 
 def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) -> ModelConfig:
@@ -59,13 +54,15 @@ def config_from_shapes(shapes: Shapes, options: str | None, *, where: object) ->
     """
     try:
         config = ModelConfig.from_dict({**_sizes(shapes), **_chosen(options)})
+        check_blocks(config, tensors=len(shapes))
         expected = expected_shapes(config)  # torch raises RuntimeError for sizes that overflow
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, D2csrError) as error:
-        problem = f"its tensors are not those of a D2C-SR network ({error!r})"
+        problem = f"its tensors are not those of a D2C-SR network ({shorten(str(error), 300)})"
         raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.") from error
     names = sorted({*shapes, *expected})
     if unlike := [name for name in names if shapes.get(name) != expected.get(name)]:
-        problem = f"{len(unlike)} tensors are missing, extra or of another size: {unlike[0]} first"
+        first = shorten(unlike[0], 100)
+        problem = f"{len(unlike)} tensors are missing, extra or of another size: {first} first"
         raise CheckpointError(where, problem, remedy="Give weights that d2csr wrote.")
     return config
 
@@ -77,15 +74,42 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
+def check_blocks(config: ModelConfig, *, tensors: int) -> None:
+    """Check that a file has the tensors of all blocks that a configuration promises.
+
+    A few names can promise many blocks, which would all be built before they were missed.
+
+    Args:
+        config: as the names and shapes in the file have it.
+        tensors: that the file has.
+
+    Raises:
+        LookupError: it has fewer than two convolutions with biases for each block.
+    """
+    if 4 * config.block_count > tensors:
+        raise LookupError(f"{tensors} tensors are too few for {config.block_count} blocks")
+
+
+class _Options(BaseModel):
+    """The choices in the metadata; those that a file leaves out keep their default."""
+
+    model_config = STRICT | ConfigDict(extra="forbid")
+
+    base: str = ""
+    tail_border: str = ""
+    pooling_px: int | None = None
+    convergence_last_relu: bool = True
+    deep_residual: bool = True
+
+
 def _chosen(options: str | None) -> dict[str, Any]:
     """Return the choices in the metadata; none where a file has no metadata."""
-    chosen = json.loads(options) if options else {}
-    if not isinstance(chosen, dict) or not set(chosen) <= set(_OPTIONS):
-        raise ValueError(f"its metadata is {chosen!r}, not choices of {sorted(_OPTIONS)}")
-    for name, kind in _OPTIONS.items():
-        if name in chosen and not isinstance(chosen[name], kind):
-            raise ValueError(f"its metadata has {name} {chosen[name]!r}")
-    return chosen
+    if not options:
+        return {}
+    try:
+        return parse_json(options, _Options).model_dump(exclude_unset=True)
+    except ValueError as error:
+        raise ValueError(f"its metadata {METADATA_KEY} {describe_error(error)}") from error
 
 
 def _sizes(shapes: Shapes) -> dict[str, Any]:
@@ -137,10 +161,9 @@ def _scale(shapes: Shapes, channels: int) -> int:
         return math.isqrt(tail["weight"][1] // 3)
     if "conv.weight" in tail:
         return math.isqrt(tail["conv.weight"][0] // 3)
-    stages = [
-        shape[0] for name, shape in tail.items() if name.startswith("up.") and len(shape) == 4
-    ]
-    return math.prod(math.isqrt(outputs // channels) for outputs in stages)
+    stages = [f"up.{stage}.weight" for stage in range(3)]  # at most, for x8
+    outputs = [tail[name][0] for name in stages if name in tail]
+    return math.prod(math.isqrt(count // channels) for count in outputs)
 
 
 MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, STATE_FILE = (
@@ -231,6 +254,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
 def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
     """Return every tensor of a safetensors file and the options in its metadata."""
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             options = (file.metadata() or {}).get(METADATA_KEY)
             return {name: file.get_tensor(name) for name in file.keys()}, options  # noqa: SIM118
@@ -239,13 +263,49 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], str | None]:
         raise CheckpointError(path, problem, remedy="Check the path, or copy it again.") from error
 
 
+def _check_header(path: Path) -> None:
+    """Raise OSError for a header that is larger than any network's.
+
+    Names without data cost 5 microseconds each: the format allows a million of them.
+    """
+    with open_regular(path) as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+    if header_bytes > _MAX_HEADER_BYTES:
+        raise OSError(f"its header has {header_bytes:,} bytes, more than {_MAX_HEADER_BYTES:,}")
+
+
+class _Best(BaseModel):
+    """The best validation so far: its PSNR is -inf before the first."""
+
+    model_config = ConfigDict(strict=True)
+
+    step: int
+    psnr_db: float
+
+
+class _State(BaseModel):
+    """The plain values of a checkpoint; those that older ones lack have a default."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    step: int = Field(ge=0)
+    earlier_steps: int = Field(default=0, ge=0)
+    stage: int = Field(default=0, ge=0)
+    best: _Best = _Best(step=-1, psnr_db=-math.inf)
+    machine: str | None = None
+    precision: str = "auto"
+
+
 def read_state(folder: Path) -> dict[str, Any]:
-    """Return the plain values of a checkpoint folder."""
-    try:
-        return json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        problem = f"its {STATE_FILE} is missing or damaged ({error})"
-        raise CheckpointError(folder, problem, remedy="Resume from another checkpoint.") from error
+    """Return the plain values of a checkpoint folder.
+
+    Raises:
+        CheckpointError: they are missing, damaged, or of wrong types.
+    """
+    remedy = "Resume from another checkpoint."
+    path = folder / STATE_FILE
+    state = read_json(path, _State, error_type=CheckpointError, remedy=remedy)
+    return state.model_dump(exclude_unset=True)
 
 
 def trained_steps(folder: Path) -> int:

@@ -13,16 +13,17 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from d2csr.checkpoint.io import expected_shapes
-from d2csr.checkpoint.restricted_pickle import PickledArray, load_restricted
+from d2csr.checkpoint.io import check_blocks, expected_shapes
+from d2csr.checkpoint.restricted_pickle import MAX_BYTES, PickledArray, load_restricted
 from d2csr.core.config import ModelConfig
-from d2csr.core.errors import CheckpointError, D2csrError
+from d2csr.core.errors import CheckpointError, D2csrError, quote
 from d2csr.models.d2csr import D2CSR
 
 _Arrays = dict[str, Float32[np.ndarray, "..."]]
 
 _STATES = ("state_dict_D", "state_dict_C")
 _IGNORED = ("psnr",)  # their loader prints it; their trainer no longer writes it
+_NAME_CHARACTERS = 200  # of an array's name at most; the longest of theirs has 40
 _REMEDY = "Give the checkpoint that the authors' trainer saved."
 
 # Our layers -> the authors'. `{node}` is the path of a branch or leaf, counted from 1: our `0-1` is
@@ -112,19 +113,35 @@ def _arrays(path: Path) -> _Arrays:
     """Return the arrays of both networks in one dictionary; no name occurs in both."""
     found = load_restricted(path)
     if not isinstance(found, dict) or not set(_STATES) <= set(found) <= {*_STATES, *_IGNORED}:
-        names = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        names = quote(list(found)) if isinstance(found, dict) else type(found).__name__
         problem = f"it holds {names or 'nothing'} where {' and '.join(_STATES)} should be"
         raise CheckpointError(path, problem, _REMEDY)
-    arrays: _Arrays = {}
-    for state in _STATES:
-        values = found[state]
+    states = [found[state] for state in _STATES]
+    for name, values in zip(_STATES, states, strict=True):
         is_state = isinstance(values, dict) and all(
             isinstance(value, PickledArray) and value.array is not None for value in values.values()
         )
         if not is_state:
-            raise CheckpointError(path, f"{state} is not a dictionary of arrays", _REMEDY)
-        arrays |= {name: value.to_float32() for name, value in values.items()}
-    return arrays
+            raise CheckpointError(path, f"{name} is not a dictionary of arrays", _REMEDY)
+    _check_arrays(states, path)
+    return {name: value.to_float32() for values in states for name, value in values.items()}
+
+
+def _check_arrays(states: list[dict[str, PickledArray]], path: Path) -> None:
+    """Raise an error for more arrays, or longer names, than any network of the paper has.
+
+    A pickle may name one array a thousand times; as tensors, it would be a thousand arrays.
+    """
+    arrays = [value for values in states for value in values.values()]
+    problem = ""
+    if len({id(value) for value in arrays}) < len(arrays):
+        problem = "it has one array under several names"
+    elif sum(value.bytes for value in arrays) > MAX_BYTES:
+        problem = f"its arrays take more than {MAX_BYTES:,} bytes"
+    elif max((len(name) for values in states for name in values), default=0) > _NAME_CHARACTERS:
+        problem = f"it has a name of more than {_NAME_CHARACTERS} characters"
+    if problem:
+        raise CheckpointError(path, problem, _REMEDY)
 
 
 def _config(arrays: _Arrays, path: Path) -> ModelConfig:
@@ -133,9 +150,7 @@ def _config(arrays: _Arrays, path: Path) -> ModelConfig:
         channels = arrays["head.0.weight"].shape[0]
         groups = {name.split(".")[1] for name in arrays if name.startswith("body1.")}
         blocks = {name.split(".")[3] for name in arrays if name.startswith("body1.0.body.")}
-        if len(groups) * len(blocks) > len(arrays):
-            raise LookupError("most blocks are missing")  # seen before any is built
-        return ModelConfig(
+        config = ModelConfig(
             scale=_scale(arrays, channels),
             channels=channels,
             groups=len(groups) - 1,  # the last is the convolution of the branch
@@ -144,31 +159,31 @@ def _config(arrays: _Arrays, path: Path) -> ModelConfig:
             mean="convolution",
             tail_border="each",
         )
+        check_blocks(config, tensors=len(arrays))
+        return config
     except (LookupError, D2csrError) as error:
         problem = f"its arrays are not those of the authors' networks ({error})"
         raise CheckpointError(path, problem, _REMEDY) from error
 
 
 def _scale(arrays: _Arrays, channels: int) -> int:
-    """Return the product of the factors of the first tail's shuffles."""
-    outputs = [
-        array.shape[0]
-        for name, array in arrays.items()
-        if name.startswith("tail11.0.") and name.endswith(".weight")
-    ]
+    """Return the product of the factors of the first tail's shuffles, of which x8 has three."""
+    names = [f"tail11.0.{2 * stage}.weight" for stage in range(3)]
+    outputs = [arrays[name].shape[0] for name in names if name in arrays]
     return math.prod(math.isqrt(count // channels) for count in outputs)
 
 
 def _check(arrays: _Arrays, names: dict[str, str], *, config: ModelConfig, path: Path) -> None:
     """Raise an error for names that are missing or unknown, and for shapes that differ."""
+    theirs = set(names.values())
     errors = [f"{name} is missing" for name in names.values() if name not in arrays]
-    errors += [f"{name} is not part of it" for name in arrays if name not in names.values()]
+    errors += [f"{name} is not part of it" for name in arrays if name not in theirs]
     if not errors:
         for ours, shape in expected_shapes(config).items():
-            theirs, found = names[ours], arrays[names[ours]].shape
+            name, found = names[ours], arrays[names[ours]].shape
             expected = (1, *shape, 1, 1) if len(shape) == 1 else shape
             if found != expected:
-                errors.append(f"{theirs} is of shape {found}, not {expected}")
+                errors.append(f"{name} is of shape {found}, not {expected}")
     if errors:
         more = f" and {len(errors) - 3} more" if len(errors) > 3 else ""
         problem = f"it does not fit the network of its own sizes: {'; '.join(errors[:3])}{more}"

@@ -1,5 +1,6 @@
 """The `d2csr` command line: the table of commands, and how errors become exit codes."""
 
+import errno
 import os
 import sys
 import warnings
@@ -9,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from d2csr import __version__
 from d2csr.core.console import print_error, print_line
-from d2csr.core.errors import D2csrError, printable
+from d2csr.core.errors import D2csrError, printable, shorten
 
 _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
@@ -119,6 +120,12 @@ def _run(words: Sequence[str]) -> int:
         return 2
     except D2csrError as error:
         print_error(error)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        where = shorten(str(error.filename), 100)
+        print_error(D2csrError(where, "is too long a name for a file", "Give a shorter one."))
         return 2
     except ModuleNotFoundError as error:
         for extra, modules in _EXTRAS.items():

@@ -186,7 +186,7 @@ def _read_metadata(weights: Path, source: Path) -> "ModelMetadata":
         return read_bundle(folder).card.metadata
     steps, machine = None, None
     if (folder / STATE_FILE).is_file():
-        steps, machine = trained_steps(folder), read_state(folder)["machine"]
+        steps, machine = trained_steps(folder), read_state(folder).get("machine")
     for run in folder.parents[:2]:  # of run/best and run/checkpoints/step-1
         if (run / RECIPE_NAME).is_file():
             runs = read_runs(run) if (run / LOG_NAME).is_file() else ()

@@ -274,7 +274,7 @@ def _card(path: Path, values: dict[str, Any]) -> ModelCard:
 
 def _to_config(values: Any) -> ModelConfig:
     if not isinstance(values, dict):
-        raise ValueError("Input should be an object")
+        raise ValueError("must be an object")
     try:
         return ModelConfig.from_dict(values)
     except D2csrError as error:

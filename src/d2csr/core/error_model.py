@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from d2csr.core.bundle import Bundle, ErrorModelFacts, read_bundle
 from d2csr.core.bundle_readme import check_bundle_folder, write_card_and_readme
 from d2csr.core.errors import BundleError
 from d2csr.core.files import atomic_folder, sha256_file, write_atomically
-from d2csr.core.typed_reader import describe_error
+from d2csr.core.typed_reader import read_json
 
 FORMAT_VERSION = 1
 ERROR_MODEL_NAME = "uncertainty.json"  # in the folder of a bundle
@@ -113,12 +113,7 @@ def read_error_model(path: Path) -> ErrorModel:
     Raises:
         BundleError: the file can't be read, is damaged, or was made for other features.
     """
-    try:
-        model = TypeAdapter(ErrorModel).validate_json(path.read_bytes())
-    except OSError as error:
-        raise BundleError(path, f"can't be read: {error.strerror}", remedy=_REMEDY) from error
-    except ValidationError as error:
-        raise BundleError(path, describe_error(error), remedy=_REMEDY) from error
+    model = read_json(path, ErrorModel, error_type=BundleError, remedy=_REMEDY)
     if problem := _contradiction(model):
         raise BundleError(path, problem, remedy=_REMEDY)
     return model

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from d2csr.core.errors import ManifestError
+from d2csr.core.errors import ManifestError, quote
 from d2csr.core.files import sha256_file, write_atomically
 from d2csr.core.geometry import Size
-from d2csr.core.typed_reader import plain_message
+from d2csr.core.typed_reader import LIST_VALUES, STRICT, read_json
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
@@ -84,17 +84,20 @@ class Manifest:
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.split == split))
 
 
+_Side = Annotated[int, Field(ge=0, lt=1 << 31)]  # of an image, in pixels; 0: unreadable
+
+
 class _Row(BaseModel):
     """One pair in JSON: paths as text, relative to the manifest."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT | ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1)
     split: str
     lr: str = Field(min_length=1)
     hr: str = Field(min_length=1)
-    lr_size: tuple[int, int] = Field(strict=False)
-    hr_size: tuple[int, int] = Field(strict=False)
+    lr_size: tuple[_Side, _Side] = Field(strict=False)
+    hr_size: tuple[_Side, _Side] = Field(strict=False)
     sha256_lr: str = Field(pattern=r"^[0-9a-f]{64}$")
     sha256_hr: str = Field(pattern=r"^[0-9a-f]{64}$")
     mask: str | None = None
@@ -103,13 +106,19 @@ class _Row(BaseModel):
     camera: str | None = None
 
 
+class _Version(BaseModel):
+    """The version alone, as any other may have another schema."""
+
+    version: Any = None
+
+
 class _File(BaseModel):
     """The whole manifest in JSON."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = STRICT | ConfigDict(extra="forbid")
 
     version: int
-    scale: int = Field(ge=1)
+    scale: int = Field(ge=1, le=64)
     licence: str
     pairs: list[_Row]
 
@@ -151,25 +160,12 @@ def _hashed(pair: Pair) -> Pair:
 
 def _parsed(path: Path) -> _File:
     remedy = "Give the manifest.json that `d2csr data` wrote, or the folder of the images."
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ManifestError(path, f"can't be read: {error.strerror}", remedy=remedy) from error
-    except ValueError as error:
-        raise ManifestError(path, f"is not JSON: {error}", remedy=remedy) from error
-    version = values.get("version") if isinstance(values, dict) else None
+    limits = {"error_type": ManifestError, "remedy": remedy, "max_values": LIST_VALUES}
+    version = read_json(path, _Version, **limits).version
     if version != VERSION:
-        problem = f"has version {version!r}; this release reads version {VERSION}"
+        problem = f"has version {quote(version)}; this release reads version {VERSION}"
         raise ManifestError(path, problem, remedy=remedy)
-    try:
-        return _File.model_validate(values)
-    except ValidationError as error:
-        places = [
-            ".".join(map(str, entry["loc"])) + ": " + plain_message(entry)
-            for entry in error.errors()
-        ]
-        problem = f"doesn't follow the schema: {'; '.join(places)}"
-        raise ManifestError(path, problem, remedy="Fix these entries.") from error
+    return read_json(path, _File, **limits)
 
 
 def _pair(row: _Row, folder: Path) -> Pair:

@@ -10,11 +10,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
-from d2csr.core.typed_reader import describe_error
+from d2csr.core.typed_reader import LIST_VALUES, read_json
 
 VERSION = 1
 
@@ -222,9 +222,4 @@ def read_results(path: Path) -> Results:
         DataError: the file can't be read, or doesn't follow this schema and version.
     """
     remedy = "Give a file that `d2csr evaluate --json` wrote."
-    try:
-        return Results.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(path, f"can't be read: {error.strerror}", remedy) from error
-    except ValidationError as error:
-        raise DataError(path, describe_error(error), remedy) from error
+    return read_json(path, Results, error_type=DataError, remedy=remedy, max_values=LIST_VALUES)

@@ -19,8 +19,8 @@ from d2csr.core.files import read_regular
 STRICT = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 # Of JSON values in a file: a hundred times those of the largest shipped card, and the manifest of
-# 10,000 simulated or 50,000 bicubic pairs. Half a million lists that should be something else take
-# 1 s and 100 MB.
+# 10,000 simulated or 50,000 bicubic pairs, if it is valid; tests/core/test_typed_reader.py has the
+# cost of those that aren't.
 CARD_VALUES, LIST_VALUES = 20_000, 1_000_000
 _VALUE_BYTES = 64  # a file may have so many per value
 _LISTED_ERRORS = 20  # of a file

@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from d2csr.core.errors import DataError
 from d2csr.core.files import atomic_folder, sha256_file
 from d2csr.core.manifest import Manifest
+from d2csr.core.typed_reader import LIST_VALUES, read_json
 from d2csr.data.pairs import load_mask, load_pair
 
 VERSION = 1
@@ -38,7 +39,10 @@ class PairCache:
         Raises:
             DataError: the cache is cut short.
         """
-        index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
+        remedy = "Remove this folder; it will be built again."
+        index = read_json(
+            folder / INDEX_NAME, dict, error_type=DataError, remedy=remedy, max_values=LIST_VALUES
+        )
         self.folder = folder
         self.scale: int = index["scale"]
         self.names: tuple[str, ...] = tuple(entry["name"] for entry in index["pairs"])
@@ -46,7 +50,7 @@ class PairCache:
         size = (folder / PIXELS_NAME).stat().st_size
         if size != index["bytes"]:
             problem = f"holds {size} bytes of pixels, but its index lists {index['bytes']}"
-            raise DataError(folder, problem, remedy="Remove this folder; it will be built again.")
+            raise DataError(folder, problem, remedy)
         # as a plain array: slicing the subclass costs ten times as much
         self._pixels: Bytes = np.asarray(np.memmap(folder / PIXELS_NAME, dtype=np.uint8, mode="r"))
 

@@ -11,7 +11,8 @@ from jaxtyping import Float32, Shaped
 
 from d2csr.core.bundle import CARD_NAME, Bundle, read_bundle
 from d2csr.core.error_model import find_error_model
-from d2csr.core.errors import ImageError, ModelNameError
+from d2csr.core.errors import ImageError, ModelNameError, shorten
+from d2csr.core.files import is_file, is_folder
 from d2csr.core.geometry import Size
 from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, open_engine
@@ -260,14 +261,16 @@ def find_bundle(name_or_folder: str | Path) -> Path:
     if str(name_or_folder) in shipped_names():
         return _WEIGHTS / str(name_or_folder)
     for folder in (Path(name_or_folder), Path(name_or_folder) / _RUN_BUNDLE):
-        if (folder / CARD_NAME).is_file():
+        if is_file(folder / CARD_NAME):
             return folder
-    if Path(name_or_folder).is_dir():
+    if is_folder(Path(name_or_folder)):
         problem = f"contains neither {CARD_NAME} nor {_RUN_BUNDLE}/{CARD_NAME}"
         raise ModelNameError(name_or_folder, problem, "Make a bundle of it with `d2csr export`.")
     names = ", ".join(shipped_names()) or "none"
     remedy = f"Shipped models: {names}. Or give the folder of a bundle or a run."
-    raise ModelNameError(name_or_folder, "is neither a shipped model nor a folder", remedy)
+    raise ModelNameError(
+        shorten(str(name_or_folder), 100), "is neither a shipped model nor a folder", remedy
+    )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from d2csr.core.errors import DataError
+from d2csr.core.errors import DataError, first_line, shorten
 from d2csr.core.files import write_atomically
 from d2csr.core.geometry import Points, Size
+from d2csr.core.typed_reader import LIST_VALUES, read_json
 from d2csr.simulate.geometry import View, plane_homography
 from d2csr.simulate.photographs import Photograph, SimulatedPair
 from d2csr.simulate.scene import Plane
@@ -168,13 +169,14 @@ def read_truth(path: Path) -> tuple[GroundTruth, ...]:
     """
     path = path / TRUTH_NAME if path.is_dir() else path
     remedy = f"Give the {TRUTH_NAME} that `d2csr simulate --captures` wrote."
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(path, f"can't be read ({error})", remedy) from error
-    if not isinstance(values, dict) or values.get("version") not in (1, VERSION):
+    values = read_json(path, dict, error_type=DataError, remedy=remedy, max_values=LIST_VALUES)
+    if values.get("version") not in (1, VERSION):
         raise DataError(path, f"is not of version 1 or {VERSION}", remedy)
-    return tuple(_truth(row) for row in values["captures"])
+    try:
+        return tuple(_truth(row) for row in values["captures"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = f"doesn't follow the schema ({type(error).__name__}: {first_line(error)})"
+        raise DataError(path, shorten(problem, 300), remedy) from error
 
 
 def _row(truth: GroundTruth) -> dict[str, Any]:

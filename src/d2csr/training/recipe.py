@@ -36,6 +36,7 @@ StageKind = Literal["divergence", "convergence", "joint", "together"]
 DivergenceName = Literal["triplet", "wta"]
 _CONVERGENCE_STAGES: tuple[StageKind, ...] = ("convergence", "together")  # need that network
 DEFAULT_PRESET = "paper"
+_LISTED_KEYS = 20  # unknown ones of a section
 # Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
 _RENAMED_KEYS = {
     "": {"pace": "intervals", "initial": "initial_weights"},
@@ -66,7 +67,8 @@ def _section(
         if not isinstance(values, dict):
             return build(values)
         given = {key: value for key, value in values.items() if key in known}
-        problems = {k: describe_unknown_key(str(k), known) for k in values if k not in known}
+        unknown = [key for key in values if key not in known][:_LISTED_KEYS]
+        problems = {key: describe_unknown_key(str(key), known) for key in unknown}
         problems |= find_errors(given) if find_errors else {}
         errors = [_error_at(key, problem) for key, problem in problems.items()]
         try:

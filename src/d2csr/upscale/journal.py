@@ -7,12 +7,17 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
-from d2csr.core.files import flush_to_disk, sha256_file
+from pydantic import BaseModel, Field
+
+from d2csr.core.errors import UsageError
+from d2csr.core.files import flush_to_disk, read_regular, sha256_file
+from d2csr.core.typed_reader import STRICT, parse_json
 
 JOURNAL_NAME = ".d2csr-done.jsonl"
 _VERSION = 1
+_MAX_BYTES = 256 << 20  # the lines of a million images
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class KnownResults:
             try:
                 is_there = (folder / JOURNAL_NAME).is_file()
                 self._journals[folder] = Journal(folder) if is_there else None
-            except OSError:
+            except (OSError, UsageError):
                 self._journals[folder] = None
         return self._journals[folder]
 
@@ -148,21 +153,32 @@ def _relative(file: Path, folder: Path) -> str:
 def _read(path: Path) -> list[JournalEntry]:
     """Return the entries of all lines that are complete and of this version."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, max_bytes=_MAX_BYTES).decode(errors="replace")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        remedy = "Remove it, or choose another output folder."
+        raise UsageError(path, f"can't be read: {error.strerror}", remedy) from error
     return [entry for line in text.splitlines() if (entry := _parse(line)) is not None]
+
+
+class _Line(BaseModel):
+    """A line in JSON."""
+
+    model_config = STRICT
+
+    version: Literal[1]
+    input_sha256: str
+    settings: str
+    files: tuple[FileRecord, ...] = Field(min_length=1)
 
 
 def _parse(line: str) -> JournalEntry | None:
     try:
-        values = json.loads(line)
-        if values["version"] != _VERSION:
-            return None
-        files = tuple(FileRecord(**file) for file in values["files"])
-        return JournalEntry(values["input_sha256"], values["settings"], files) if files else None
-    except (ValueError, KeyError, TypeError):
+        values = parse_json(line, _Line)
+    except ValueError:
         return None
+    return JournalEntry(values.input_sha256, values.settings, values.files)
 
 
 def _last_byte(file: Any) -> bytes:

@@ -63,11 +63,14 @@ def test_lens_file_gives_both_lenses(tmp_path):
     )
 
 
-@pytest.mark.parametrize("text", ['{"wide": {"k9": 1}}', "[]", "no json"])
+@pytest.mark.parametrize(
+    "text", ['{"wide": {"k9": 1}}', "[]", "no json", '{"wide": {"k1": NaN}}', "[" * 100_000]
+)
 def test_invalid_lens_file_is_refused(tmp_path, text):
     path = tmp_path / "lens.json"
     path.write_text(text)
-    with pytest.raises(DataError, match="no valid lens coefficients"):
+    problem = "doesn't follow the schema|is not JSON|more than 20,000 values"
+    with pytest.raises(DataError, match=problem):
         parse_lens_spec(str(path))
 
 

@@ -1,6 +1,5 @@
 """Lens distortion in pixels of a frame, and its sources: EXIF with lensfun, a file, the pairs."""
 
-import json
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -8,11 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
+from pydantic import BaseModel, ConfigDict
 
 from d2csr.align.camera_info import CameraInfo
 from d2csr.align.photo import Photo
 from d2csr.core.errors import DataError, UsageError
+from d2csr.core.files import is_file
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Points, Size
+from d2csr.core.typed_reader import STRICT, read_json
 
 TOLERANCE = 1e-8  # of half the diagonal, to which distortion is inverted
 
@@ -81,20 +83,22 @@ def parse_lens_spec(text: str) -> LensSpec:
         if text == word:
             return LensSpec(word)
     path = Path(text)
-    if not path.is_file():
+    if not is_file(path):
         remedy = "Choose identity, lensfun, estimate, or the name of a JSON file."
         raise UsageError("--lens", f"{text!r} is neither a choice nor a file", remedy)
     known = [each.name for each in fields(BrownDistortion)]
     remedy = f'Write {{"wide": {{...}}, "tele": {{...}}}} with numbers for {", ".join(known)}.'
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        wide, tele = (
-            BrownDistortion(**{name: float(value) for name, value in values.get(end, {}).items()})
-            for end in ("wide", "tele")
-        )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(path, f"has no valid lens coefficients ({error})", remedy) from error
-    return LensSpec("given", wide, tele)
+    given = read_json(path, _LensFile, error_type=DataError, remedy=remedy)
+    return LensSpec("given", given.wide, given.tele)
+
+
+class _LensFile(BaseModel):
+    """The coefficients of both lenses in JSON; those left out are 0."""
+
+    model_config = STRICT | ConfigDict(extra="forbid")
+
+    wide: BrownDistortion = BrownDistortion()
+    tele: BrownDistortion = BrownDistortion()
 
 
 def resolve_lenses(
