@@ -6,7 +6,7 @@ import torch
 from d2csr.core.errors import D2csrError
 from d2csr.models.networks.base import SystemNetwork
 from d2csr.models.networks.public_weights import PublicWeights, public_name
-from d2csr.models.systems import SYSTEMS
+from d2csr.models.systems import SYSTEMS, build_system
 from tests.models.networks.conftest import assert_near
 
 # Files of `systems/`: the system, the options that weights don't determine, and what they do.
@@ -144,3 +144,25 @@ def test_weights_without_one_of_their_tensors_are_refused(oracle, name: str):
         weights = {each: value for each, value in file.weights.items() if each != lost}
         with pytest.raises(D2csrError, match=r"^file\.pth: "):
             SYSTEMS[system].network.from_public(weights, where="file.pth", **options)
+
+
+@pytest.mark.parametrize("name", sorted({system for system, _, _ in FILES.values()}))
+@torch.no_grad()
+def test_sizes_are_read_from_names_and_shapes_at_every_scale(name: str):
+    network = SYSTEMS[name].network
+    for scale in network.scales:
+        if name == "lapsrn" and scale == 3:
+            continue  # its weights are those of x4
+        built = build_system(name, scale=scale).eval()
+        layers = built.public_layers()
+        names = {ours: public_name(ours, layers) for ours in built.state_dict()}
+        state = {theirs: built.state_dict()[ours] for ours, theirs in names.items() if theirs}
+        if name == "drcn":  # the port's factor of the input
+            weights = state["output_weights"]
+            state["output_weights"] = torch.cat([weights.sum()[None], weights])
+        arguments = {"scale": scale, **built.sizes}
+        options = {option: arguments[option] for option in network.unreadable}
+        found = network.from_public(state, **options)
+        assert (found.scale, found.sizes) == (scale, built.sizes)
+        lr = torch.rand(1, 3, 5, 6)
+        assert found(lr).equal(built(lr))
