@@ -166,3 +166,67 @@ def test_sizes_are_read_from_names_and_shapes_at_every_scale(name: str):
         assert (found.scale, found.sizes) == (scale, built.sizes)
         lr = torch.rand(1, 3, 5, 6)
         assert found(lr).equal(built(lr))
+
+
+def basicsr(name: str, weights: dict[str, torch.Tensor], **parts: int) -> dict[str, torch.Tensor]:
+    """Return weights of EDSR or RCAN by BasicSR's names, which store no mean."""
+    end = {
+        "head.0": "conv_first",
+        f"body.{parts['body']}": "conv_after_body",
+        "tail.1": "conv_last",
+    }
+    renamed = {}
+    for theirs, value in weights.items():
+        layer, _, kind = theirs.rpartition(".")
+        steps = layer.split(".")
+        if "mean" in layer:
+            continue
+        if layer in end:
+            layer = end[layer]
+        elif layer.startswith("tail.0"):
+            layer = f"upsample.{steps[2]}"
+        elif name == "EDSR":
+            layer = f"body.{steps[1]}.conv{1 + int(steps[3]) // 2}"
+        elif len(steps) == 4:
+            layer = f"body.{steps[1]}.conv"
+        elif "conv_du" in layer:
+            gate = 1 + int(steps[7])
+            layer = f"body.{steps[1]}.residual_group.{steps[3]}.rcab.3.attention.{gate}"
+        else:
+            layer = f"body.{steps[1]}.residual_group.{steps[3]}.rcab.{steps[5]}"
+        renamed[f"{layer}.{kind}"] = value
+    return renamed
+
+
+@pytest.mark.parametrize("name", ["EDSR", "EDSR_x3", "RCAN", "RCAN_x2"])
+@torch.no_grad()
+def test_basicsr_names_of_edsr_and_rcan_compute_in_0_to_1(oracle, name: str):
+    file = oracle(name)
+    system, options, _ = FILES[name]
+    weights = basicsr(name.partition("_")[0], file.weights, body=2)
+    assert "conv_after_body.weight" in weights
+    network = SYSTEMS[system].network.from_public(weights, **options)
+    assert network.value_range == 1
+    for x, expected in file.pairs():
+        assert_near(network.native(x / 255), expected / 255)
+        assert_near(network(x / 255), expected / 255)
+
+
+@pytest.mark.parametrize("name", ["RDN", "RDN_x3"])
+@torch.no_grad()
+def test_yjn870s_names_of_rdn_are_read(oracle, name: str):
+    file = oracle(name)
+    last = max(int(each.split(".")[1]) for each in file.weights if each.startswith("UPNet"))
+    replaced = {
+        "SFENet": "sfe", "RDBs": "rdbs", "convs": "layers", "conv.0": "conv", "LFF": "lff",
+        "GFF": "gff", f"UPNet.{last}": "output", "UPNet": "upscale",
+    }  # fmt: skip
+    weights = {}
+    for theirs, value in file.weights.items():
+        renamed = theirs
+        for old, new in replaced.items():
+            renamed = renamed.replace(old, new)
+        weights[renamed] = value
+    network = SYSTEMS["rdn"].network.from_public(weights)
+    for x, expected in file.pairs():
+        assert_near(network.native(x), expected)

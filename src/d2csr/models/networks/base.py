@@ -78,10 +78,10 @@ class SystemNetwork(nn.Module):
 
     Attributes:
         takes: the input of `native`: LR, or its bicubic enlargement.
-        value_range: white in `native`: 1 or 255.
         scales: the scales that the network can be built for.
         unreadable: constructor arguments that weights don't determine, each with a hint for users.
         colors: the channels of `native`: RGB, or luma alone.
+        value_range: white in `native`: 1 or 255.
         side_multiple: the sides of `native`'s input must be multiples of it; `forward` pads.
         adds_bicubic: whether `forward` adds the bicubic enlargement to the output of `native`.
         scale: SR pixels per LR pixel.
@@ -89,10 +89,10 @@ class SystemNetwork(nn.Module):
     """
 
     takes: ClassVar[Takes] = "lr"
-    value_range: ClassVar[int] = 1
     scales: ClassVar[tuple[int, ...]] = SCALES
     unreadable: ClassVar[Mapping[str, str]] = {}
     colors: Colors = "rgb"
+    value_range: int = 1
     side_multiple: int = 1
     adds_bicubic: bool = False
 

@@ -75,6 +75,22 @@ class RDN(SystemNetwork):
         return [*[(1, 1)] * trunk, *self.upsampler.stages(), (1, 1)]
 
     @classmethod
+    def adapt_public(cls, weights: PublicWeights) -> PublicWeights:
+        """Return the weights with the names of EDSR-PyTorch, given those of yjn870 too."""
+        if "sfe1.weight" in weights:
+            convs = weights.count("upscale.{}.weight", step=2)
+            names = {
+                r"sfe(\d)": "SFENet{}",
+                r"rdbs\.(\d+)\.layers\.(\d+)\.conv": "RDBs.{}.convs.{}.conv.0",
+                r"rdbs\.(\d+)\.lff": "RDBs.{}.LFF",
+                r"gff\.(\d)": "GFF.{}",
+                r"upscale\.(\d)": "UPNet.{}",
+                r"output": f"UPNet.{2 * convs}",
+            }
+            weights.rename(names)
+        return weights
+
+    @classmethod
     def infer_sizes(cls, weights: PublicWeights) -> Sizes:
         """Return the sizes that the layers show."""
         growth = weights.shape("RDBs.0.convs.0.conv.0.weight")[0]

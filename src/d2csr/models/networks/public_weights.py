@@ -106,6 +106,21 @@ class PublicWeights:
         problem = f"{name} makes {outputs} channels of {inputs}, which no shuffle turns into pixels"
         raise CheckpointError(self.where, problem, _OTHER_NETWORK)
 
+    def rename(self, layers: LayerNames) -> None:
+        """Rename the layers of another public code by a table of its names.
+
+        Raises:
+            CheckpointError: the table has no row for one of them.
+        """
+        renamed: dict[str, Tensor] = {}
+        for name, value in self.tensors.items():
+            try:
+                renamed[public_name(name, layers) or name] = value
+            except KeyError as error:
+                problem = f"{name} belongs to no layer"
+                raise CheckpointError(self.where, problem, _OTHER_NETWORK) from error
+        self.tensors = renamed
+
     def check_product(self, *counts: int) -> None:
         """Check that there are tensors for every part of every part, before any is built.
 

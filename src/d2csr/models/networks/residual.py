@@ -6,7 +6,7 @@ github.com/sanghyun-son/EDSR-PyTorch, RCAN (arXiv:1807.02758) as github.com/yulu
 Shapes: b images, c features, h x w LR pixels, sh x sw SR pixels.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,6 +21,9 @@ from d2csr.models.networks.blocks import (
     shuffle_scale,
 )
 from d2csr.models.networks.public_weights import LayerNames, PublicWeights
+
+_WHITE = 255  # of the layers inside of EDSR and RCAN
+_AFTER_BODY = "conv_after_body.weight"  # BasicSR's name for the last layer before the upsampler
 
 
 class NormalizedBlock(nn.Module):
@@ -155,16 +158,26 @@ class MSRResNet(SystemNetwork):
 class EDSR(SystemNetwork):
     """Residual blocks without batch normalization, wide and scaled, around RGB less its mean."""
 
-    value_range: ClassVar[int] = 255
     unreadable: ClassVar = {"res_scale": "0.1 for EDSR of 256 features, 1 for the baseline of 64"}
 
     def __init__(
-        self, scale: int, *, features: int = 256, blocks: int = 32, res_scale: float = 0.1
+        self,
+        scale: int,
+        *,
+        features: int = 256,
+        blocks: int = 32,
+        res_scale: float = 0.1,
+        white: Literal[255, 1] = 255,
     ) -> None:
-        """Take the residual blocks, their width, and the factor of every residual."""
-        super().__init__(scale, {"features": features, "blocks": blocks, "res_scale": res_scale})
-        self.sub_mean = MeanShift(-1, value_range=self.value_range, trained=False)
-        self.add_mean = MeanShift(+1, value_range=self.value_range, trained=False)
+        """Take the residual blocks, their width, the factor of every residual, and the range.
+
+        `white` is that of `native`: 255 in the authors' code, 1 in BasicSR's.
+        """
+        sizes = {"features": features, "blocks": blocks, "res_scale": res_scale, "white": white}
+        super().__init__(scale, sizes)
+        self.value_range = white
+        self.sub_mean = MeanShift(-1, value_range=_WHITE, trained=False)
+        self.add_mean = MeanShift(+1, value_range=_WHITE, trained=False)
         self.head = conv3x3(3, features)
         self.blocks = nn.Sequential(
             *(ResidualBlock(features, gain=res_scale) for _ in range(blocks))
@@ -174,10 +187,11 @@ class EDSR(SystemNetwork):
         self.out = conv3x3(features, 3)
 
     def native(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return SR of RGB in 0..255."""
-        shallow = self.head(self.sub_mean(x))
+        """Return SR of RGB in 0..`white`."""
+        shallow = self.head(self.sub_mean(x * (_WHITE / self.value_range)))
         features = shallow + self.conv(self.blocks(shallow))
-        return self.add_mean(self.out(self.upsampler(features)))
+        sr = self.add_mean(self.out(self.upsampler(features)))
+        return sr * (self.value_range / _WHITE)
 
     def stages(self) -> list[Stage]:
         """Return the layers on the path of all blocks."""
@@ -191,21 +205,46 @@ class EDSR(SystemNetwork):
             "scale": shuffle_scale(weights, "tail.0.{}.weight", step=2, outputs=features),
             "features": features,
             "blocks": weights.count("body.{}.body.0.weight"),
+            "white": _inferred_white(weights),
         }
+
+    @classmethod
+    def adapt_public(cls, weights: PublicWeights) -> PublicWeights:
+        """Return the weights with the names of EDSR-PyTorch, given those of BasicSR too."""
+        if _AFTER_BODY in weights:
+            blocks = weights.count("body.{}.conv1.weight")
+            block = {r"body\.(\d+)\.conv(\d)": lambda n, part: f"body.{n}.body.{2 * part - 2}"}
+            weights.rename({**block, **_basicsr_layers(blocks)})
+        return weights
 
     def public_layers(self) -> LayerNames:
         """Return the names of EDSR-PyTorch's layers."""
         return {
-            **mean_shift_and_tail_layers(),
+            **_mean_shift_and_tail_layers(self.value_range),
             r"blocks\.(\d+)\.conv(\d)": lambda n, part: f"body.{n}.body.{2 * part - 2}",
             r"conv": f"body.{self.sizes['blocks']}",
         }
 
 
-def mean_shift_and_tail_layers() -> LayerNames:
+def _inferred_white(weights: PublicWeights) -> int:
+    """Return white in `native`: BasicSR takes 0..1, and stores no mean."""
+    return 255 if "sub_mean.weight" in weights else 1
+
+
+def _basicsr_layers(body: int) -> LayerNames:
+    """Return the authors' names of BasicSR's layers outside of the body of so many parts."""
+    return {
+        r"conv_first": "head.0",
+        r"conv_after_body": f"body.{body}",
+        r"upsample\.(\d+)": "tail.0.{}",
+        r"conv_last": "tail.1",
+    }
+
+
+def _mean_shift_and_tail_layers(white: int) -> LayerNames:
     """Return the names that EDSR and RCAN share: mean, first layer, upsampler, last layer."""
     return {
-        r"(sub_mean|add_mean)": "{}",
+        r"(sub_mean|add_mean)": "{}" if white == _WHITE else "",
         r"head": "head.0",
         r"upsampler\.convs\.(\d)": lambda index: f"tail.0.{2 * index}",
         r"out": "tail.1",
@@ -234,8 +273,6 @@ class AttentionGroup(nn.Module):
 class RCAN(SystemNetwork):
     """Groups of residual blocks with channel attention, which depends on the whole image."""
 
-    value_range: ClassVar[int] = 255
-
     def __init__(
         self,
         scale: int,
@@ -244,12 +281,17 @@ class RCAN(SystemNetwork):
         groups: int = 10,
         blocks: int = 20,
         reduction: int = 16,
+        white: Literal[255, 1] = 255,
     ) -> None:
-        """Take groups, blocks per group, their width, and how much the attention narrows it."""
+        """Take groups, blocks per group, their width, how much the attention narrows it, the range.
+
+        `white` is that of `native`: 255 in the authors' code, 1 in BasicSR's.
+        """
         sizes = {"features": features, "groups": groups, "blocks": blocks}
-        super().__init__(scale, {**sizes, "reduction": reduction})
-        self.sub_mean = MeanShift(-1, value_range=self.value_range, trained=True)
-        self.add_mean = MeanShift(+1, value_range=self.value_range, trained=True)
+        super().__init__(scale, {**sizes, "reduction": reduction, "white": white})
+        self.value_range = white
+        self.sub_mean = MeanShift(-1, value_range=_WHITE, trained=True)
+        self.add_mean = MeanShift(+1, value_range=_WHITE, trained=True)
         self.head = conv3x3(3, features)
         hidden = max(1, features // reduction)
         self.groups = nn.Sequential(
@@ -260,10 +302,11 @@ class RCAN(SystemNetwork):
         self.out = conv3x3(features, 3)
 
     def native(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
-        """Return SR of RGB in 0..255."""
-        shallow = self.head(self.sub_mean(x))
+        """Return SR of RGB in 0..`white`."""
+        shallow = self.head(self.sub_mean(x * (_WHITE / self.value_range)))
         features = shallow + self.conv(self.groups(shallow))
-        return self.add_mean(self.out(self.upsampler(features)))
+        sr = self.add_mean(self.out(self.upsampler(features)))
+        return sr * (self.value_range / _WHITE)
 
     def stages(self) -> None:
         """Return None: channel attention averages the whole image."""
@@ -282,14 +325,32 @@ class RCAN(SystemNetwork):
             "groups": groups,
             "blocks": blocks,
             "reduction": max(1, features // max(1, hidden)),
+            "white": _inferred_white(weights),
         }
+
+    @classmethod
+    def adapt_public(cls, weights: PublicWeights) -> PublicWeights:
+        """Return the weights with the authors' names, given those of BasicSR too."""
+        if _AFTER_BODY in weights:
+            groups = weights.count("body.{}.conv.weight")
+            blocks = weights.count("body.0.residual_group.{}.rcab.0.weight")
+            block = r"body\.(\d+)\.residual_group\.(\d+)\.rcab"
+            names = {
+                block + r"\.([02])": "body.{}.body.{}.body.{}",
+                block + r"\.3\.attention\.([13])": lambda g, b, index: (
+                    f"body.{g}.body.{b}.body.3.conv_du.{index - 1}"
+                ),
+                r"body\.(\d+)\.conv": lambda g: f"body.{g}.body.{blocks}",
+            }
+            weights.rename({**names, **_basicsr_layers(groups)})
+        return weights
 
     def public_layers(self) -> LayerNames:
         """Return the names of the authors' layers."""
         groups, blocks = self.sizes["groups"], self.sizes["blocks"]
         block, gate = "body.{}.body.{}.body.{}", {"squeeze": 0, "excite": 2}
         return {
-            **mean_shift_and_tail_layers(),
+            **_mean_shift_and_tail_layers(self.value_range),
             r"groups\.(\d+)\.blocks\.(\d+)\.conv(\d)": lambda g, b, part: block.format(
                 g, b, 2 * part - 2
             ),
