@@ -41,9 +41,10 @@ def test_srvgg_without_prelu_asks_for_its_activation(oracle, activation: str):
 def test_span_computes_what_its_public_code_does_merged_or_not(oracle):
     file = oracle("SPAN")
     trained = SPAN.from_public(file.weights, img_range=1.0)
-    merged = trained.merge()
+    merged = trained.for_inference()
     assert trained.sizes == {"features": 8, "img_range": 1.0, "merged": False}
     assert merged.sizes["merged"]
+    assert merged.for_inference() is merged
     assert sum(value.numel() for value in merged.parameters()) == 15_088
     for x, expected in file.pairs():
         assert_near(trained.native(x), expected)

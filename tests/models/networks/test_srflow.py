@@ -65,6 +65,17 @@ def test_latents_are_decoded_as_by_the_authors(oracle, network):
 
 
 @torch.no_grad()
+def test_stored_inverses_decode_the_same(oracle, network):
+    file = oracle("SRFlow")
+    runs = network.for_inference()
+    mixing = network.levels[0].steps[0].mixing
+    assert mixing.stored_inverse is None
+    mixing.weight.zero_()  # the copy doesn't look at the weights again
+    assert_near(runs.native(file["input"]), file["output"])
+    assert runs.state_dict().keys() == network.state_dict().keys()
+
+
+@torch.no_grad()
 def test_sampling_depends_on_temperature_and_seed_alone(network):
     lr = torch.rand(1, 3, 5, 7)
     drawn = network.sample(lr, temperature=0.9, seed=3)

@@ -179,6 +179,10 @@ class SystemNetwork(nn.Module):
         """Return the side of `native`'s input, unpadded, for a side of LR."""
         return side * self.scale if self.takes == "enlarged" else side
 
+    def for_inference(self) -> "SystemNetwork":
+        """Return the network as it should run and be exported: itself, unless training differs."""
+        return self
+
     @classmethod
     def adapt_public(cls, weights: PublicWeights) -> PublicWeights:
         """Return public weights whose tensors have the layout of ours."""

@@ -58,6 +58,8 @@ class ChannelMixing(nn.Module):
         super().__init__()
         rotation = torch.empty(channels, channels)
         self.weight = nn.Parameter(nn.init.orthogonal_(rotation))
+        self.register_buffer("stored_inverse", None, persistent=False)
+        self.stored_inverse: Tensor | None
 
     def forward(self, z: Latent) -> Latent:
         """Return the mixed channels."""
@@ -65,8 +67,16 @@ class ChannelMixing(nn.Module):
 
     def inverse(self, z: Latent) -> Latent:
         """Return the latent before `forward`; the matrix is inverted in float64."""
-        inverse = torch.linalg.inv(self.weight.double()).to(z.dtype)
+        inverse = self._inverted() if self.stored_inverse is None else self.stored_inverse
         return F.conv2d(z, inverse[:, :, None, None])
+
+    def _inverted(self) -> Float[Tensor, "c c"]:
+        """Return the inverse of the weights, in their type."""
+        return torch.linalg.inv(self.weight.double()).to(self.weight.dtype)
+
+    def store_inverse(self) -> None:
+        """Compute the inverse once, for weights that stay as they are."""
+        self.stored_inverse = self._inverted().detach()
 
 
 class ZeroConv(nn.Module):

@@ -183,8 +183,10 @@ class SPAN(SystemNetwork):
         known = torch.cat([first, self.body(features), results[0][0], results[-1][1]], dim=1)
         return F.pixel_shuffle(self.upsample(self.fuse(known)), self.scale)
 
-    def merge(self) -> "SPAN":
-        """Return the same network with each convolution merged into one, as it should run."""
+    def for_inference(self) -> "SPAN":
+        """Return the same network with each convolution merged into one."""
+        if self.sizes["merged"]:
+            return self
         merged = SPAN(self.scale, **{**self.sizes, "merged": True})
         merged.to(self.fuse.weight.device)
         state = self.state_dict()

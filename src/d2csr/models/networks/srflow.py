@@ -5,6 +5,7 @@ has x4 and x8; x2 and x3 follow the same rule, x3 with a first squeeze by 3.
 Shapes: b images, c channels, h x w pixels of a level; HR is H x W, S the scale.
 """
 
+import copy
 from typing import ClassVar, cast, final
 
 import torch
@@ -16,7 +17,14 @@ from d2csr.core.errors import UsageError
 from d2csr.models.layers import conv3x3
 from d2csr.models.networks.base import Sizes, Stage, Strided, SystemNetwork, pad_sides
 from d2csr.models.networks.blocks import upsampling_factors
-from d2csr.models.networks.flow import ActNorm, FlowLevel, FlowStep, LogDeterminant, Split
+from d2csr.models.networks.flow import (
+    ActNorm,
+    ChannelMixing,
+    FlowLevel,
+    FlowStep,
+    LogDeterminant,
+    Split,
+)
 from d2csr.models.networks.public_weights import LayerNames, PublicWeights
 from d2csr.models.networks.rrdb import RrdbTrunk, basicsr_names, leaky, rrdb_sizes
 
@@ -155,6 +163,14 @@ class SRFlow(SystemNetwork):
         ]
         height, width = (side * self.scale for side in lr01.shape[2:])
         return self.decode(latents, self.conditions(x))[..., :height, :width]
+
+    def for_inference(self) -> "SRFlow":
+        """Return a copy that decodes with stored inverses, which ONNX can't compute."""
+        network = copy.deepcopy(self)
+        for module in network.modules():
+            if isinstance(module, ChannelMixing):
+                module.store_inverse()
+        return network
 
     @torch.no_grad()
     def initialize(self, lr01: Float[Tensor, "b 3 h w"], hr01: Float[Tensor, "b 3 sh sw"]) -> None:
