@@ -15,7 +15,7 @@ from d2csr.data.sources import open_pairs
 from d2csr.training.distributed import DistributedContext
 from d2csr.training.preflight import check_devices, lock_run, make_loader, open_split, prepare
 from d2csr.training.recipe import read_recipe
-from d2csr.training.train import train
+from d2csr.training.train import replace_paths, train
 from tests.training.conftest import recipe_values, tiny_recipe, write_pairs, write_recipe
 
 
@@ -106,6 +106,24 @@ def test_validation_pairs_that_are_trained_on_are_refused(tmp_path, pairs):
     with pytest.raises(DataError, match=problem):
         train(recipe, output=tmp_path / "run", validate_on=tmp_path / "." / "pairs")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("validated_on", "given", "expected"),
+    [
+        ("same", {"train": "other"}, "other"),
+        ("same", {"train": "other", "validate_on": "third"}, "third"),
+        ("second", {"train": "other"}, "second"),
+        ("same", {"validate_on": "third"}, "third"),
+        (None, {"train": "other"}, None),
+    ],
+)
+def test_other_training_pairs_are_validated_on_if_the_recipe_has_both_in_one_set(
+    pairs, validated_on, given, expected
+):
+    recipe = tiny_recipe(pairs, data={"train": "same", "validate_on": validated_on})
+    data = replace_paths(recipe, **{"train": None, "validate_on": None, **given}).data
+    assert (data.train[0].path, data.validate_on) == (given.get("train", "same"), expected)
 
 
 @pytest.mark.parametrize(("count", "is_few"), [(2, True), (8, False)])

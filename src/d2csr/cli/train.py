@@ -22,7 +22,8 @@ class PairOptions:
     """Pairs that replace those of the recipe.
 
     Attributes:
-        data: Training pairs, instead of the recipe's.
+        data: Training pairs, instead of the recipe's; validation pairs too, if it has both in one
+            set and --validate-on isn't given.
         validate_on: Validation pairs, instead of the recipe's.
     """
 

@@ -47,7 +47,8 @@ def train(
         output: the run's folder: recipe, log, checkpoints, best weights, bundle.
         resume: continue the run in that folder from its newest checkpoint.
         devices: processes on this machine, one per device.
-        data: training pairs, instead of the recipe's.
+        data: training pairs, instead of the recipe's; validation pairs too, if it has both in one
+            set and `validate_on` isn't given.
         validate_on: validation pairs, instead of the recipe's.
 
     Returns:
@@ -58,7 +59,7 @@ def train(
         D2csrError: an error in recipe, pairs or folder, raised before training starts.
         TrainingError: a loss or a gradient is not finite.
     """
-    chosen = _replace_paths(read_recipe(Path(recipe)), train=data, validate_on=validate_on)
+    chosen = replace_paths(read_recipe(Path(recipe)), train=data, validate_on=validate_on)
     check_devices(chosen, devices)
     return launch(run, partial(prepare, chosen, Path(output), resume=resume), devices=devices)
 
@@ -146,8 +147,14 @@ def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
         console.print(printable(message), soft_wrap=True, markup=False)
 
 
-def _replace_paths(recipe: Recipe, **paths: Path | str | None) -> Recipe:
-    """Return the recipe with the paths of its data section that are given."""
+def replace_paths(recipe: Recipe, **paths: Path | str | None) -> Recipe:
+    """Return the recipe with the paths of its data section that are given.
+
+    Where it trains and validates on splits of one set, other training pairs are of one set too.
+    """
     given = {name: str(path) for name, path in paths.items() if path is not None}
+    sets = {each.path for each in recipe.data.train}
+    if "train" in given and sets == {recipe.data.validate_on}:
+        given.setdefault("validate_on", given["train"])
     data = DataConfig.model_validate({**recipe.data.model_dump(), **given})
     return recipe.model_copy(update={"data": data})
