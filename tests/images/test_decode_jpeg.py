@@ -23,6 +23,7 @@ KINDS = {
     "progressive": {"progressive": True},
     "restart markers": {"restart_marker_rows": 1},
 }
+PROFILE_PART = b"\xff\xe2\0\x18ICC_PROFILE\0\5\1" + bytes(8)  # part 5 of 1
 END, RESTARTS = b"\xff\xd9", rb"\xff([\xd0-\xd7])"
 
 
@@ -77,6 +78,7 @@ ODDITIES = {
     "a comment after the pixels": lambda jpeg: jpeg[:-2] + b"\xff\xfe\0\4hi" + END,
     "a restart marker at the end": lambda jpeg: jpeg[:-2] + b"\xff\xd0" + END,
     "wrong parameters of the scan": odd_parameters,
+    "a part of a color profile": lambda jpeg: before_scan(jpeg, PROFILE_PART),
     "an unknown revision of JFIF": lambda jpeg: jpeg.replace(b"JFIF\0\1", b"JFIF\0\x09", 1),
 }
 
@@ -118,8 +120,9 @@ def test_cmyk_is_checked_too(tmp_path):
         check_jpeg(write(tmp_path, buffer.getvalue()[:-900] + END))
 
 
-def test_wrong_parameters_of_the_scan_hide_no_damage(tmp_path):
-    half = odd_parameters(DAMAGES["half of it, and an end marker"](encode()))
+@pytest.mark.parametrize("oddity", ["wrong parameters of the scan", "a part of a color profile"])
+def test_oddities_hide_no_damage(tmp_path, oddity):
+    half = ODDITIES[oddity](DAMAGES["half of it, and an end marker"](encode()))
     with pytest.raises(ImageError, match="premature end"):
         check_jpeg(write(tmp_path, half))
 

@@ -319,8 +319,8 @@ def check_jpeg(path: Path) -> list[str]:
         size = os.fstat(file.fileno()).st_size
         jpeg = file.read(min(_MAX_BYTES, size))  # `read` allocates what it is given
     found = _find_scan(jpeg)
-    usual = jpeg if found is None else _with_usual_scan(jpeg, frame=found[0], scan=found[1])
-    message = _first_warning(usual)
+    normal = jpeg if found is None else _normalize_header(jpeg, frame=found[0], scan=found[1])
+    message = _first_warning(normal)
     if not message or any(text in message for text in _HARMLESS):
         return []
     left_over = _LEFT_OVER.search(message)
@@ -364,15 +364,17 @@ def _find_scan(jpeg: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _with_usual_scan(jpeg: bytes, *, frame: int, scan: int) -> bytes:
-    """Return the file with the parameters that the scan of a sequential JPEG has (T.81, table B.3).
+def _normalize_header(jpeg: bytes, *, frame: int, scan: int) -> bytes:
+    """Return the file without what libjpeg warns of though no pixel depends on it.
 
-    libjpeg reports its first warning only, and one about these would hide the others.
+    It reports its first warning only, and one about these would hide the others: the parameters of
+    the scan of a sequential JPEG, which must be 0, 63, 0 (T.81, table B.3), and color profiles.
     """
-    if frame not in _SEQUENTIAL:
-        return jpeg
-    end = scan + 2 + int.from_bytes(jpeg[scan + 2 : scan + 4])
-    return jpeg[: end - 3] + b"\0\x3f\0" + jpeg[end:]
+    head, rest = jpeg[:scan].replace(b"ICC_PROFILE\0", b"no profile!\0"), jpeg[scan:]
+    if frame in _SEQUENTIAL:
+        end = 2 + int.from_bytes(rest[2:4])
+        rest = rest[: end - 3] + b"\0\x3f\0" + rest[end:]
+    return head + rest
 
 
 def _is_padding(jpeg: bytes, *, count: int, marker: int) -> bool:
