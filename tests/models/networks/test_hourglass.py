@@ -54,3 +54,16 @@ def test_every_parameter_is_trained():
         each.square().mean() for each in network.training_outputs(torch.rand(1, 3, 16, 16))
     ).backward()
     assert [name for name, value in network.named_parameters() if value.grad is None] == []
+
+
+def test_names_that_promise_more_than_the_file_holds_are_refused_at_once(oracle):
+    state = oracle("CDC").weights
+    one = torch.ones(1)
+    many = {f"HG_{index}.down1.res_block.res.0.weight": one for index in range(3000)}
+    wide = {f"HG_0.mid_res.{index}.res.0.weight": one for index in range(3000)}
+    with pytest.raises(D2csrError, match="its names promise 9009000 blocks"):
+        CDC.from_public({**many, **wide, **state})
+    steps = {f"flat_map.{index}.1.weight": one for index in range(1, 20_000)}
+    last = {"flat_map.20001.0.weight": torch.ones(3, 4, 1, 1)}
+    with pytest.raises(D2csrError, match="scale 512 is none of its scales"):
+        CDC.from_public({**state, **steps, **last})

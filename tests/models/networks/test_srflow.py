@@ -156,3 +156,11 @@ def test_training_raises_the_likelihood():
 
     losses = [step() for _ in range(20)]
     assert losses[-1] < losses[0] - 1
+
+
+def test_names_that_promise_more_than_the_file_holds_are_refused_at_once(oracle):
+    state = oracle("SRFlow").weights
+    step = "flowUpsamplerNet.layers.{}.affine.fFeatures.0.weight"
+    many = {step.format(index): state[step.format(3)] for index in range(3, 5000)}
+    with pytest.raises(D2csrError, match="its names promise"):
+        SRFlow.from_public({**state, **many})

@@ -223,16 +223,18 @@ class CDC(SystemNetwork):
     def infer_sizes(cls, weights: PublicWeights) -> Sizes:
         """Return the sizes; one enlargement is by 3 if the maps' last kernel is 3x3."""
         hourglasses = weights.count("HG_{}.down1.res_block.res.0.weight")
-        weights.check_product(hourglasses)
+        middle = weights.count("HG_0.mid_res.{}.res.0.weight")
+        tails = weights.count("HG_0.tail.{}.res1.0.weight")
+        weights.check_product(hourglasses, middle + tails + 1)
         steps = weights.count("flat_map.{}.1.weight", start=1)
         last = weights.shape(f"flat_map.{steps + 2}.0.weight")
         is_3 = steps == 1 and last[-1] == 3
         return {
-            "scale": 3 if is_3 else 2**steps,
+            "scale": 3 if is_3 else 2 ** min(steps, 9),  # beyond 8, none of its scales
             "features": weights.shape("conv_in.0.weight")[0],
             "hourglasses": hourglasses,
-            "middle": weights.count("HG_0.mid_res.{}.res.0.weight"),
-            "tails": weights.count("HG_0.tail.{}.res1.0.weight"),
+            "middle": middle,
+            "tails": tails,
         }
 
     def public_layers(self) -> LayerNames:

@@ -209,15 +209,17 @@ class SRFlow(SystemNetwork):
         """Return the sizes; the stacked blocks only where all are, or for the released sizes."""
         features = weights.shape("RRDB.conv_first.weight")[0]
         encoder = rrdb_sizes(weights, "RRDB.body.{}.rdb1.conv1.weight")
-        upsampling = weights.count("RRDB.conv_up{}.weight", start=1)
+        upsampling = min(weights.count("RRDB.conv_up{}.weight", start=1), 4)  # x16 is none of its
         step = f"{_LAYERS}.{{}}.affine.fFeatures.0.weight"
         first = 1 + _PLAIN_STEPS
         hidden, conditions, *_ = weights.shape(step.format(first))
         channels = weights.shape(f"{_LAYERS}.1.invconv.weight", 2)[0]
+        steps = weights.count(step, start=first)
+        weights.check_product(upsampling + 1, steps, _TENSORS_PER_STEP)
         sizes = {
             "scale": channels // 9 if upsampling == 1 and channels % 9 == 0 else 2**upsampling,
             "features": features,
-            "steps": weights.count(step, start=first),
+            "steps": steps,
             "hidden": hidden,
             **encoder,
         }
@@ -278,6 +280,7 @@ class SRFlow(SystemNetwork):
 
 
 _LAYERS = "flowUpsamplerNet.layers"
+_TENSORS_PER_STEP = 21  # of a step with a coupling
 _UNUSED_CHANNELS = 96
 _RELEASED = {(4, 23), (8, 23), (8, 8)}  # scale and blocks
 
