@@ -36,6 +36,18 @@ def test_a_flat_half_is_flat_from_four_pixels_on_and_goes_over_evenly():
     assert np.diff(row).max() < 0.021  # a fifth of what the network is off
 
 
+@pytest.mark.parametrize(("levels", "weight"), [(0, 0), (1, 0.5), (2, 1), (3, 1)])
+def test_the_weight_of_the_network_grows_up_to_two_levels(levels: int, weight: float):
+    rows, columns = np.indices((12, 12))
+    lr01 = np.float32(100 + levels * ((rows + columns) % 2))[..., None].repeat(3, 2) / np.float32(
+        255
+    )
+    lr01[..., 2] = 0  # so that it isn't gray
+    sr01 = np.ones((12, 12, 3), np.float32)
+    blended = FlatRegionBlend(lr01, scale=1).blend(sr01, first_row=0)
+    assert np.abs(blended - (lr01 + weight * (1 - lr01))).max() < 1e-6
+
+
 @pytest.mark.parametrize("strip_rows", range(1, 41))
 def test_strips_are_rows_of_the_whole(strip_rows: int):
     """The weight of a row depends on LR beyond its strip, above and below."""

@@ -10,6 +10,7 @@ from tests.images.test_resize import looped
 
 RGB8 = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
 SIZES = [Size(80, 60), Size(31, 11), Size(53, 90), Size(5, 3), Size(1, 1), Size(300, 400)]
+SIZES += [Size(106, 4), Size(5, 90)]  # not rounded between the passes, for the sake of one side
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])

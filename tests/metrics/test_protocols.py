@@ -49,6 +49,14 @@ def test_y_equals_scikit_image_on_luma(scale):
     assert figures.ssim == pytest.approx(ssim, abs=1e-6)
 
 
+def test_y_has_the_black_of_bt601_at_16():
+    """By SSIM of flat images, which depends on their means alone."""
+    sr, hr = (np.full((20, 20, 3), level, np.uint8) for level in (0, 40))
+    one, other, constant = 16, 16 + 40 * 219 / 255, (0.01 * 255) ** 2
+    expected = (2 * one * other + constant) / (one**2 + other**2 + constant)
+    assert score(sr, hr, protocol="y", scale=2).ssim == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize(("protocol", "cut_px"), [("rgb", 3), ("rgb-full", 0)])
 def test_rgb_equals_scikit_image_on_the_channels(protocol, cut_px):
     sr, hr = images(1)

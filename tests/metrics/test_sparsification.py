@@ -32,6 +32,10 @@ def test_rank_correlation_is_scipys_ties_included(seed):
     assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second)[0])
 
 
+def test_two_values_have_a_rank_correlation():
+    assert rank_correlation(np.array([3.0, 8.0]), np.array([0.5, 0.1])) == pytest.approx(-1)
+
+
 def test_rank_correlation_with_a_constant_has_no_value():
     assert math.isnan(rank_correlation(np.ones(5), np.arange(5.0)))
 
@@ -54,6 +58,20 @@ def test_sparsification_removes_the_largest_expected_error_first():
     curve = sparsification(error, guess)
     expected = [math.sqrt(error[removed:].mean()) for removed in range(20)]
     assert curve == pytest.approx(expected)
+
+
+def test_a_share_that_is_no_whole_number_of_blocks_is_rounded_down():
+    error = np.arange(30.0)
+    curve = sparsification(error, error)
+    expected = [math.sqrt(error[: 30 - removed * 30 // 20].mean()) for removed in range(20)]
+    assert curve == pytest.approx(expected)
+
+
+def test_the_area_is_that_of_the_trapezoids_between_the_curves():
+    best = np.linspace(4, 1, 20)
+    curve = best + np.array([0.0, 1.0, 3.0] + [2.0] * 17)
+    trapezoids = (0 + 1) / 2 + (1 + 3) / 2 + (3 + 2) / 2 + 16 * 2
+    assert ause(curve, best) == pytest.approx(trapezoids * 0.05 / 4)
 
 
 def test_the_true_error_orders_best_and_its_area_is_zero():
