@@ -10,7 +10,14 @@ import pytest
 from d2csr.align.photo import Photo, read_pair
 from d2csr.align.registration.lens import DEFAULT_LENSES, LensSpec
 from d2csr.align.registration.quality import check_quality
-from d2csr.align.steps import Registration, Settings, align, make_pair, register
+from d2csr.align.steps import (
+    Registration,
+    Settings,
+    align,
+    check_focal_ratio,
+    make_pair,
+    register,
+)
 from d2csr.core.errors import ImageError, PairRejectedError
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Size
 from d2csr.images.reader import read_rgb8
@@ -142,6 +149,12 @@ def test_focal_ratio_below_the_scale_is_refused(photo_pairs):
     ) as error:
         register(*photo_pairs[0], settings=Settings(scale=4))
     assert error.value.cause == "ratio"
+
+
+def test_a_focal_ratio_just_below_the_limit_does_not_look_like_it():
+    check_focal_ratio(3.2, scale=4)
+    with pytest.raises(PairRejectedError, match=r"ratio is 3\.1999, below 0\.8 times the scale 4"):
+        check_focal_ratio(3.1999, scale=4)
 
 
 def changed(photo: Photo, pixels: np.ndarray) -> Photo:

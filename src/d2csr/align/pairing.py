@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d2csr.align.camera_info import MIN_RATIO, CameraInfo, focal_ratio, read_camera_info
 from d2csr.align.photo import is_photo_name, is_raw_name
-from d2csr.core.errors import DataError, ImageError
+from d2csr.core.errors import DataError, ImageError, format_beyond
 
 MAX_RATIO = 2.0  # of the scale; a longer tele lens shows too little of the wide image
 MAX_INTERVAL_S = 180.0  # between the photographs of a pair
@@ -213,7 +213,8 @@ def _check_zoom(shots: Sequence[_Shot], folder: Path, *, scale: int) -> None:
         return
     ratio = max(focal) / min(focal)
     largest = int(ratio / MIN_RATIO)
-    problem = f"has focal lengths of ratio {ratio:.2f}, below {MIN_RATIO:g} times the scale {scale}"
+    shown = format_beyond(ratio, MIN_RATIO * scale, spec=".2f")
+    problem = f"has focal lengths of ratio {shown}, below {MIN_RATIO:g} times the scale {scale}"
     remedy = f"The largest possible scale is {largest}." if largest >= 2 else "Zoom in farther."
     raise DataError(folder, problem, remedy)
 

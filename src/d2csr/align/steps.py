@@ -45,7 +45,7 @@ from d2csr.align.registration.warp import (
     to_gray01,
     warp,
 )
-from d2csr.core.errors import PairRejectedError
+from d2csr.core.errors import PairRejectedError, format_beyond
 from d2csr.core.geometry import Region
 
 MIN_LR_PX = 48
@@ -179,9 +179,8 @@ def check_focal_ratio(ratio: float, *, scale: int) -> None:
         return
     largest = int(ratio / MIN_RATIO)
     remedy = f"the largest possible scale is {largest}" if largest >= 2 else "no scale is possible"
-    reason = (
-        f"the focal ratio is {ratio:.2f}, below {MIN_RATIO:g} times the scale {scale}; {remedy}"
-    )
+    shown = format_beyond(ratio, MIN_RATIO * scale, spec=".2f")
+    reason = f"the focal ratio is {shown}, below {MIN_RATIO:g} times the scale {scale}; {remedy}"
     raise PairRejectedError("ratio", reason)
 
 

@@ -21,7 +21,7 @@ from openvino import Model, Node
 from openvino.passes import ConstantFolding, Manager
 
 from d2csr.core.bundle import Bundle, ModelCard
-from d2csr.core.errors import BundleError, UsageError
+from d2csr.core.errors import BundleError, UsageError, format_beyond
 from d2csr.core.files import sha256_file
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
@@ -147,7 +147,8 @@ def int8_psnr_loss_db(bundle: Bundle, *, pairs: Manifest) -> float:
     }
     loss_db = found["fp32"] - found["int8"]
     if not loss_db <= LOSS_LIMIT_DB:  # NaN is not
-        problem = f"int8 loses {loss_db:.3f} dB on the val split, over {LOSS_LIMIT_DB} dB"
+        shown = format_beyond(loss_db, LOSS_LIMIT_DB, spec=".3f")
+        problem = f"int8 loses {shown} dB on the val split, over {LOSS_LIMIT_DB} dB"
         raise BundleError(bundle.card.name, problem, remedy="Export it without `--int8`.")
     return round(loss_db, 4)
 

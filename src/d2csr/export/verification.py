@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from d2csr.core.bundle import Bundle, PrecisionError
-from d2csr.core.errors import BundleError
+from d2csr.core.errors import BundleError, format_beyond
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import has_graphs, load_backend
 from d2csr.engine.tail import EngineOutput
@@ -47,7 +47,8 @@ def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[I
         differences += [_difference(engine.run(lr01), expected) for engine in engines]
     worst = float(np.max(differences))  # `max` would pass over NaN
     if not worst <= LIMIT:  # NaN is not
-        problem = f"differs from its network by {worst:.1e} of the largest value, over {LIMIT:.0e}"
+        shown = format_beyond(worst, LIMIT, spec=".1e")
+        problem = f"differs from its network by {shown} of the largest value, over {LIMIT:.0e}"
         raise BundleError(bundle.card.name, problem, remedy="Report this as an error of d2csr.")
     return worst
 
