@@ -156,13 +156,19 @@ def promising(name: str) -> dict[str, torch.Tensor]:
         unit = "dense_memory.0.recursive_unit.{}.relu_conv1.conv.weight"
         units = {unit.format(index): one for index in range(3000)}
         return {**blocks, **units, "feature_extractor.conv.weight": one}
+    if name == "dbpn":
+        heads = {"feat0.conv.weight": torch.ones(8, 3, 3, 3), "feat1.conv.weight": one}
+        unit = "up{}.up_conv1.deconv.weight"
+        return {**heads, **{unit.format(index): one for index in range(1, 3000)}}
+    if name == "vdsr":
+        return {f"residual_layer.{index}.conv.weight": one for index in range(20_000)}
     if name == "edsr":  # the squares of a width
         return {"head.0.weight": torch.ones(100_000, 3, 3, 3), "body.0.body.0.weight": one}
     return {"conv1.weight": torch.ones(1).expand(2**40, 1, 9, 9)}
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("name", ["rcan", "rdn", "memnet", "edsr", "srcnn"])
+@pytest.mark.parametrize("name", ["rcan", "rdn", "memnet", "dbpn", "vdsr", "edsr", "srcnn"])
 def test_what_a_file_promises_is_compared_before_it_is_built(name: str):
     network = SYSTEMS[name].network
     options = dict.fromkeys(network.unreadable, 2)

@@ -94,6 +94,7 @@ def shuffle_scale(weights: PublicWeights, template: str, *, step: int, outputs: 
         outputs: the channels after each shuffle.
     """
     scale = 1
+    weights.shape(template.format(0))  # an error if there is none
     for index in range(weights.count(template, step=step)):
         name = template.format(step * index)
         scale *= weights.enlargement(weights.shape(name)[0], outputs, name=name)

@@ -161,6 +161,7 @@ class ProjectionUnit(nn.Module):
         return projected + self.projections[2](missing)
 
 
+_TENSORS_OF_A_UNIT = 9  # at least: weight, bias and slope of three projections
 _EXTRA_TAPS, _PADDING = 4, 2  # of the projections: kernels of 6, 8, 12 with strides of 2, 4, 8
 
 
@@ -230,11 +231,13 @@ class DBPN(SystemNetwork):
     def infer_sizes(cls, weights: PublicWeights) -> Sizes:
         """Return the sizes that the layers show; the kernels' side shows the scale."""
         head_features = weights.shape("feat0.conv.weight")[0]
+        units = weights.count("up{}.up_conv1.deconv.weight", start=1)
+        weights.check_product(units, _TENSORS_OF_A_UNIT)
         return {
             "scale": weights.shape("up1.up_conv1.deconv.weight")[2] - _EXTRA_TAPS,
             "features": weights.shape("feat1.conv.weight")[0],
             "head_features": head_features,
-            "units": weights.count("up{}.up_conv1.deconv.weight", start=1),
+            "units": units,
         }
 
     def public_layers(self) -> LayerNames:

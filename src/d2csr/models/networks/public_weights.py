@@ -21,6 +21,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 _PREFIX = "module."  # of torch's DataParallel
+_MAX_TENSORS = 10_000  # the largest, RCAN, has 1,632; comparing this many takes seconds
 _COUNTER = "num_batches_tracked"  # of batch normalization: it counts steps and computes nothing
 _OTHER_NETWORK = "Give weights of this network, or name the system that they belong to."
 
@@ -60,9 +61,15 @@ class PublicWeights:
         """Check that each is a dense tensor of floating-point numbers, as large as it claims.
 
         Raises:
-            CheckpointError: one isn't.
+            CheckpointError: one isn't, or there are more than any of the networks has.
         """
         self.where = where
+        if len(state) > _MAX_TENSORS:
+            problem = f"it holds {len(state)} tensors, more than any of the networks"
+            raise CheckpointError(where, problem, _OTHER_NETWORK)
+        for name in state:
+            if not isinstance(name, str):
+                raise CheckpointError(where, f"{name!r} is no name", "Give undamaged weights.")
         self.tensors = {name: value for name, value in state.items() if not name.endswith(_COUNTER)}
         for name, value in self.tensors.items():
             if problem := _tensor_problem(value):

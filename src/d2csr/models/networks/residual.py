@@ -138,6 +138,7 @@ class MSRResNet(SystemNetwork):
     def infer_sizes(cls, weights: PublicWeights) -> Sizes:
         """Return the sizes that the layers show."""
         features, scale = weights.shape("conv_first.weight")[0], 1
+        weights.shape("upconv1.weight")  # an error if there is none
         for number in range(1, 1 + weights.count("upconv{}.weight", start=1)):
             name = f"upconv{number}.weight"
             scale *= weights.enlargement(weights.shape(name)[0], features, name=name)

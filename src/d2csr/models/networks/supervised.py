@@ -240,6 +240,9 @@ def _weighted(images: list[Tensor], weights: list[Tensor]) -> Tensor:
     return torch.stack(products).sum(dim=0)
 
 
+_TENSORS_OF_A_UNIT = 5  # at least: four of the normalization, one of the convolution
+
+
 class NormReluConv(nn.Module):
     """Batch normalization, ReLU, convolution: the unit that MemNet is made of."""
 
@@ -354,7 +357,7 @@ class MemNet(SystemNetwork):
             blocks = weights.count("conv_transition_{:02}.weight", start=1)
             recursions = weights.count("conv01_{:02}_a.weight", start=1)
         features, channels, *_ = weights.shape(head)
-        weights.check_product(blocks, recursions)
+        weights.check_product(blocks, recursions, 2 * _TENSORS_OF_A_UNIT)
         return {
             "channels": channels,
             "features": features,
