@@ -16,7 +16,17 @@ from jaxtyping import install_import_hook
 
 TYPED_ROOMS = (
     *("core", "images", "align", "simulate", "data", "models", "systems", "losses", "metrics"),
-    *("checkpoint", "training", "evaluation", "export", "engine", "upscale", "speed", "figures"),
+    *(
+        "checkpoint",
+        "integrations",
+        "training",
+        "evaluation",
+        "export",
+        "engine",
+        "upscale",
+        "speed",
+        "figures",
+    ),
 )
 
 install_import_hook([f"d2csr.{room}" for room in TYPED_ROOMS], "beartype.beartype")

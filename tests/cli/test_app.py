@@ -143,7 +143,10 @@ def test_a_module_of_ours_that_is_missing_keeps_its_traceback(d2csr, failing):
 def test_every_extra_that_is_named_exists():
     pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     extras = pyproject["project"]["optional-dependencies"]
-    modules = {"opencv-python-headless": "cv2"}  # where the package is called otherwise
+    modules = {
+        "opencv-python-headless": "cv2",
+        "huggingface-hub": "huggingface_hub",
+    }  # where the package is called otherwise
     packages = {extra: {text.split(">=")[0] for text in extras[extra]} for extra in app._EXTRAS}
     named = {extra: {modules.get(each, each) for each in packages[extra]} for extra in packages}
     assert named == app._EXTRAS

@@ -1,8 +1,10 @@
 """Export for other programs: the rules by which each program reads its file, and the refusals."""
 
 import json
+import re
 import sys
 import zipfile
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -13,10 +15,20 @@ import pytest
 from d2csr.cli.models import Program
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import BundleError, UsageError
+from d2csr.core.files import sha256_file
 from d2csr.engine.model import find_bundle
 from d2csr.export import other_programs
 from d2csr.export.other_programs import TARGETS, context_px, export_for
+from d2csr.images.reader import read_rgb8
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/city100_nikon_001_lr3.png"
+# Fields of src/lib/model-props.ts of open-model-database: type, and whether they may be missing.
+OPENMODELDB_FIELDS = {
+    **dict.fromkeys(("name", "author", "description", "date", "architecture"), str),
+    **dict.fromkeys(("scale", "inputChannels", "outputChannels", "trainingIterations"), int),
+    **dict.fromkeys(("tags", "size", "resources", "images"), list),
+    **dict.fromkeys(("license", "dataset"), str),
+}
 PHOTO_X2 = read_bundle(find_bundle("photo-x2"))
 
 
@@ -136,3 +148,31 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(ModuleNotFoundError):
         export_for("onnx", PHOTO_X2, folder=tmp_path, images=())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_entry_of_openmodeldb_follows_its_published_fields(tmp_path):
+    photograph = read_rgb8(EXAMPLE)
+    export_for("openmodeldb", PHOTO_X2, folder=tmp_path, images=[photograph])
+    (path,) = tmp_path.glob("*.json")
+    assert re.fullmatch(r"\d+x-[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*", path.stem)
+    entry = json.loads(path.read_text())
+    assert {name: type(value) for name, value in entry.items()} == OPENMODELDB_FIELDS
+    assert (path.stem, entry["name"], entry["scale"]) == ("2x-photo", "photo", 2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry["date"])
+    assert entry["description"] == entry["description"].strip() != ""
+    assert set(entry["tags"]) <= {"general-upscaler", "photo"}  # of its data/tags.json
+    for resource in entry["resources"]:
+        (name,) = resource["urls"]
+        assert (resource["platform"], resource["type"]) == ("onnx", "onnx")
+        assert resource["size"] == (tmp_path / name).stat().st_size
+        assert resource["sha256"] == sha256_file(tmp_path / name)
+    (image,) = entry["images"]
+    assert image["type"] == "paired"
+    lr, sr = (read_rgb8(tmp_path / image[kind]) for kind in ("LR", "SR"))
+    assert sr.shape == (2 * lr.shape[0], 2 * lr.shape[1], 3)
+
+
+def test_an_entry_without_a_photograph_shows_no_noise(tmp_path):
+    export_for("openmodeldb", PHOTO_X2, folder=tmp_path, images=())
+    assert json.loads((tmp_path / "2x-photo.json").read_text())["images"] == []
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".onnx", ".onnx"]

@@ -49,6 +49,8 @@ _EXTRAS = {
     "train": {"onnx", "safetensors", "tensorboard", "torch"},
     "onnxruntime": {"onnxruntime"},
     "ncnn": {"ncnn"},
+    "spandrel": {"spandrel", "torchvision"},
+    "huggingface": {"huggingface_hub"},
     "benchmarks": {"matplotlib", "ncnn", "onnxruntime"},
     "align": {"cv2", "lensfunpy", "rawpy"},
 }

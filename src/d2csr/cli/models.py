@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from d2csr.core.bundle import Bundle, ErrorModelFacts, EvaluationScore, ModelCard, ModelMetadata
     from d2csr.core.error_model import ErrorModel
 
-Program = Literal["onnx", "ncnn", "darktable"]
+Program = Literal["onnx", "ncnn", "darktable", "spandrel", "huggingface", "openmodeldb"]
 Output = Annotated[Path, Parameter(name=("--output", "-o"))]
 
 
@@ -82,7 +82,8 @@ def export(
             they lose more than 0.05 dB on the val split, nothing is written. Needs the extra
             `quantize`.
         to: Write files for other programs: `onnx` for chaiNNer and ONNX Runtime, `ncnn` for
-            Upscayl and chaiNNer, `darktable` for darktable.
+            Upscayl and chaiNNer, `darktable` for darktable, `spandrel` for ComfyUI and programs
+            with spandrel, `huggingface` for `from_pretrained`, `openmodeldb` for an entry there.
     """
     if to is not None:
         if int8 is not None or card.given():

@@ -8,30 +8,38 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from datetime import date
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import onnx
+import torch
 from jaxtyping import Float32, UInt8
 from onnx import helper
+from torch import Tensor
 
 from d2csr.checkpoint.io import load_weights
 from d2csr.core.bundle import WEIGHTS_NAME, Bundle, ModelCard
 from d2csr.core.errors import BundleError, UsageError
-from d2csr.core.files import check_writable, write_atomically
+from d2csr.core.files import check_writable, sha256_file, write_atomically
 from d2csr.engine import open_engine
 from d2csr.export.graphs import write_whole
 from d2csr.export.ncnn import run_ncnn, write_ncnn
 from d2csr.export.onnx_builder import to_half
 from d2csr.export.verification import middle_crop, noise_image
+from d2csr.images.pixels import to_uint8
+from d2csr.images.writer import write_rgb8
 from d2csr.models.d2csr import D2CSR
 
-Target = Literal["onnx", "ncnn", "darktable"]
+Target = Literal["onnx", "ncnn", "darktable", "spandrel", "huggingface", "openmodeldb"]
 LIMITS = {"fp32": 1e-4, "fp16": 2e-3}  # of the difference of any value; 1 is white
+_IN_TORCH = ("spandrel", "huggingface")  # which run the network itself, not a graph
 _DARKTABLE_TILES_PX = {2: 512, 4: 256}  # scale -> side of a tile, as its own models have them
 
 Image = Float32[np.ndarray, "_ _ 3"]
@@ -54,12 +62,21 @@ class VerifiedFile:
 
 @dataclass(frozen=True)
 class _Job:
-    """A model, the folder for its files, and images with the engine's SR of them."""
+    """A model, the folder for its files, and images with the engine's SR of them.
+
+    Attributes:
+        card: of the model.
+        network: collapsed.
+        folder: for the files, empty.
+        images: LR and SR.
+        are_photographs: whether the images are worth showing: not noise.
+    """
 
     card: ModelCard
     network: D2CSR
     folder: Path
     images: Sequence[tuple[Image, Image]]
+    are_photographs: bool
 
     @property
     def name(self) -> str:
@@ -98,7 +115,7 @@ def export_for(
     network = load_weights(bundle.folder / WEIGHTS_NAME).collapse()
     with TemporaryDirectory() as temporary:
         samples = [(crop, engine.run(crop).sr) for crop in crops]
-        job = _Job(bundle.card, network, Path(temporary), samples)
+        job = _Job(bundle.card, network, Path(temporary), samples, bool(images))
         verified = list(TARGETS[target](job))
         for file in verified:
             _check_difference(bundle.card, file)
@@ -113,9 +130,9 @@ def check_supported(target: Target, card: ModelCard) -> None:
         UsageError: it can't.
     """
     config = card.config
-    if config.tail_border == "each":
+    if config.tail_border == "each" and target not in _IN_TORCH:
         problem = f"its border has kernels of its own (tail_border: each), which {target} lacks"
-        raise UsageError(card.name, problem, "Use it with `d2csr upscale`.")
+        raise UsageError(card.name, problem, "Export it `--to spandrel` or `--to huggingface`.")
     if config.attention and target in ("ncnn", "darktable"):
         window = "the whole image" if config.pooling_px is None else f"{config.pooling_px} px"
         program = "Upscayl" if target == "ncnn" else "darktable"
@@ -187,10 +204,83 @@ def _write_darktable(job: _Job) -> Iterator[VerifiedFile]:
         yield job.compare(name, _onnx_runner(path))
 
 
+def _write_spandrel(job: _Job) -> Iterator[VerifiedFile]:
+    """Write the weights, and a folder by which ComfyUI learns to load them."""
+    spandrel: Any = import_module("spandrel")  # of an extra of its own
+    ours: Any = import_module("d2csr.integrations.spandrel")
+    name = f"{job.name}.safetensors"
+    ours.save_for_spandrel(job.network, job.folder / name)
+    ours.write_comfyui_node(job.folder / "custom_nodes" / "d2csr")
+    ours.install()
+    descriptor = spandrel.ModelLoader().load_from_file(job.folder / name)
+    clipped = [(lr, sr.clip(0, 1)) for lr, sr in job.images]
+    yield replace(job, images=clipped).compare(name, _torch_runner(descriptor))
+
+
+def _write_huggingface(job: _Job) -> Iterator[VerifiedFile]:
+    """Write a folder with config, weights and model card."""
+    ours: Any = import_module("d2csr.integrations.huggingface")
+    with redirect_stdout(StringIO()):  # it prints that it loads from a folder
+        ours.save_for_hub(job.network, job.folder / job.name, card=job.card)
+        model = ours.HubModel.from_pretrained(job.folder / job.name)
+    yield job.compare(f"{job.name}/model.safetensors", _torch_runner(model))
+
+
+def _write_openmodeldb(job: _Job) -> Iterator[VerifiedFile]:
+    """Write the entry of the model, its files as ONNX, and an example of two images."""
+    files = list(_write_onnx(job))
+    yield from files
+    card, scale = job.card, job.card.scale
+    name = re.sub(rf"-?x{scale}$", "", job.name)
+    entry = {
+        "name": name,
+        "author": "d2csr",
+        "license": card.metadata.licence if card.metadata.licence != "unstated" else None,
+        "tags": ["general-upscaler", "photo"],
+        "description": card.metadata.description.strip() or f"Enlarges photographs x{scale}.",
+        "date": date.today().isoformat(),
+        "architecture": "d2csr",
+        "size": [f"{card.config.channels}nf", f"{card.config.leaves}p"],
+        "scale": scale,
+        "inputChannels": 3,
+        "outputChannels": 3,
+        "resources": [_resource(job.folder / file.name) for file in files],
+        "dataset": card.metadata.data,
+        "images": [_example(job)] if job.are_photographs else [],
+    }
+    if card.metadata.steps:
+        entry["trainingIterations"] = card.metadata.steps
+    model_id = re.sub(r"[^a-zA-Z0-9]+", "-", f"{scale}x-{name}").strip("-")
+    text = json.dumps(entry, indent=4) + "\n"
+    (job.folder / f"{model_id}.json").write_text(text, encoding="utf-8")
+
+
+def _resource(path: Path) -> dict[str, object]:
+    """Return the facts about a file; the author replaces its name by an address."""
+    return {
+        "platform": "onnx",
+        "type": "onnx",
+        "size": path.stat().st_size,
+        "sha256": sha256_file(path),
+        "urls": [path.name],
+    }
+
+
+def _example(job: _Job) -> dict[str, str]:
+    """Write the first image and its SR, and return their names."""
+    names = {"LR": f"{job.name}-lr.png", "SR": f"{job.name}-sr.png"}
+    for name, image in zip(names.values(), job.images[0], strict=True):
+        write_rgb8(job.folder / name, to_uint8(image))
+    return {"type": "paired", **names}
+
+
 TARGETS: dict[Target, Callable[[_Job], Iterator[VerifiedFile]]] = {
     "onnx": _write_onnx,
     "ncnn": _write_ncnn,
     "darktable": _write_darktable,
+    "spandrel": _write_spandrel,
+    "huggingface": _write_huggingface,
+    "openmodeldb": _write_openmodeldb,
 }
 
 
@@ -217,6 +307,17 @@ def _onnx_runner(path: Path) -> Callable[[Image], Image]:
         planes = np.ascontiguousarray(lr.transpose(2, 0, 1)[None])
         (sr,) = session.run([sr_end.name], {lr_end.name: planes})
         return sr[0].transpose(1, 2, 0)
+
+    return run
+
+
+def _torch_runner(model: Callable[[Tensor], Tensor]) -> Callable[[Image], Image]:
+    """Return a function that runs a network on torch."""
+
+    def run(lr: Image) -> Image:
+        planes = torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1)[None]))
+        with torch.inference_mode():
+            return model(planes)[0].permute(1, 2, 0).numpy()
 
     return run
 
