@@ -69,3 +69,27 @@ def test_convert_official_writes_a_bundle(d2csr, data_folder, tmp_path):
     refused = d2csr("convert", "official", checkpoint, "-o", tmp_path / "b", "--scale", 3)
     assert refused.code == 2
     assert "its weights enlarge x2, not x3" in refused.err
+
+
+def test_export_to_another_program_prints_the_difference_of_each_file(d2csr, tmp_path):
+    answer = d2csr("export", "photo-x2", "--to", "onnx", "-o", tmp_path / "out")
+    assert (answer.code, answer.err) == (0, "")
+    fp32, fp16, context = answer.out.splitlines()
+    for line, name, limit in ((fp32, "photo-x2.onnx", "1e-04"), (fp16, "-fp16.onnx", "2e-03")):
+        assert f"{name}: fp" in line
+        assert "largest difference to the engine " in line
+        assert line.endswith(f"(limit {limit})")
+    assert context.startswith("A pixel of SR depends on 24 LR pixels to each side")
+
+
+def test_export_to_another_program_takes_no_entries_of_the_card(d2csr, tmp_path):
+    answer = d2csr("export", "photo-x2", "--to", "onnx", "-o", tmp_path / "out", "-n", "other")
+    assert answer.code == 2
+    assert "--to: doesn't take --int8 or entries of the card" in answer.err
+
+
+def test_export_to_another_program_needs_a_bundle(d2csr, tmp_path):
+    save_weights(random_network(), tmp_path / "lone.safetensors")
+    answer = d2csr("export", tmp_path / "lone.safetensors", "--to", "onnx", "-o", tmp_path / "out")
+    assert answer.code == 2
+    assert "is neither a shipped model nor a folder" in answer.err
