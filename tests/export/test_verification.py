@@ -9,8 +9,9 @@ import torch
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.engine.backends.base import load_backend
+from d2csr.export.bundle_writer import export_bundle
 from d2csr.export.verification import LIMIT, measure_precision_errors, verify_against_network
-from tests.tiny_models import random_network
+from tests.tiny_models import METADATA, random_network
 
 SIZES = ((1, 1), (1, 7), (2, 3), (4, 3), (5, 4), (33, 20))
 KINDS = [
@@ -89,3 +90,17 @@ def test_bfloat16_is_measured_against_float32(exported):
     assert 60 < loss.psnr_to_fp32_db < 100
     assert measure_precision_errors(bundle, images=[])["bf16"].images == 0
     assert set(bundle.card.precisions) == {"bf16"}
+
+
+def test_weights_may_round_as_those_of_the_network_do(tmp_path):
+    """Large logits of nearly equal predictions: float32 itself misses float64 by over the limit."""
+    network = random_network(depth=1, children=2, convergence_last_relu=False)
+    with torch.no_grad():
+        network.convergence.convs[-1].weight *= 30000
+    bundle = export_bundle(network, tmp_path / "bundle", metadata=METADATA)
+    lr8 = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    assert verify_against_network(bundle, network, images=[lr8]) > LIMIT
+    with torch.no_grad():
+        network.convergence.convs[0].weight[0, 0, 0, 0] += 0.01
+    with pytest.raises(BundleError, match="differs from its network by"):
+        verify_against_network(bundle, network, images=[lr8])

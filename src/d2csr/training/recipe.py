@@ -230,7 +230,7 @@ class Recipe(ConfigBase):
             bundle, run or checkpoint; None for random ones.
         grow_initial_weights: take them from a smaller network, or one of another scale, too: added
             channels, groups and blocks don't change its images; another scale's tails and
-            convergence network begin anew.
+            convergence network are initialized at random.
         licence: of the trained weights, for the card.
         data_note: the training data in words, for the card.
         description: the model's purpose, for the card.
