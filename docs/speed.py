@@ -72,7 +72,11 @@ def _models(values: dict[str, Any]) -> Iterator[str]:
     for model in values["models"]:
         for row in model["backends"]:
             yield f"| {' | '.join(_model_cells(model['name'], row))} |"
-    for target in values["targets"]:
+    yield from _targets(values["targets"])
+
+
+def _targets(targets: list[dict[str, Any]]) -> Iterator[str]:
+    for target in targets:
         low, high = target["interval95"]
         state = "met" if target["met"] else "**missed**"
         sign = "at most" if target["most"] else "at least"
@@ -112,6 +116,23 @@ def _peers(values: dict[str, Any]) -> Iterator[str]:
     for row in values["peers"]:
         ratio = _ratio(row["times_ours"], row["times_ours_interval95"])
         yield f"| {row['name']} | {row['median_s']:.3f} | {ratio} |"
+
+
+def _networks(values: dict[str, Any]) -> Iterator[str]:
+    """Yield the times of our model and of networks that other programs ship, then the targets."""
+    model, (width, height) = values["model"], values["lr_size"]
+    sizes = ", ".join(f"{name} {count:,}" for name, count in values["networks"].items())
+    yield (
+        f"LR {width}x{height}, {values['rounds']} rounds. Parameters: {model['name']} "
+        f"{model['parameters']:,}, {sizes}."
+    )
+    yield ""
+    yield "| network and engine | seconds | times ours (95%) |"
+    yield "| --- | --- | --- |"
+    for row in values["peers"]:
+        ratio = _ratio(row["times_ours"], row["times_ours_interval95"])
+        yield f"| {row['name']} | {row['median_s']:.3f} | {ratio} |"
+    yield from _targets(values["targets"])
 
 
 def _accuracy(values: dict[str, Any]) -> Iterator[str]:
@@ -210,6 +231,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "paper": ("upscale_speed-paper", _models),
     "shipped": ("upscale_speed-shipped", _models),
     "peers": ("upscale_speed-peers", _peers),
+    "networks": ("upscale_speed-networks", _networks),
     "plain": ("plain_peer", _accuracy),
     "memory": ("memory-paper", _memory),
     "photo": ("memory-photo", _photo),

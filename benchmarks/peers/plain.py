@@ -1,6 +1,11 @@
-"""The network of the peers: plain residual convolutions at LR size and one shuffle, as in EDSR."""
+"""The networks of the peers: a plain one as in EDSR, and those of other programs.
 
-from typing import NamedTuple
+The plain network has residual convolutions at LR size and one shuffle. The others are the systems
+of `d2csr.models.systems` at the sizes that programs ship, with random weights.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -8,6 +13,8 @@ from torch import Tensor, nn
 
 from d2csr.core.bundle import Bundle
 from d2csr.engine.model import shipped_bundles
+from d2csr.models.networks.base import SystemNetwork
+from d2csr.models.systems import build_system
 
 PEER_MODEL = "city100-nikon-x3"  # the shipped model that the plain network is compared with
 _WIDTH = 48
@@ -51,6 +58,32 @@ class PlainNet(nn.Module):
     def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
         """Return SR in the units of `lr`."""
         return self.shuffle(self.tail(self.body(self.head(lr))))
+
+
+class NativeNet(nn.Module):
+    """A system as its own program runs it: LR to SR, without the padding around it."""
+
+    def __init__(self, system: SystemNetwork) -> None:
+        """Wrap a system."""
+        super().__init__()
+        self.system = system
+
+    def forward(self, lr: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return SR."""
+        return self.system.native(lr)
+
+
+def make_network(values: Mapping[str, Any]) -> nn.Module:
+    """Return a network with random weights, always the same ones.
+
+    Args:
+        values: `plain` with its sizes, or `system` with a name, and scale and sizes beside it.
+    """
+    if "plain" in values:
+        return PlainNet(PlainSizes(*values["plain"])).eval()
+    torch.manual_seed(0)
+    sizes = dict(values)
+    return NativeNet(build_system(sizes.pop("system"), size="paper", **sizes)).eval()
 
 
 def parameter_count(network: nn.Module) -> int:
