@@ -34,6 +34,7 @@ from photo_suite.targets import check_targets
 
 from d2csr.core.bundle import Bundle, read_bundle, verify_bundle
 from d2csr.core.errors import D2csrError, UsageError
+from d2csr.core.files import check_writable
 from d2csr.engine.model import find_bundle, shipped_bundles
 from d2csr.evaluation.systems import Interpolation, Linear, TrainedModel
 from d2csr.speed.speed_results import read_machine
@@ -91,6 +92,10 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def plan(scale: int, arguments: argparse.Namespace, *, build: Path) -> Suite:
     """Return what is to be scored at a scale, checked."""
+    if arguments.limit is not None and arguments.limit < 1:
+        raise UsageError("--limit", f"{arguments.limit} images can't be scored", "Give 1 or more.")
+    path = arguments.results / f"photo_models-x{scale}.json"
+    check_writable(path, folder=False)
     folders = Folders(_data_folder(), build / f"x{scale}", _pairs_folder())
     bundles = find_bundles(scale, arguments.model)
     sets, left_out = find_sets(scale, folders)
@@ -100,7 +105,6 @@ def plan(scale: int, arguments: argparse.Namespace, *, build: Path) -> Suite:
         raise UsageError("--only", f"{', '.join(unknown)}: no such set", remedy=remedy)
     chosen = [each.limited(arguments.limit) for each in sets]
     chosen = [each for each in chosen if not arguments.only or each.name in arguments.only]
-    path = arguments.results / f"photo_models-x{scale}.json"
     models = [OpenSystem(TrainedModel(each.card.name, each)) for each in bundles]
     return Suite(scale, chosen, models, left_out, None if arguments.limit else path)
 

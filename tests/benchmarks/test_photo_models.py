@@ -156,6 +156,8 @@ def test_lr_is_reduced_as_matlab_does_and_compressed_with_half_the_chroma(suite,
     [
         (("--only", "set6"), "set6: no such set"),
         (("--model", "nothing"), "neither a shipped model nor a folder"),
+        (("--limit", "0"), "--limit: 0 images can't be scored"),
+        (("--results", "/dev/null/results"), "can't be written"),
     ],
 )
 def test_an_error_is_one_message_before_any_scoring(suite, capsys, words, message):
