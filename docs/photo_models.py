@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from d2csr.engine.model import shipped_bundles
@@ -15,6 +16,10 @@ SCALES = (2, 3, 4)
 BASELINES = ("bicubic", "lanczos", "linear")
 CITY100 = "city100"  # how the names of the models of two cameras begin
 WRONG_SETS = ("set5", "set14", "b100")  # that show what these models do to other images
+DETAILS = [
+    *("pairs", "PSNR dB (95%)", "SSIM", "bicubic, PSNR dB", "over bicubic (95%)"),
+    *("after registration, dB", "brightness shift, p50 / p95", "that of HR"),
+]
 NOTHING = ["Not measured yet."]
 # Captions, by the names of the images in docs/readme_image.py.
 CAPTIONS = {
@@ -139,8 +144,7 @@ def _bold(text: str, *, if_: bool) -> str:
 def _details(values: dict[str, Any], name: str) -> Iterator[str]:
     """Yield everything about one model."""
     yield from ("", f"`{name}`:", "")
-    yield from _head(["pairs", "PSNR dB (95%)", "SSIM", "bicubic, PSNR dB", "over bicubic (95%)",
-                      "after registration, dB", "brightness shift, p50 / p95"])  # fmt: skip
+    yield from _head(DETAILS)
     for scores in values["sets"].values():
         if name not in scores["systems"]:
             continue
@@ -156,6 +160,7 @@ def _details(values: dict[str, Any], name: str) -> Iterator[str]:
                 _over(scores, name),
                 "" if registered is None else f"{registered:.2f}",
                 f"{row['shift_p50']:.1f} / {row['shift_p95']:.1f}",
+                " / ".join(f"{mean(scores[f'hr_shift_{each}']):.1f}" for each in ("p50", "p95")),
             ]
         )
 

@@ -16,9 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from d2csr.core.errors import DataError
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
+from d2csr.data.pairs import load_pair
 from d2csr.evaluation.bootstrap import interval95
 from d2csr.evaluation.scoring import ScoringOptions, score_system
 from d2csr.evaluation.systems import System, Upscale
+from d2csr.images.resize import enlarge_bicubic
+from d2csr.metrics.brightness import BlockShifts, brightness_shift
 from d2csr.speed.speed_results import Machine
 from photo_suite.sets import CHOOSING, PairSet
 
@@ -82,7 +85,13 @@ class SystemScores(_Schema):
 
 
 class SetScores(_Schema):
-    """Scores of all systems on one set; the attributes are those of a `PairSet`."""
+    """Scores of all systems on one set; further attributes are those of a `PairSet`.
+
+    Attributes:
+        hr_shift_p50: brightness shift of each HR image from bicubic, as that of SR is measured: a
+            perfect SR has it too.
+        hr_shift_p95: likewise.
+    """
 
     title: str
     kind: str
@@ -90,6 +99,8 @@ class SetScores(_Schema):
     lr: str
     pairs_sha256: str
     names: list[str]
+    hr_shift_p50: Numbers = []
+    hr_shift_p95: Numbers = []
     systems: dict[str, SystemScores]
 
 
@@ -150,7 +161,9 @@ def score_set(
         report: called with one line per system that was scored.
     """
     sha256 = pairs.sha256()
-    known = kept.systems if kept is not None and kept.pairs_sha256 == sha256 else {}
+    if kept is not None and kept.pairs_sha256 != sha256:
+        kept = None
+    known = {} if kept is None else kept.systems
     found: dict[str, SystemScores] = {}
     for system in systems:
         scores = known.get(system.name)
@@ -159,6 +172,10 @@ def score_set(
             report(f"{pairs.name}, {system.name}: {scores.cpu_seconds:.0f} s of processor time")
         found[system.name] = scores
     found |= {name: scores for name, scores in known.items() if name not in found}
+    if kept is not None and kept.hr_shift_p95:
+        p50, p95 = kept.hr_shift_p50, kept.hr_shift_p95
+    else:
+        p50, p95 = _hr_shift(pairs)
     return SetScores(
         title=pairs.title,
         kind=pairs.kind,
@@ -166,6 +183,8 @@ def score_set(
         lr=pairs.lr,
         pairs_sha256=sha256,
         names=[pair.name for pair in pairs.manifest],
+        hr_shift_p50=p50,
+        hr_shift_p95=p95,
         systems=with_summaries(found),
     )
 
@@ -192,6 +211,19 @@ def _score(system: OpenSystem, pairs: PairSet) -> SystemScores:
         shift_p50=[round(each.p50, 3) for each in shifts if each is not None],
         shift_p95=[round(each.p95, 3) for each in shifts if each is not None],
     )
+
+
+def _hr_shift(pairs: PairSet) -> tuple[Numbers, Numbers]:
+    """Return the median and 95th percentile of the brightness shift of each HR image."""
+    shifts: list[BlockShifts] = []
+    for pair in pairs.manifest:
+        lr, hr = load_pair(pair, scale=pairs.manifest.scale)
+        shift = brightness_shift(
+            np.ascontiguousarray(hr), enlarge_bicubic(lr, pairs.manifest.scale)
+        )
+        if shift is not None:
+            shifts.append(shift)
+    return [round(each.p50, 3) for each in shifts], [round(each.p95, 3) for each in shifts]
 
 
 def with_summaries(systems: dict[str, SystemScores]) -> dict[str, SystemScores]:
@@ -267,7 +299,13 @@ def _part(scores: SetScores, part: slice, *, title: str) -> SetScores:
         )
         for name, each in scores.systems.items()
     }
-    update = {"title": title, "names": scores.names[part], "systems": with_summaries(systems)}
+    update = {
+        "title": title,
+        "names": scores.names[part],
+        "hr_shift_p50": scores.hr_shift_p50[part],
+        "hr_shift_p95": scores.hr_shift_p95[part],
+        "systems": with_summaries(systems),
+    }
     return scores.model_copy(update=update)
 
 

@@ -14,8 +14,9 @@ from d2csr.evaluation.bootstrap import interval95
 from d2csr.evaluation.checks import EvaluationOptions
 from d2csr.evaluation.evaluate import evaluate
 from d2csr.images.reader import read_rgb8
-from d2csr.images.resize import resize_bicubic
+from d2csr.images.resize import enlarge_bicubic, resize_bicubic
 from d2csr.images.writer import write_rgb8
+from d2csr.metrics.brightness import brightness_shift
 from tests.evaluation.conftest import make_pairs, scene
 from tests.tiny_models import tiny_bundle
 
@@ -89,6 +90,10 @@ def test_scores_are_those_of_evaluate(suite, folders, tmp_path, capsys):
         difference = np.subtract(system["psnr_db"], city100["systems"]["bicubic"]["psnr_db"])
         if row.model != "bicubic":
             assert summary["over_bicubic_interval95"] == pytest.approx(interval95(difference))
+    for pair, p50 in zip(open_pairs(data / "test"), city100["hr_shift_p50"], strict=True):
+        hr, lr = read_rgb8(pair.hr), read_rgb8(pair.lr)
+        expected = brightness_shift(hr, enlarge_bicubic(lr, 2))
+        assert p50 == pytest.approx(expected.p50, abs=1e-3)
     assert city100["systems"]["tiny"]["weights_sha256"] == bundle.weights_sha256
     assert stored["sets"]["set5"]["systems"]["linear"]["fitted_on"].startswith("$D2CSR_PAIRS/x2")
     assert stored["sets"]["set5"]["systems"]["bicubic"]["registered_db"] == []

@@ -36,10 +36,12 @@ VALUES = {
     "scale": 2, "protocol": "y", "date": "2026-01-01", "machine": {"processor": "an abacus"},
     "left_out": {"phone": "simulated phones: $D2CSR_PAIRS/x2/phone isn't there"},
     "sets": {
-        "city100": {"title": "City100 test, iPhone", "names": ["a", "b"], "systems": {
+        "city100": {"title": "City100 test, iPhone", "names": ["a", "b"],
+            "hr_shift_p50": [1.0, 2.0], "hr_shift_p95": [3.0, 5.0], "systems": {
             "bicubic": system(24.0), "photo-x2": system(24.5, 0.5),
             "city100-iphone-x2": system(25.5, 1.5)}},
-        "set5": {"title": "Set5", "names": ["a"], "systems": {
+        "set5": {"title": "Set5", "names": ["a"],
+            "hr_shift_p50": [1.0], "hr_shift_p95": [3.0], "systems": {
             "bicubic": system(33.0), "lanczos": system(33.1, 0.1), "photo-x2": system(35.0, 2.0),
             "city100-iphone-x2": system(29.0, -4.0)}},
     },
@@ -61,9 +63,9 @@ def test_stored_scores_are_on_the_page(writer, tmp_path):
         "| City100 test, iPhone | 2 | 24.00 | - | **25.50** | 24.50 |",
         "| Set5 | 1 | 33.00 | 33.10 | 29.00 | **35.00** |",
         "| City100 test, iPhone | 24.50 (23.50 to 25.50) | 0.8124 | 24.00 |"
-        " +0.50 (+0.25 to +0.75) | 25.00 | 0.3 / 1.3 |",
+        " +0.50 (+0.25 to +0.75) | 25.00 | 0.3 / 1.3 | 1.5 / 4.0 |",
         "| Set5 | 35.00 (34.00 to 36.00) | 0.8124 | 33.00 |"
-        " +2.00 (+1.75 to +2.25) |  | 0.3 / 1.3 |",
+        " +2.00 (+1.75 to +2.25) |  | 0.3 / 1.3 | 1.0 / 3.0 |",
         "| `city100-iphone-x2` | +1.50 (+1.25 to +1.75) | -4.00 (-4.25 to -3.75) | - | - |",
         "Left out: simulated phones",
         "2026-01-01, an abacus",
