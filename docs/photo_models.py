@@ -115,8 +115,8 @@ def _scale(scale: int) -> Callable[[Sources], Iterator[str]]:
         for name in _systems(values):
             if name not in BASELINES and not name.startswith(CITY100):
                 yield from _details(values, name)
-        for reason in values["left_out"].values():
-            yield from ("", f"Left out: {reason.replace('$', '&#36;')}.")
+        if values["left_out"]:
+            yield from ("", f"Left out: {', '.join(values['left_out'].values())}.")
         machine = values["machine"]
         file = f"`benchmarks/results/photo_models-x{scale}.json`"
         yield from ("", f"{file}, {values['date']}, {machine['processor']}.")

@@ -286,8 +286,12 @@ def split_choosing(scores: SetScores) -> dict[str, SetScores]:
         return {}
     first, others = slice(None, CHOOSING), slice(CHOOSING, None)
     return {
-        "realsr-choose": _part(scores, first, title=f"the {CHOOSING} that may choose settings"),
-        "realsr-report": _part(scores, others, title="the others"),
+        "realsr-choose": _part(
+            scores, first, title=f"RealSR crops, the {CHOOSING} that may choose settings"
+        ),
+        "realsr-report": _part(
+            scores, others, title=f"RealSR crops, the other {len(scores.names) - CHOOSING}"
+        ),
     }
 
 

@@ -31,7 +31,7 @@ REDUCED = ("Set5", "Set14", "B100")
 JPEG_QUALITIES = (90, 75)
 SIMULATED = {"camera": "simulated cameras", "phone": "simulated phones"}
 CHOOSING = 20  # of the RealSR crops, the first by name, may choose settings
-UNSET_PAIRS = "$D2CSR_PAIRS/x{scale}/{name} isn't there"
+UNSET_PAIRS = "no pairs in `$D2CSR_PAIRS/x{scale}/{name}`"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def find_sets(scale: int, folders: Folders) -> tuple[list[PairSet], dict[str, st
     for name, title in SIMULATED.items():
         folder = _simulated_folder(scale, folders, name=name)
         if folder is None:
-            left_out[name] = f"{title}: {UNSET_PAIRS.format(scale=scale, name=name)}"
+            left_out[name] = f"{title} ({UNSET_PAIRS.format(scale=scale, name=name)})"
         else:
             fit = _camera_fit(scale, folders)
             sets.append(_simulated(folder, scale=scale, title=title, fit=fit))

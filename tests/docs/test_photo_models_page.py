@@ -34,7 +34,7 @@ def system(psnr_db, over_db=None):
 
 VALUES = {
     "scale": 2, "protocol": "y", "date": "2026-01-01", "machine": {"processor": "an abacus"},
-    "left_out": {"phone": "simulated phones: $D2CSR_PAIRS/x2/phone isn't there"},
+    "left_out": {"phone": "simulated phones (no pairs in `$D2CSR_PAIRS/x2/phone`)"},
     "sets": {
         "city100": {"title": "City100 test, iPhone", "names": ["a", "b"],
             "hr_shift_p50": [1.0, 2.0], "hr_shift_p95": [3.0, 5.0], "systems": {
@@ -67,7 +67,7 @@ def test_stored_scores_are_on_the_page(writer, tmp_path):
         "| Set5 | 35.00 (34.00 to 36.00) | 0.8124 | 33.00 |"
         " +2.00 (+1.75 to +2.25) |  | 0.3 / 1.3 | 1.0 / 3.0 |",
         "| `city100-iphone-x2` | +1.50 (+1.25 to +1.75) | -4.00 (-4.25 to -3.75) | - | - |",
-        "Left out: simulated phones",
+        "Left out: simulated phones (no pairs in `$D2CSR_PAIRS/x2/phone`).",
         "2026-01-01, an abacus",
         "![photo-x2-boat](images/photo-x2-boat.png)",
     )
