@@ -58,8 +58,8 @@ FIGURES = {
     "photo-x4-phone": Figure("photo-x4", f"{PHONE}/08_wide.jpg", None, (8, 182), 100),
     "photo-x4-bridge": Figure(
         "photo-x4",
-        "$D2CSR_PAIRS/x4/camera/test/Broad_193_LR4.png",
-        "$D2CSR_PAIRS/x4/camera/test/Broad_193_HR.png",
+        "$D2CSR_PAIRS/x4/camera/test/Broad_195_LR4.png",
+        "$D2CSR_PAIRS/x4/camera/test/Broad_195_HR.png",
         (50, 25),
         64,
     ),
@@ -67,8 +67,8 @@ FIGURES = {
     "photo-x2-phone": Figure("photo-x2", f"{PHONE}/08_wide.jpg", None, (0, 130), 180),
     "photo-x2-boat": Figure(
         "photo-x2",
-        "$D2CSR_PAIRS/x2/camera/test/Soft_058_LR2.png",
-        "$D2CSR_PAIRS/x2/camera/test/Soft_058_HR.png",
+        "$D2CSR_PAIRS/x2/camera/test/Slr_058_LR2.png",
+        "$D2CSR_PAIRS/x2/camera/test/Slr_058_HR.png",
         (205, 85),
         120,
     ),
