@@ -102,9 +102,9 @@ def test_output_is_not_clipped():
         assert network(torch.rand(1, 3, 4, 4)).sr.min() > 1
 
 
-@given(depth=st.integers(1, 4), children=st.integers(1, 4))
+@given(depth=st.integers(1, 3), children=st.integers(1, 4))
 def test_tree_has_every_path_once_parents_first(depth, children):
-    paths = ModelConfig(scale=2, depth=depth, children=children).branch_paths
+    paths = ModelConfig(scale=2, depth=depth, children=children, blocks=1, groups=1).branch_paths
     assert len(set(paths)) == len(paths) == sum(children**level for level in range(1, depth + 1))
     assert all(path[:-1] in [(), *paths[:place]] for place, path in enumerate(paths))
     assert path_name((0, 1)) == "0-1"

@@ -51,7 +51,7 @@ _EXTRAS = {
     "ncnn": {"ncnn"},
     "spandrel": {"spandrel", "torchvision"},
     "huggingface": {"huggingface_hub"},
-    "benchmarks": {"matplotlib", "ncnn", "onnxruntime"},
+    "benchmarks": {"matplotlib", "ncnn", "onnxruntime", "pnnx"},
     "align": {"cv2", "lensfunpy", "rawpy"},
 }
 
