@@ -111,7 +111,7 @@ def test_a_file_overrides_the_defaults_that_it_names(tmp_path):
         ("scene: {}\ndevelopment: {}\n", "line 2: development: unknown key; it is now called isp"),
         ("optics: {tele: {blur_um: 1}}\n", "optics.tele.blur_um: .* it is now called psf_sigma_um"),
         ("pose: {roll_deg: [3, 1]}\n", "line 1: pose: .*roll_deg starts at 3"),
-        ("optics: {focal_mm: -1}\n", "line 1: optics.focal_mm: .*greater than 0"),
+        ("optics: {focal_mm: -1}\n", "line 1: optics.focal_mm: must be above 0"),
         ("[]\n", "holds no settings"),
     ],
 )
