@@ -174,7 +174,7 @@ def test_configuration_survives_json(config):
 
 
 @given(config=CONFIGS, added=st.tuples(*(st.integers(0, 2) for _ in range(5))))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_a_grown_network_gives_the_images_of_the_smaller_one(config, added):
     channels, convergence, trunk, groups, blocks = added
     convergence *= config.has_convergence
