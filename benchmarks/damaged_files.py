@@ -116,7 +116,7 @@ DAMAGES: Mapping[str, Callable[[bytes, int], bytes]] = {
 
 
 def count(kind: str, damage: str, *, files: int, folder: Path) -> dict[str, int]:
-    """Return how many damaged files were refused, told, read right, and read wrong in silence."""
+    """Return the number of damaged files refused, warned of, read right, and silently wrong."""
     whole = KINDS[kind](Image.open(PHOTO).convert("RGB"))
     path = folder / "photo"
     path.write_bytes(whole)

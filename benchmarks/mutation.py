@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def measure(name: str, *, sample: int | None) -> dict[str, object]:
-    """Return how many changes of a module its tests noticed, and those that they did not."""
+    """Return the number of changes of a module that tests noticed, and the unnoticed changes."""
     path = ROOT / "src" / "d2csr" / f"{name}.py"
     mutants, begun = list(find_mutants(path.read_text())), time.monotonic()
     chosen = mutants

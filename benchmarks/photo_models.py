@@ -91,7 +91,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def plan(scale: int, arguments: argparse.Namespace, *, build: Path) -> Suite:
-    """Return what is to be scored at a scale, checked."""
+    """Return the sets and models to score at a scale, after checking options and files."""
     if arguments.limit is not None and arguments.limit < 1:
         raise UsageError("--limit", f"{arguments.limit} images can't be scored", "Give 1 or more.")
     path = arguments.results / f"photo_models-x{scale}.json"

@@ -111,9 +111,13 @@ def _peers(values: dict[str, Any]) -> Iterator[str]:
         f"{plain['gflop_per_lr_mp']:.0f} GFLOP per LR megapixel)."
     )
     yield ""
+    yield from _peer_rows(values["peers"])
+
+
+def _peer_rows(peers: list[dict[str, Any]]) -> Iterator[str]:
     yield "| network and engine | seconds | times ours (95%) |"
     yield "| --- | --- | --- |"
-    for row in values["peers"]:
+    for row in peers:
         ratio = _ratio(row["times_ours"], row["times_ours_interval95"])
         yield f"| {row['name']} | {row['median_s']:.3f} | {ratio} |"
 
@@ -127,11 +131,7 @@ def _networks(values: dict[str, Any]) -> Iterator[str]:
         f"{model['parameters']:,}, {sizes}."
     )
     yield ""
-    yield "| network and engine | seconds | times ours (95%) |"
-    yield "| --- | --- | --- |"
-    for row in values["peers"]:
-        ratio = _ratio(row["times_ours"], row["times_ours_interval95"])
-        yield f"| {row['name']} | {row['median_s']:.3f} | {ratio} |"
+    yield from _peer_rows(values["peers"])
     yield from _targets(values["targets"])
 
 

@@ -195,12 +195,12 @@ def is_file(path: Path) -> bool:
 
     `Path.is_file` raises OSError for a name of more than 255 bytes.
     """
-    return os.path.isfile(path)  # noqa: PTH113
+    return os.path.isfile(path)  # noqa: PTH113 - `Path` raises for long names
 
 
 def is_folder(path: Path) -> bool:
     """Return whether a folder exists at a path, which may be any text that a user typed."""
-    return os.path.isdir(path)  # noqa: PTH112
+    return os.path.isdir(path)  # noqa: PTH112 - `Path` raises for long names
 
 
 def sha256_file(path: Path) -> str:
@@ -216,8 +216,8 @@ def sha256_file(path: Path) -> str:
 def cache_folder() -> Path:
     """Return the folder of derived files: `$D2CSR_CACHE`, or `~/.cache/d2csr`.
 
-    If it can't be created or written, or the user has no home folder, a temporary folder takes its
-    place until the process ends, and a `UserWarning` says so once.
+    If it can't be created or written, or the user has no home folder, a temporary folder is used
+    until the process ends, with one `UserWarning`.
 
     Raises:
         OSError: no temporary folder can be written either.

@@ -69,7 +69,7 @@ def test_span_asks_for_its_range(oracle):
 
 
 def training_graph(state: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """Return what the public code's training graph computes: 1x1, 3x3, 1x1 and a 1x1 beside."""
+    """Return the output of the public code's training graph: 1x1, 3x3, 1x1 plus a parallel 1x1."""
     features = F.pad(x, (1, 1, 1, 1))
     for part in ("conv.0", "conv.1", "conv.2"):
         features = F.conv2d(features, state[f"{name}.{part}.weight"], state[f"{name}.{part}.bias"])

@@ -24,7 +24,7 @@ from d2csr.models.networks.public_weights import LayerNames, PublicWeights
 
 SCALE_HINT = "2, 3, 4 or 8 (the weights are the same for every scale)"
 
-_KERNEL_PX = 15  # of the blurs that SRMDNF is told
+_KERNEL_PX = 15  # side of the blur kernels that SRMDNF takes
 _CODE_LENGTH = 15  # numbers that a blur is reduced to
 _SAMPLED_KERNELS = 10_000
 _SIGMA_PX = (0.2, 4.0)  # of the sampled Gaussians, along and across
