@@ -1,12 +1,14 @@
 """The pool of processes."""
 
 import os
+import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from d2csr.core.errors import ImageError, UsageError
-from d2csr.core.parallel import map_in_processes
+from d2csr.core.parallel import MAX_ATTEMPTS, ActorPool, map_in_processes, ray_session
 
 STARTED = "D2CSR_TEST_STARTED"
 
@@ -60,3 +62,32 @@ def test_an_error_of_a_task_is_raised_as_it_is(workers):
 def test_a_process_that_dies_is_an_error_with_a_remedy():
     with pytest.raises(UsageError, match="one of 2 processes died"):
         list(map_in_processes(_die, [1, 1], workers=2))
+
+
+class _MortalWorker:
+    def run(self, task):
+        value, log = task
+        with log.open("a") as file:
+            file.write(f"{value}\n")
+        tries = log.read_text().split().count(str(value))
+        if value == "always" or (value == "twice" and tries <= 2):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `cluster`)")
+def test_a_task_is_tried_on_new_workers_as_often_as_stated(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    log = tmp_path / "log"
+    pool = ActorPool(_MortalWorker, lambda task: f"gave up on {task[0]}")
+    with ray_session():
+        tasks = [(value, log) for value in ("a", "twice", "always", "b")]
+        answers = sorted(pool.map_unordered(tasks, workers=2))
+    assert answers == ["a", "b", "gave up on always", "twice"]
+    tries = log.read_text().split()
+    assert [tries.count(value) for value in ("a", "b", "twice", "always")] == [
+        1,
+        1,
+        3,
+        MAX_ATTEMPTS,
+    ]

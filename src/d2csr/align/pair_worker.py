@@ -205,7 +205,7 @@ def process_on_cluster(
 ) -> Iterator[PairResult]:
     """Yield results from a Ray cluster: the one of RAY_ADDRESS, or one started on this machine.
 
-    Workers that die are restarted and their pairs processed again.
+    Workers that die are replaced and their pairs processed again.
 
     Args:
         jobs: the pairs; their paths must be the same on every machine.

@@ -64,7 +64,8 @@ def map_in_processes(
 class ActorPool(Generic[Task, Answer]):
     """Workers on a Ray cluster, each with one task at a time.
 
-    Ray restarts a worker that dies and runs its task again, at most `MAX_ATTEMPTS` times.
+    A worker that dies is replaced, and its task tried `MAX_ATTEMPTS` times in all. Ray's own
+    restarts count calls to a worker that is still starting as failed tries, so they aren't used.
 
     Attributes:
         worker: class of the workers; its method `run` takes a task and `task_args`, and returns the
@@ -99,19 +100,26 @@ class ActorPool(Generic[Task, Answer]):
         machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
         count = min(workers or sum(map(self._workers_on, machines)), len(tasks))
         idle = [self._start_worker(machines, count) for _ in range(count)]
-        waiting = deque(tasks)
-        running: dict[Any, tuple[Task, Any]] = {}
+        waiting = deque((task, 1) for task in tasks)
+        running: dict[Any, tuple[Task, int, Any]] = {}
         while waiting or running:
             while waiting and idle:
-                worker, task = idle.pop(), waiting.popleft()
-                running[worker.run.remote(task, *self.task_args)] = task, worker
+                worker, (task, attempt) = idle.pop(), waiting.popleft()
+                running[worker.run.remote(task, *self.task_args)] = task, attempt, worker
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
-            task, worker = running.pop(ready)
+            task, attempt, worker = running.pop(ready)
             try:
-                yield ray.get(ready)
+                answer = ray.get(ready)
             except RayActorError:
-                yield self.on_failure(task)
-            idle.append(worker)
+                ray.kill(worker)
+                idle.append(self._start_worker(machines, count))
+                if attempt < MAX_ATTEMPTS:
+                    waiting.appendleft((task, attempt + 1))
+                else:
+                    yield self.on_failure(task)
+            else:
+                idle.append(worker)
+                yield answer
 
     def _workers_on(self, machine: Mapping[str, float]) -> int:
         """Return the number of workers for a machine's memory and cores, at least 1."""
@@ -129,8 +137,6 @@ class ActorPool(Generic[Task, Answer]):
         actor = ray.remote(self.worker).options(
             num_cpus=min(share, cores),
             scheduling_strategy="SPREAD",
-            max_restarts=-1,
-            max_task_retries=MAX_ATTEMPTS - 1,
         )
         return actor.remote(*self.actor_args, **self.actor_kwargs)
 

@@ -190,7 +190,7 @@ def upscale_on_ray(images: Sequence[PlannedImage], run: Run) -> Iterator[ImageRe
     """Yield the report of each image, upscaled by the workers of a Ray cluster.
 
     Connects to the cluster that RAY_ADDRESS names, or starts one on this machine for the run. A
-    worker that dies is restarted, and its image tried again.
+    worker that dies is replaced, and its image tried again.
 
     Args:
         images: the images; their paths must be the same on every machine.
