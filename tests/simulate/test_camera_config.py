@@ -26,8 +26,10 @@ OTHERS: dict[str, Any] = {
         }.items()
     },
     "pose.tilt_deg": 0.05, "pose.roll_deg": 4.0, "pose.translation_mm": 2.0,
+    "pose.baseline_mm": [8.0, 3.0], "pose.stabilization_px": 3.0, "pose.shear": 0.03,
     "scene.distance_m": 6.0, "scene.layers": 2, "scene.layer_distance": 0.5,
-    "scene.layer_area": 0.4, "scene.px_per_tele_px": 1.0, "scene.wide_fields": 1.9,
+    "scene.layer_area": 0.4, "scene.plane_tilt_deg": 4.0,
+    "scene.px_per_tele_px": 1.0, "scene.wide_fields": 1.9,
     "scene.procedural_px": [120, 130],
     "exposure.iso": 6400.0, "exposure.frames": 1, "exposure.time_s": 0.5,
     "exposure.error_ev": -1.0,
@@ -36,6 +38,7 @@ OTHERS: dict[str, Any] = {
     "isp.format": "png", "isp.jpeg_quality": 40,
     "isp.jpeg_subsampling": "420",
     "exif.make": "Other", "exif.model": "Other", "exif.crop_factor": 2.0,
+    "tele_isp": {"sharpening": 2.0},
     "exif.start_time": "2025:01:01 12:00:00", "exif.seconds_between": 9,
 }  # fmt: skip
 # Of every value that has no effect on captures, only on pairs.

@@ -22,6 +22,7 @@ from d2csr.simulate.ground_truth import (
     build_truth,
     parallax_mask,
     read_truth,
+    visibility_mask,
     visible_planes,
     write_truth,
 )
@@ -31,7 +32,7 @@ from d2csr.simulate.scene import Plane, Scene
 
 VIEW = View(
     Size(300, 200), 700.0, 180.0, BrownDistortion(-0.06, 0.02, 0.01, 1e-3, -8e-4),
-    (3.0, -2.0, 5.0), (0.1, -0.05, 0.2),
+    (3.0, -2.0, 5.0), (0.1, -0.05, 0.2), (4.0, -3.0),
 )  # fmt: skip
 POINTS = np.random.default_rng(0).uniform((0, 0), (299, 199), (50, 2))
 
@@ -57,6 +58,34 @@ def test_the_homography_is_the_mapping_without_distortion():
     mapped = np.concatenate([POINTS, np.ones((50, 1))], axis=1) @ matrix.T
     expected = other.pixels(flat.on_plane(POINTS, 3.0), 3.0)
     assert mapped[:, :2] / mapped[:, 2:] == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_slanted_plane_is_the_set_of_points_that_its_equation_holds_for():
+    """Compared with OpenCV's projection of points of z = 4 + 0.3 x - 0.2 y, and back again."""
+    slope = (0.3, -0.2)
+    flat = replace(VIEW, distortion=NO_DISTORTION)
+    plane_m = np.random.default_rng(1).uniform(-0.5, 0.5, (50, 2))
+    world = np.concatenate([plane_m, 4 + plane_m @ np.array([slope]).T], axis=1)
+    turn = flat.rotation
+    found, _ = cv2.projectPoints(
+        world, turn, -turn @ np.array(flat.position_m), flat.intrinsics, np.zeros(4)
+    )
+    assert flat.pixels(plane_m, 4.0, slope=slope) == pytest.approx(found[:, 0], abs=1e-6)
+    assert flat.on_plane(found[:, 0], 4.0, slope=slope) == pytest.approx(plane_m, abs=1e-8)
+    other = replace(flat, rotation_deg=(0.0, 1.0, 0.0), position_m=(0.03, 0.0, 0.0))
+    matrix = plane_homography(flat, other, distance_m=4.0, slope=slope)
+    mapped = np.concatenate([found[:, 0], np.ones((50, 1))], axis=1) @ matrix.T
+    expected = other.pixels(plane_m, 4.0, slope=slope)
+    assert mapped[:, :2] / mapped[:, 2:] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_rolling_shutter_displaces_each_row_in_proportion_to_its_distance_from_the_axis():
+    sheared = replace(VIEW, shear=(0.02, -0.01))
+    plane_m = VIEW.on_plane(POINTS, 4.0)
+    moved = sheared.pixels(plane_m, 4.0)
+    rows = moved[:, 1:] - VIEW.centre[1]
+    assert moved - POINTS == pytest.approx(rows * [[0.02, -0.01]], abs=1e-8)
+    assert sheared.on_plane(moved, 4.0) == pytest.approx(plane_m, abs=1e-8)
 
 
 def test_a_finer_grid_sees_the_same_through_the_middle_of_its_blocks():
@@ -89,6 +118,16 @@ def centroid(light, near, radius):
     return near
 
 
+TWO_LENSES = CameraConfig(
+    pose=PoseConfig(
+        tilt_deg=(-0.2, 0.2), baseline_mm=(12, 4), stabilization_px=(-4, 4), shear=(-0.01, 0.01)
+    ),
+    optics=OpticsConfig(
+        wide=LensConfig(k1=-0.05, vignetting_stops=0, defocus_um=0),
+        tele=LensConfig(k1=0.015, p2=1e-3, vignetting_stops=0, defocus_um=0),
+    ),
+    scene=SceneConfig(px_per_tele_px=1.2, plane_tilt_deg=(-6, 6), distance_m=2.0),
+)
 TILTED = CameraConfig(
     pose=PoseConfig(tilt_deg=(-0.2, 0.2), roll_deg=(-3, 3)),
     optics=OpticsConfig(
@@ -99,10 +138,11 @@ TILTED = CameraConfig(
 )
 
 
-def test_dots_appear_at_the_positions_of_the_ground_truth():
+@pytest.mark.parametrize("camera", [TILTED, TWO_LENSES])
+def test_dots_appear_at_the_positions_of_the_ground_truth(camera):
     """To 0.01 px of each grid: wide, tele, and the tele image on the wide grid times 3."""
     photo, places = dots()
-    both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
+    both = plan_pair(photo, camera, scale=3, fields=1.2, seed=(5,))
     plane = both.scene.planes[0]
     points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
     for shot, sigma in ((both.wide.shot, 2.0), (both.tele.shot, 4.5), (both.registered.shot, 4.5)):
@@ -110,7 +150,7 @@ def test_dots_appear_at_the_positions_of_the_ground_truth():
         light = np.zeros((size.height, size.width))
         for tile, rgb in render_tiles(both.scene, shot):
             light[tile.rows, tile.columns] = rgb[..., 1]
-        truth = shot.view.pixels(points_m, plane.distance_m)
+        truth = shot.view.pixels(points_m, plane.distance_m, slope=plane.slope)
         margin = 5 * sigma
         inside = (truth > margin).all(1) & (truth < np.array(size) - margin).all(1)
         assert inside.sum() >= 6
@@ -118,19 +158,54 @@ def test_dots_appear_at_the_positions_of_the_ground_truth():
         assert np.abs(found - truth[inside]).max() < 0.01
 
 
-def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path):
+@pytest.mark.parametrize("camera", [TILTED, TWO_LENSES])
+def test_the_truth_leads_from_the_registered_grid_to_the_tele_frame(tmp_path, camera):
     photo, places = dots()
-    both = plan_pair(photo, TILTED, scale=3, fields=1.2, seed=(5,))
+    both = plan_pair(photo, camera, scale=3, fields=1.2, seed=(5,))
     truth = build_truth(both, "001", suffix=".jpg")
     plane = both.scene.planes[0]
     points_m = (places - (np.array(plane.size) - 1) / 2) * plane.pitch_m
-    on_wide = both.wide.shot.view.pixels(points_m, plane.distance_m)
-    on_tele = both.tele.shot.view.pixels(points_m, plane.distance_m)
+    surface = {"distance_m": plane.distance_m, "slope": plane.slope}
+    on_wide = both.wide.shot.view.pixels(points_m, **surface)
+    on_tele = both.tele.shot.view.pixels(points_m, **surface)
     assert truth.tele_position((on_wide + 0.5) * 3 - 0.5) == pytest.approx(on_tele, abs=1e-6)
     write_truth((truth,), tmp_path / "truth.json")
     (again,) = read_truth(tmp_path)
     assert isinstance(again, GroundTruth)
     assert again == replace(truth, shots=again.shots)
+
+
+def test_a_pixel_is_visible_if_the_tele_camera_sees_the_same_plane_there():
+    """A disc at half the distance hides from each lens another crescent of the backdrop."""
+    photo = np.full((400, 600, 3), 200, np.uint8)
+    pose = PoseConfig(tilt_deg=0, roll_deg=0, translation_mm=0, baseline_mm=(10, 0))
+    camera = CameraConfig(
+        pose=pose, optics=OpticsConfig(wide=LensConfig(), tele=LensConfig(), zoom_error=0)
+    )
+    both = plan_pair(photo, camera, scale=2, fields=1.0, seed=(1,))
+    backdrop = both.scene.planes[0]
+    y, x = np.mgrid[:400, :600]
+    cover = np.where(np.hypot(x - 300, y - 200) < 60, np.uint8(255), np.uint8(0))
+    near = Plane(np.zeros_like(photo), cover, 0.5 * backdrop.distance_m, 0.5 * backdrop.pitch_m)
+    both = replace(both, scene=Scene((backdrop, near)))
+    seen = visible_planes(both)
+    visible = visibility_mask(both, seen) > 0
+    disc = np.argwhere(seen == 1)
+    assert visible[seen == 1].all()
+    # the disc moves to the left of the backdrop by focal length x baseline x (1 / z - 1 / Z)
+    shift = both.wide.shot.view.focal_px * 0.01 * (2 - 1) / backdrop.distance_m
+    row = int(np.median(disc[:, 0]))
+    left = disc[disc[:, 0] == row][:, 1].min()
+    hidden = np.flatnonzero(~visible[row] & (seen[row] == 0) & (np.arange(len(seen[row])) > 20))
+    hidden = hidden[hidden < left + 60]
+    assert hidden.max() == left - 1
+    assert len(hidden) == pytest.approx(shift, abs=1)
+    truth = build_truth(both, "001", suffix=".jpg")
+    grid = np.array([[disc.mean(0)[1], row], [20.0, 10.0]])
+    at = (grid + 0.5) * 2 - 0.5
+    field = truth.tele_field(at, np.array([1, 0], np.uint8))
+    assert field[0] == pytest.approx(truth.tele_position(at[:1], plane=1)[0])
+    assert field[1] == pytest.approx(truth.tele_position(at[1:])[0])
 
 
 def test_a_nearer_plane_hides_the_backdrop_and_moves_more():

@@ -26,11 +26,16 @@ Range = Annotated[Pair, BeforeValidator(_to_range)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Quality = Annotated[int, Field(ge=0, le=100)]
+_OffsetMm = Annotated[float, Field(ge=-1000, le=1000)]
+_Tilt = Annotated[float, Field(ge=-60, le=60)]
+_Shear = Annotated[float, Field(ge=-0.2, le=0.2)]
 _RANGES = (
     Pair,
     tuple[Positive, Positive],
     tuple[NonNegative, NonNegative],
     tuple[Quality, Quality],
+    tuple[_Shear, _Shear],
+    tuple[_Tilt, _Tilt],
 )
 PositiveRange = Annotated[tuple[Positive, Positive], BeforeValidator(_to_range)]
 NonNegativeRange = Annotated[tuple[NonNegative, NonNegative], BeforeValidator(_to_range)]
@@ -142,11 +147,20 @@ class PoseConfig(_Config):
         tilt_deg: rotation about the vertical and about the horizontal axis, sampled separately.
         roll_deg: rotation about the optical axis.
         translation_mm: along each of the three axes, sampled separately.
+        baseline_mm: right and down from the wide to the tele lens, which lie beside each other in
+            a phone.
+        stabilization_px: displacement of the optical axis by the stabilizer, in wide or tele
+            pixels, along both axes, sampled separately.
+        shear: displacement in pixels per row, along both axes, sampled separately: the camera
+            moves while a rolling shutter reads the rows.
     """
 
     tilt_deg: Range = (-0.1, 0.1)
     roll_deg: Range = (-0.5, 0.5)
     translation_mm: Range = (-5.0, 5.0)
+    baseline_mm: tuple[_OffsetMm, _OffsetMm] = (0.0, 0.0)
+    stabilization_px: Range = (0.0, 0.0)
+    shear: Annotated[tuple[_Shear, _Shear], BeforeValidator(_to_range)] = (0.0, 0.0)
 
 
 class SceneConfig(_Config):
@@ -157,6 +171,8 @@ class SceneConfig(_Config):
         layers: number of planes in front of the backdrop.
         layer_distance: their distance as a share of the backdrop's.
         layer_area: share of the image that a plane covers.
+        plane_tilt_deg: rotation of every plane about its vertical and its horizontal axis, sampled
+            separately.
         px_per_tele_px: pixels of the photo per tele pixel, in the centre.
         wide_fields: width of a captured wide frame, in tele frames.
         procedural_px: width and height of the scenes made with `--procedural`.
@@ -166,6 +182,7 @@ class SceneConfig(_Config):
     layers: Annotated[int, Field(ge=0, le=8)] = 0
     layer_distance: Range = (0.75, 0.95)
     layer_area: Range = (0.05, 0.15)
+    plane_tilt_deg: Annotated[tuple[_Tilt, _Tilt], BeforeValidator(_to_range)] = (0.0, 0.0)
     px_per_tele_px: Range = (1.0, 1.25)
     wide_fields: Annotated[float, Field(ge=1)] = 1.5
     procedural_px: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = (2400, 1600)
@@ -237,9 +254,10 @@ class ExifConfig(_Config):
 
 
 class CameraConfig(_Config):
-    """A zoom camera, its pose, and the scene in front of it.
+    """A zoom camera, or a camera with two lenses; its pose, and the scene in front of it.
 
-    The HR images of pairs are processed by `hr_isp`, if it is given, as by a better camera.
+    Captured tele frames are processed by `tele_isp`, if it is given, as phones process each lens
+    in its own way. The HR images of pairs are processed by `hr_isp`, as by a better camera.
     """
 
     sensor: SensorConfig = SensorConfig()
@@ -250,6 +268,7 @@ class CameraConfig(_Config):
     isp: IspConfig = IspConfig()
     exif: ExifConfig = ExifConfig()
     hr_isp: IspConfig | None = None
+    tele_isp: IspConfig | None = None
 
 
 # Keys of files written before the standard terms; the error message names the new key.

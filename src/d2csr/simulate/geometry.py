@@ -1,7 +1,8 @@
 """Camera geometry: projection of scene planes to a pixel grid and back (pinhole, distortion, pose).
 
-World coordinates: x to the right, y down, z away from the camera, in metres; every plane of the
-scene has a constant z. Pixel coordinates: centres at whole numbers, the first at 0.
+World coordinates: x to the right, y down, z away from the camera, in metres. A plane of the scene
+is z = distance + slope_x x + slope_y y; points on it are given by their x and y. Pixel coordinates:
+centres at whole numbers, the first at 0.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,6 +12,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Points, Size
+
+Slope = tuple[float, float]  # of a plane's z, in x and in y
+FACING: Slope = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class View:
         distortion: of the lens.
         rotation_deg: of the camera about x (tilt), y (pan) and z (roll), in this order.
         position_m: of the camera.
+        axis_px: displacement of the optical axis from the middle, by optical stabilization.
+        shear: displacement (x, y) per row, by motion of the camera while a rolling shutter reads
+            the rows one after the other; none in the row of the optical axis.
     """
 
     size: Size
@@ -32,11 +39,13 @@ class View:
     distortion: BrownDistortion = NO_DISTORTION
     rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
     position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    axis_px: tuple[float, float] = (0.0, 0.0)
+    shear: tuple[float, float] = (0.0, 0.0)
 
     @property
     def centre(self) -> Float64[np.ndarray, "2"]:
-        """Return the position of the optical axis on the grid, which is its middle."""
-        return (np.array(self.size, np.float64) - 1) / 2
+        """Return the position of the optical axis on the grid."""
+        return (np.array(self.size, np.float64) - 1) / 2 + self.axis_px
 
     @property
     def rotation(self) -> Float64[np.ndarray, "3 3"]:
@@ -65,25 +74,32 @@ class View:
             self.distortion,
             self.rotation_deg,
             self.position_m,
+            (self.axis_px[0] * scale, self.axis_px[1] * scale),
+            self.shear,
         )
 
-    def on_plane(self, pixels: Points, distance_m: float) -> Points:
-        """Return the points (x, y), in metres, that pixels see on the plane z = `distance_m`."""
-        ideal = self.distortion.undistort((pixels - self.centre) / self.corner_px)
+    def on_plane(self, pixels: Points, distance_m: float, *, slope: Slope = FACING) -> Points:
+        """Return the points (x, y), in metres, that pixels see on a plane."""
+        from_axis = pixels - self.centre
+        from_axis = from_axis - from_axis[..., 1:] * np.asarray(self.shear)
+        ideal = self.distortion.undistort(from_axis / self.corner_px)
         camera = np.concatenate(
             [ideal * (self.corner_px / self.focal_px), np.ones((*ideal.shape[:-1], 1))], axis=-1
         )
         world = camera @ self.rotation  # of row vectors: applies the transpose
-        depth = (distance_m - self.position_m[2]) / world[..., 2:]
+        normal = np.array([-slope[0], -slope[1], 1.0])
+        depth = (distance_m - normal @ np.asarray(self.position_m)) / (world @ normal)[..., None]
         return np.asarray(self.position_m[:2]) + world[..., :2] * depth
 
-    def pixels(self, plane_m: Points, distance_m: float) -> Points:
-        """Return the pixel positions of points on the plane z = `distance_m`."""
-        depth = np.full((*plane_m.shape[:-1], 1), distance_m)
+    def pixels(self, plane_m: Points, distance_m: float, *, slope: Slope = FACING) -> Points:
+        """Return the pixel positions of points (x, y), in metres, on a plane."""
+        depth = distance_m + (plane_m @ np.asarray(slope))[..., None]
         world = np.concatenate([plane_m, depth], axis=-1) - np.asarray(self.position_m)
         camera = world @ self.rotation.T
         ideal = camera[..., :2] / camera[..., 2:] * (self.focal_px / self.corner_px)
-        return self.distortion.distort(ideal) * self.corner_px + self.centre
+        straight = self.distortion.distort(ideal) * self.corner_px
+        rows = straight[..., 1:] / (1 - self.shear[1])
+        return straight + rows * np.asarray(self.shear) + self.centre
 
     def to_json(self) -> dict[str, Any]:
         """Return the view as plain JSON values."""
@@ -99,15 +115,18 @@ class View:
             distortion=BrownDistortion(**values["distortion"]),
             rotation_deg=tuple(values["rotation_deg" if "rotation_deg" in values else "turn_deg"]),
             position_m=tuple(values["position_m"]),
+            axis_px=tuple(values.get("axis_px", (0.0, 0.0))),
+            shear=tuple(values.get("shear", (0.0, 0.0))),
         )
 
 
 def plane_homography(
-    source: View, target: View, *, distance_m: float
+    source: View, target: View, *, distance_m: float, slope: Slope = FACING
 ) -> Float64[np.ndarray, "3 3"]:
-    """Return the homography between the pixels of two views of a plane, without distortion."""
-    axis = np.array([0.0, 0.0, 1.0])
-    to_plane = np.outer(source.position_m, axis) + (distance_m - source.position_m[2]) * np.eye(3)
-    to_target = target.rotation @ (to_plane - np.outer(target.position_m, axis))
+    """Return the homography between two views of a plane, without distortion and shear."""
+    normal = np.array([-slope[0], -slope[1], 1.0])
+    height_m = distance_m - normal @ np.asarray(source.position_m)
+    to_plane = np.outer(source.position_m, normal) + height_m * np.eye(3)
+    to_target = target.rotation @ (to_plane - np.outer(target.position_m, normal))
     matrix = target.intrinsics @ to_target @ source.rotation.T @ np.linalg.inv(source.intrinsics)
     return matrix / matrix[2, 2]

@@ -45,6 +45,7 @@ from d2csr.simulate.ground_truth import (
     build_truth,
     parallax_mask,
     sampled_parameters,
+    visibility_mask,
     visible_planes,
 )
 from d2csr.simulate.isp import compress_jpeg, encode_jpeg
@@ -197,10 +198,12 @@ def make_capture(job: SceneJob, folder: Path) -> GroundTruth:
     for name, photograph, taken in frames:
         tags = _exif(job.camera, photograph, wide=pair.wide, taken=taken)
         rgb8 = photograph.take(pair.scene)
-        _write_frame(folder / name, rgb8, tags=tags, isp=job.camera.isp)
+        isp = photograph.isp.config.model_copy(update={"format": job.camera.isp.format})
+        _write_frame(folder / name, rgb8, tags=tags, isp=isp)
     visible = visible_planes(pair)
     write_gray8(folder / truth.planes_file, visible)
     write_gray8(folder / truth.parallax_file, parallax_mask(pair, visible))
+    write_gray8(folder / truth.visible_file, visibility_mask(pair, visible))
     return truth
 
 

@@ -8,11 +8,17 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from d2csr.core.geometry import BrownDistortion, Size
-from d2csr.simulate.camera_config import CameraConfig, CameraError, IspConfig, LensConfig
+from d2csr.simulate.camera_config import (
+    CameraConfig,
+    CameraError,
+    IspConfig,
+    LensConfig,
+    PoseConfig,
+)
 from d2csr.simulate.geometry import View
 from d2csr.simulate.isp import IspSettings, develop
 from d2csr.simulate.rendering import Lens, Shot
-from d2csr.simulate.scene import Plane, Scene, build_layered_scene
+from d2csr.simulate.scene import Plane, Scene, build_layered_scene, tilt_planes
 from d2csr.simulate.sensor import Exposure, expose, read_sensor
 
 MIN_FRAME_PX = 16  # side of the smallest useful frame
@@ -82,6 +88,8 @@ class _ZoomEnd:
         distortion: sampled distortion.
         rotation_deg: sampled rotation about x, y and z.
         position_m: sampled position.
+        axis_px: sampled displacement of the optical axis.
+        shear: sampled displacement per row.
     """
 
     lens: LensConfig
@@ -89,6 +97,8 @@ class _ZoomEnd:
     distortion: BrownDistortion
     rotation_deg: tuple[float, float, float]
     position_m: tuple[float, float, float]
+    axis_px: tuple[float, float]
+    shear: tuple[float, float]
 
     def view(self, size: Size, *, focal_px: float, corner_px: float) -> View:
         """Return the pixel grid of a frame, given the focal length of the wide photograph."""
@@ -99,6 +109,8 @@ class _ZoomEnd:
             self.distortion,
             self.rotation_deg,
             self.position_m,
+            self.axis_px,
+            self.shear,
         )
 
 
@@ -128,7 +140,10 @@ def plan_pair(
     focal_px = camera.optics.focal_mm * 1e3 / camera.sensor.pixel_pitch_um
     pixel_rad = 1 / (focal_px * scale * scene_px)
     scene = build_layered_scene(photo, camera.scene, pixel_rad=pixel_rad, rng=scene_rng)
+    tilt_rng, *motion_rngs = (np.random.default_rng((*seed, part)) for part in range(6, 9))
+    scene = tilt_planes(scene, camera.scene.plane_tilt_deg, rng=tilt_rng)
     ends = _sample_ends(camera, scale=scale, scene_rng=scene_rng, rngs=rngs)
+    ends = _with_motion(ends, camera.pose, rngs=motion_rngs)
     wide_px = scale * scene_px  # pixels of the photo per wide pixel
     ratio = scale / fields
     views = _fit_views(scene.planes[0], ends, focal_px=focal_px, tele_ratio=ratio, px=wide_px)
@@ -138,6 +153,8 @@ def plan_pair(
         )
         for index, (end, view, rng) in enumerate(zip(ends, views, rngs, strict=True))
     )
+    if camera.tele_isp is not None:
+        tele = replace(tele, isp=replace(tele.isp, config=camera.tele_isp))
     return SimulatedPair(camera, scene, scale, wide, tele)
 
 
@@ -146,8 +163,10 @@ def _sample_shared(camera: CameraConfig, rng: np.random.Generator) -> CameraConf
     olpf_um = float(rng.uniform(*camera.sensor.olpf_um))
     sensor = camera.sensor.model_copy(update={"olpf_um": (olpf_um, olpf_um)})
     update: dict[str, Any] = {"sensor": sensor, "isp": _sample_isp(camera.isp, rng)}
-    if camera.hr_isp is not None:
-        update["hr_isp"] = _sample_isp(camera.hr_isp, rng)
+    for name in ("hr_isp", "tele_isp"):
+        isp = getattr(camera, name)
+        if isp is not None:
+            update[name] = _sample_isp(isp, rng)
     return camera.model_copy(update=update)
 
 
@@ -194,7 +213,29 @@ def _sample_end(
     ranges = (lens.k1, lens.k2, lens.k3, lens.p1, lens.p2)
     distortion = BrownDistortion(*(float(rng.uniform(*each)) for each in ranges))
     rotation_deg = (float(tilt), float(pan), float(roll))
-    return _ZoomEnd(lens, zoom, distortion, rotation_deg, (float(x), float(y), float(z)))
+    position_m = (float(x), float(y), float(z))
+    return _ZoomEnd(lens, zoom, distortion, rotation_deg, position_m, (0.0, 0.0), (0.0, 0.0))
+
+
+def _with_motion(
+    ends: tuple[_ZoomEnd, _ZoomEnd], pose: PoseConfig, *, rngs: Sequence[np.random.Generator]
+) -> tuple[_ZoomEnd, _ZoomEnd]:
+    """Return the ends with the tele lens beside the wide one, stabilized axes and shear."""
+    right_m, down_m = (offset / 1e3 for offset in pose.baseline_mm)
+    moved = []
+    for end, rng, share in zip(ends, rngs, (0.0, 1.0), strict=True):
+        axis_x, axis_y = rng.uniform(*pose.stabilization_px, 2)
+        shear_x, shear_y = rng.uniform(*pose.shear, 2)
+        x, y, z = end.position_m
+        moved.append(
+            replace(
+                end,
+                position_m=(x + share * right_m, y + share * down_m, z),
+                axis_px=(float(axis_x), float(axis_y)),
+                shear=(float(shear_x), float(shear_y)),
+            )
+        )
+    return moved[0], moved[1]
 
 
 def _sample_photograph(
@@ -276,7 +317,10 @@ def _even(side: float) -> int:
 
 def _sees_only(backdrop: Plane, view: View) -> bool:
     """Return whether a view's border, and with it all of the view, lies on the backdrop."""
-    seen = view.on_plane(_border(view.size), backdrop.distance_m) / backdrop.pitch_m
+    seen = (
+        view.on_plane(_border(view.size), backdrop.distance_m, slope=backdrop.slope)
+        / backdrop.pitch_m
+    )
     furthest = np.abs(seen).max(axis=0)
     return bool((furthest <= np.array(backdrop.size) / 2 - _MARGIN_PX).all())
 

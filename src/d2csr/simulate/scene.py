@@ -1,7 +1,7 @@
 """Scenes: textured planes made from photos or drawn procedurally, and how a view samples them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,7 @@ from d2csr.images.formats import is_image_name
 from d2csr.images.pixels import LINEAR_OF_SRGB8
 from d2csr.images.reader import read_rgb8
 from d2csr.simulate.camera_config import SceneConfig
-from d2csr.simulate.geometry import View
+from d2csr.simulate.geometry import FACING, Slope, View
 
 _FONTS = (
     cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX,
@@ -25,19 +25,21 @@ _LETTERS = np.array(list("ABCDEFGHJKLMNPRSTUVXYZabcdefghkmnopqrstuvxyz0123456789
 
 @dataclass(frozen=True)
 class Plane:
-    """A textured plane that faces the camera and is centred in front of it.
+    """A textured plane, centred in front of the camera.
 
     Attributes:
         texture: sRGB image.
         alpha: 255 where the plane is opaque, 0 where it is transparent; None: opaque everywhere.
-        distance_m: from the nominal camera.
-        pitch_m: spacing of the texture's pixels.
+        distance_m: from the nominal camera, in the middle.
+        pitch_m: spacing of the texture's pixels in x and y.
+        slope: change of the distance per metre to the right and down; 0 faces the camera.
     """
 
     texture: UInt8[np.ndarray, "h w 3"]
     alpha: UInt8[np.ndarray, "h w"] | None
     distance_m: float
     pitch_m: float
+    slope: Slope = FACING
 
     @property
     def size(self) -> Size:
@@ -86,6 +88,17 @@ def build_layered_scene(
         for share in shares
     )
     return Scene(scene.planes + nearer)
+
+
+def tilt_planes(scene: Scene, tilt_deg: tuple[float, float], *, rng: np.random.Generator) -> Scene:
+    """Return the scene with each plane turned by angles from a range, about its middle."""
+    slopes = np.tan(np.radians(rng.uniform(*tilt_deg, (len(scene.planes), 2))))
+    return Scene(
+        tuple(
+            replace(plane, slope=(float(x), float(y)))
+            for plane, (x, y) in zip(scene.planes, slopes, strict=True)
+        )
+    )
 
 
 def blob_mask(size: Size, share: float, *, rng: np.random.Generator) -> UInt8[np.ndarray, "h w"]:
@@ -236,7 +249,7 @@ def map_to_texture(
     nodes_x, weights_x = _interpolation_nodes(x)
     nodes_y, weights_y = _interpolation_nodes(y)
     pixels = np.stack(np.meshgrid(nodes_x, nodes_y), axis=-1)
-    seen = view.on_plane(pixels, plane.distance_m) / plane.pitch_m
+    seen = view.on_plane(pixels, plane.distance_m, slope=plane.slope) / plane.pitch_m
     u, v = (weights_y @ seen[..., axis] @ weights_x.T for axis in (0, 1))
     return u + (plane.size.width - 1) / 2, v + (plane.size.height - 1) / 2
 
