@@ -174,6 +174,33 @@ def test_an_interrupt_is_exit_130(d2csr, failing):
     assert d2csr("doctor") == (130, "", "interrupted\n")
 
 
+def test_a_failed_allocation_anywhere_is_one_line_about_memory(d2csr, failing):
+    """Code that fails for lack of memory takes its file for damaged."""
+    damaged = D2csrError("model", "is damaged", remedy="Copy it again.")
+    damaged.__cause__ = MemoryError()
+    for error in (MemoryError(), ImportError("libx.so: failed to map segment"), damaged):
+        failing(error)
+        answer = d2csr("doctor")
+        assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+        assert " of memory is free" in answer.err
+        assert "Copy" not in answer.err
+
+
+@pytest.mark.parametrize("limit_mb", [150, 300])
+def test_an_address_space_too_small_is_one_line_about_memory(limit_mb, tmp_path):
+    """At 300 MB glib, a library of libvips, ended the process."""
+    limit = limit_mb * 10**6
+    done = subprocess.run(
+        [sys.executable, "-m", "d2csr", "upscale", "-i", __file__, "-o", tmp_path / "out"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: memory: ")
+    assert "Raise the limit" in done.stderr
+
+
 def test_a_bug_of_ours_keeps_its_traceback(d2csr, failing):
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -146,6 +147,24 @@ def test_a_file_over_the_limit_is_refused_unread(tmp_path):
         read_regular(path, max_bytes=4)
     with pytest.raises(OSError, match="No such file"):
         read_regular(tmp_path / "none", max_bytes=4)
+
+
+def test_reading_allocates_the_file_and_not_the_limit(tmp_path):
+    """A cached graph of some kB took the 512 MiB that an entry may have."""
+    (tmp_path / "x").write_bytes(b"12345")
+    tracemalloc.start()
+    read_regular(tmp_path / "x", max_bytes=1 << 29)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_a_file_without_a_stated_size_is_read_whole():
+    """The kernel states 0 bytes for these, as for a file that another process appends to."""
+    path = Path("/proc/self/cmdline")
+    assert read_regular(path, max_bytes=1 << 20) == path.read_bytes()
+    with pytest.raises(OSError, match="more than 4 bytes"):
+        read_regular(path, max_bytes=4)
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "a" * 5000, "\0", "/dev/null/x"])

@@ -1,11 +1,13 @@
 """Memory, disk space and processor features, against files written by hand."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from d2csr.core import hardware
+from d2csr.core.errors import BundleError, OutOfMemoryError
 
 GIB = 1 << 30
 
@@ -81,3 +83,49 @@ def test_bfloat16_is_read_from_the_processors_features(monkeypatch, tmp_path, te
 def test_without_proc_no_feature_is_known(monkeypatch, tmp_path):
     monkeypatch.setattr(hardware, "_CPU_INFO", tmp_path / "cpuinfo")
     assert hardware.cpu_flags() == frozenset()
+
+
+@pytest.fixture
+def limits(cgroup, monkeypatch, tmp_path):
+    """Return the limits, to be set, of a process that has mapped 1 GiB, 0.5 GiB of them data."""
+    values = {resource.RLIMIT_AS: resource.RLIM_INFINITY, resource.RLIMIT_DATA: 2 * GIB}
+    status = tmp_path / "status"
+    status.write_text(f"VmSize:\t{GIB >> 10} kB\nVmData:\t{GIB >> 11} kB\n")
+    monkeypatch.setattr(hardware, "_STATUS", status)
+    monkeypatch.setattr("resource.getrlimit", lambda number: (values[number], -1))
+    return values
+
+
+def test_limits_of_the_process_count_as_memory(limits):
+    assert hardware.free_bytes() == 3 * GIB // 2
+    limits[resource.RLIMIT_AS] = 5 * GIB // 4
+    assert hardware.free_bytes() == GIB // 4
+    assert hardware.lacks_address_space(GIB // 4 + 1)
+    assert not hardware.lacks_address_space(GIB // 4)
+
+
+def test_an_address_space_too_small_is_refused_with_the_least_that_is_needed(limits):
+    hardware.require_address_space(GIB)
+    limits[resource.RLIMIT_AS] = GIB
+    hardware.require_address_space(GIB)
+    with pytest.raises(OutOfMemoryError, match=r"allows 1024 MiB.*to 1025 MiB at least"):
+        hardware.require_address_space(GIB + 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "memory: 1536 MiB of memory is free, too little (MemoryError). Close"),
+        (
+            BundleError("b", "is bad", "Copy it."),
+            "b: 1536 MiB of memory is free, too little (is bad",
+        ),
+    ],
+)
+def test_a_failed_allocation_keeps_its_place_and_not_its_advice(limits, error, message):
+    assert str(hardware.out_of_memory(error)).startswith(message)
+    assert "Copy" not in str(hardware.out_of_memory(error))
+    limits[resource.RLIMIT_AS] = 2 * GIB
+    assert "1024 MiB of memory is free of the 2048 MiB that `ulimit -v`" in str(
+        hardware.out_of_memory(error)
+    )

@@ -1,5 +1,6 @@
 """Files in, files out: what is written, what is reported, and what is left alone."""
 
+import errno
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import UsageError
+from d2csr.core.errors import BundleError, UsageError
 from d2csr.engine.engine import Engine
 from d2csr.engine.model import load
 from d2csr.images.colors import heatmap
@@ -17,6 +18,7 @@ from d2csr.images.writer import write_rgb8
 from d2csr.upscale import dry_run
 from d2csr.upscale.journal import JOURNAL_NAME
 from d2csr.upscale.options import BatchOptions, OutputOptions, OutputSize
+from d2csr.upscale.pipeline import to_image_error
 from d2csr.upscale.run import upscale_files
 
 LR8 = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
@@ -85,6 +87,14 @@ def test_an_image_too_large_for_the_memory_is_reported(
     assert [error.problem for error in summary.errors] == [
         "is too large for this machine's memory"
     ] * 2
+
+
+def test_an_image_that_fails_for_lack_of_memory_is_told_so_and_nothing_else():
+    damaged = BundleError("trunk.onnx", "can't be compiled", "Copy the bundle again.")
+    damaged.__cause__ = MemoryError()
+    for error in (damaged, OSError(errno.ENOMEM, "Cannot allocate memory"), MemoryError()):
+        told = str(to_image_error(Path("a.png"), error))
+        assert told.startswith("a.png: is too large for this machine's memory. Use a smaller")
 
 
 def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from d2csr import __version__
 from d2csr.core.console import print_error, print_line
-from d2csr.core.errors import D2csrError, printable, shorten
+from d2csr.core.errors import D2csrError, is_from_out_of_memory, printable, shorten
 
 _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
@@ -120,27 +120,36 @@ def _run(words: Sequence[str]) -> int:
         )
     except CycloptsError:  # already printed
         return 2
-    except D2csrError as error:
-        print_error(error)
-        return 2
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+    except KeyboardInterrupt:
+        print_line("interrupted", stream=sys.stderr)
+        return 130
+    except Exception as error:
+        explained = _explain(error)
+        if explained is None:
             raise
-        where = shorten(str(error.filename), 100)
-        print_error(D2csrError(where, "is too long a name for a file", "Give a shorter one."))
+        print_error(explained)
         return 2
-    except ModuleNotFoundError as error:
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> D2csrError | None:
+    """Return an exception as an error that the user can fix, or None if it is a bug of ours."""
+    if is_from_out_of_memory(error):
+        from d2csr.core.hardware import out_of_memory
+
+        return out_of_memory(error)
+    if isinstance(error, D2csrError):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        where = shorten(str(error.filename), 100)
+        return D2csrError(where, "is too long a name for a file", "Give a shorter one.")
+    if isinstance(error, ModuleNotFoundError):
         for extra, modules in _EXTRAS.items():
             if error.name in modules:
                 remedy = f"Install it: pip install 'd2csr[{extra}]', or make dev in a clone."
                 remedy += _REMARKS.get(extra, "")
-                print_line(f"error: {error.name}: is not installed. {remedy}", stream=sys.stderr)
-                return 2
-        raise
-    except KeyboardInterrupt:
-        print_line("interrupted", stream=sys.stderr)
-        return 130
-    return code if isinstance(code, int) else 0
+                return D2csrError(error.name, "is not installed", remedy)
+    return None
 
 
 def _format_warning(message: Warning | str, *_: object) -> str:

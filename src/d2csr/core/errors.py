@@ -1,5 +1,6 @@
 """Errors that the user can fix: where, what is wrong, and what to do."""
 
+import errno
 import re
 import reprlib
 from typing import Final
@@ -157,12 +158,14 @@ def format_beyond(value: float, bound: float, *, spec: str) -> str:
     return next(texts, f"{value:{spec}}")
 
 
-# Allocation failures as OpenVINO and oneDNN, ONNX Runtime, torch on the processor, cuDNN and the
-# C++ library report them; none of these has an exception class for it. "memory" alone would also
-# match "illegal memory access" and "memory format".
+# Allocation failures as OpenVINO and oneDNN, ONNX Runtime, torch on the processor, cuDNN, the
+# decoders of images, the C++ library, the dynamic loader and Python's threads report them; none of
+# these has an exception class for it. "memory" alone would also match "illegal memory access" and
+# "memory format".
 _ALLOCATION_FAILED = re.compile(
     r"bad.?alloc|alloc_?failed|out of memory|(not enough|insufficient) memory"
-    r"|(failed to|can't|cannot|could not|unable to) alloc",
+    r"|(failed to|can't|cannot|could not|unable to) alloc|memory allocation (error|failed)"
+    r"|failed to map segment|can't start new thread",
     re.IGNORECASE,
 )
 
@@ -172,4 +175,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     classes = {each.__name__ for each in type(error).__mro__}
     if classes & {"MemoryError", "OutOfMemoryError"}:  # torch's, by name: it isn't imported here
         return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
     return _ALLOCATION_FAILED.search(str(error)) is not None
+
+
+def is_from_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that it was raised from or while handling, reports it."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        if is_out_of_memory(current):
+            return True
+        seen.add(id(current))
+        current = current.__cause__ or current.__context__
+    return False

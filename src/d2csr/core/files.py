@@ -184,8 +184,10 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        contents = b"" if size > max_bytes else file.read(max_bytes + 1)
-    if max(size, len(contents)) > max_bytes:  # it may have grown
+        contents = b"" if size > max_bytes else file.read(size + 1)  # it allocates that much
+        if len(contents) > size:  # another process appends to it
+            contents += file.read(max_bytes + 1 - len(contents))
+    if max(size, len(contents)) > max_bytes:
         raise OSError(errno.EFBIG, f"has more than {max_bytes:,} bytes", str(path))
     return contents
 

@@ -6,8 +6,12 @@ documentation of control groups, versions 1 and 2, for the limits of a container
 
 import os
 import platform
+import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from d2csr.core.errors import D2csrError, OutOfMemoryError, first_line
 
 MIB = 1 << 20
 
@@ -23,14 +27,51 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def free_bytes() -> int:
-    """Return the memory that is free, in the system and in the control group of this process."""
-    free = [_system_free_bytes()]
+    """Return the memory that is free for this process: in the system, and within its limits.
+
+    The limits are those of its control group, of its address space and of its data.
+    """
+    free = [_system_free_bytes(), *_free_within_limits()]
     for limit, usage in _CGROUP_FILES:
         try:
             free.append(int((_CGROUP / limit).read_text()) - int((_CGROUP / usage).read_text()))
         except (OSError, ValueError):  # no such group; or `max`, no limit
             continue
     return max(0, min(free))
+
+
+def address_space_limit() -> int | None:
+    """Return the bytes that this process may map (`ulimit -v`), or None without such a limit."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def require_address_space(min_bytes: int) -> None:
+    """Check that this process may map at least so many bytes, however little of it it uses.
+
+    Libraries end the process if an early allocation fails, without an error that can be caught.
+
+    Raises:
+        OutOfMemoryError: its address space is limited to less.
+    """
+    limit = address_space_limit()
+    if limit is not None and limit < min_bytes:
+        problem = f"`ulimit -v` allows {format_bytes(limit)}, too little to load the libraries"
+        remedy = f"Raise the limit to {format_bytes(min_bytes)} at least."
+        raise OutOfMemoryError("memory", problem, remedy)
+
+
+def lacks_address_space(min_bytes: int) -> bool:
+    """Return whether so many bytes can't be mapped any more within the limits of this process."""
+    return any(left < min_bytes for left in _free_within_limits())
+
+
+def _free_within_limits() -> Iterator[int]:
+    """Yield what is left of the process's address space and of its data (`ulimit -v` and `-d`)."""
+    for number, field in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit, _ = resource.getrlimit(number)
+        if limit != resource.RLIM_INFINITY:
+            yield limit - (_status_bytes(field) or 0)
 
 
 def rss_bytes() -> int | None:
@@ -49,6 +90,26 @@ def reset_peak_rss() -> None:
         _CLEAR_REFS.write_text(_RESET_PEAK, encoding="ascii")
     except OSError:
         return
+
+
+def out_of_memory(error: BaseException) -> OutOfMemoryError:
+    """Return an error that came from a failed allocation as one that says what is allowed.
+
+    An error of ours keeps its place, but not its advice: what failed for lack of memory looks
+    damaged to the code around it.
+    """
+    if isinstance(error, OutOfMemoryError):
+        return error
+    where = error.where if isinstance(error, D2csrError) else "memory"
+    reason = error.problem if isinstance(error, D2csrError) else first_line(error)
+    limit = address_space_limit()
+    free = f"{format_bytes(free_bytes())} of memory is free"
+    if limit is None:
+        allowed, remedy = free, "Close other programs, or use smaller images."
+    else:
+        allowed = f"{free} of the {format_bytes(limit)} that `ulimit -v` allows"
+        remedy = "Raise the limit, or use smaller images."
+    return OutOfMemoryError(where, f"{allowed}, too little ({reason})", remedy)
 
 
 def free_disk_bytes(folder: Path) -> int:

@@ -18,7 +18,13 @@ from jaxtyping import Float32
 from d2csr.core.bundle import Bundle, verify_bundle
 from d2csr.core.errors import BundleError, OutOfMemoryError
 from d2csr.core.geometry import Size
-from d2csr.core.hardware import free_bytes, free_disk_bytes, rss_bytes
+from d2csr.core.hardware import (
+    MIB,
+    free_bytes,
+    free_disk_bytes,
+    require_address_space,
+    rss_bytes,
+)
 from d2csr.engine.backends.base import (
     DeviceOptions,
     Graph,
@@ -50,6 +56,8 @@ from d2csr.engine.tail import (
 )
 
 WHOLE = 1 << 30  # strip rows of backends that run an image in one piece
+# To load OpenVINO, libvips and a small graph on two cores: 800 MB suffice, 700 don't.
+MIN_ADDRESS_SPACE = 768 * MIB
 _MEMORY_SHARE = 0.6  # of free memory; the rest is for other processes and for underestimates
 
 _OnWarning = Callable[[str], object]
@@ -294,7 +302,9 @@ def open_engine(
     Raises:
         UsageError: there is no such backend, device or precision.
         BundleError: a graph can't be read, or a file isn't the one that the card has the hash of.
+        OutOfMemoryError: the process may not allocate what the libraries take.
     """
+    require_address_space(MIN_ADDRESS_SPACE)
     verify_bundle(bundle)
     options = DeviceOptions(device=device, precision=precision)
     resolved = resolve_backend(bundle, backend=backend, options=options)

@@ -13,7 +13,7 @@ import numpy as np
 import pyvips
 import simplejpeg
 
-from d2csr.core.errors import ImageError
+from d2csr.core.errors import ImageError, is_out_of_memory
 from d2csr.core.files import open_regular
 from d2csr.core.geometry import Size
 from d2csr.images.exif import COMPRESSION, Tags, read_file_tags
@@ -116,7 +116,7 @@ def decode_error(path: Path, error: pyvips.Error) -> ImageError:
         problem = "is coded in HEVC, as photos of phones are, and no decoder for it is installed"
         remedy = "Install one (pip install 'd2csr[heif]'), or convert it to AVIF, JPEG or PNG."
         return ImageError(path, problem, remedy)
-    if "out of memory" in detail:
+    if is_out_of_memory(error):
         problem = "is too large for the memory of this machine"
         return ImageError(path, problem, "Use a smaller image, or a part of it.")
     return _damaged(path, str(error))

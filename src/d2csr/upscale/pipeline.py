@@ -7,9 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, final
+from typing import TypeGuard, TypeVar, final
 
-from d2csr.core.errors import BundleError, D2csrError, ImageError, OutOfMemoryError, UsageError
+from d2csr.core.errors import (
+    BundleError,
+    D2csrError,
+    ImageError,
+    UsageError,
+    is_from_out_of_memory,
+)
 from d2csr.core.files import sha256_file
 from d2csr.engine.engine import Engine
 from d2csr.images.formats import DEFAULT_LIMIT_MP
@@ -69,19 +75,22 @@ def prefetch(
 
 def to_image_error(source: Path, error: BaseException) -> D2csrError:
     """Return one of `IMAGE_ERRORS` as an error that names the image."""
-    if isinstance(error, MemoryError | OutOfMemoryError):
+    if is_from_out_of_memory(error) and not _states_memory(error):
         remedy = "Use a smaller image, a part of it, or a lower --memory."
         return ImageError(source, "is too large for this machine's memory", remedy)
     if isinstance(error, OSError):
         problem = f"can't be upscaled: {error.strerror or error}"
         return ImageError(source, problem, "Free some disk space, or choose another folder.")
-    if isinstance(error, BundleError) or (
-        isinstance(error, UsageError) and error.where == "memory"
-    ):  # these name a graph, or the memory
+    if isinstance(error, BundleError) or _states_memory(error):  # these name a graph, or the memory
         return ImageError(source, f"{error.where}: {error.problem}", error.remedy)
     if isinstance(error, D2csrError):
         return error
     raise error
+
+
+def _states_memory(error: BaseException) -> TypeGuard[UsageError]:
+    """Return whether an error of the plan says how much memory an image takes."""
+    return isinstance(error, UsageError) and error.where == "memory"
 
 
 @final

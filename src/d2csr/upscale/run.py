@@ -15,7 +15,8 @@ from d2csr import __version__
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.core.files import remove_stale_temp_files
-from d2csr.engine.engine import Engine
+from d2csr.core.hardware import require_address_space
+from d2csr.engine.engine import MIN_ADDRESS_SPACE, Engine
 from d2csr.engine.model import Model
 from d2csr.engine.uncertainty import require_error_model
 from d2csr.upscale.jobs import Job, Plan, PlannedImage, is_one_file, output_folder, plan_images
@@ -103,7 +104,9 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     Raises:
         ModelNameError: there is no such model.
         UsageError: there are no images, no result can be written, or there is no such device.
+        OutOfMemoryError: the process may not allocate what the libraries take.
     """
+    require_address_space(MIN_ADDRESS_SPACE)  # before threads load libraries, which end the process
     reporter, watch = Reporter(json=batch.json), Stopwatch()
     with watch.timing("total"):
         names = [str(each) for each in inputs]

@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import BundleError, UsageError, first_line
+from d2csr.core.errors import BundleError, UsageError, first_line, is_out_of_memory
+from d2csr.core.hardware import out_of_memory
 from d2csr.engine.backends.base import (
     Graph,
     NchwArray,
@@ -54,6 +55,7 @@ class OnnxRuntimeBackend:
         Raises:
             BundleError: ONNX Runtime can't read the graph, it is of another role, or the device
                 isn't there.
+            OutOfMemoryError: an allocation failed.
         """
         path = bundle.graph(role)
         options = onnxruntime.SessionOptions()
@@ -61,6 +63,8 @@ class OnnxRuntimeBackend:
         try:
             session = onnxruntime.InferenceSession(path, options, providers=_providers(device))
         except Exception as error:  # its errors have no base class but this
+            if is_out_of_memory(error):
+                raise out_of_memory(error) from error
             problem = f"ONNX Runtime can't read it in {precision} ({first_line(error)})"
             raise BundleError(path, problem, remedy="Copy the bundle again.") from error
         names = [each.name for each in session.get_inputs()]

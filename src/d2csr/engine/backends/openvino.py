@@ -21,8 +21,9 @@ from openvino.op import Constant
 from openvino.preprocess import PrePostProcessor
 
 from d2csr.core.bundle import Bundle
-from d2csr.core.errors import BundleError, UsageError, first_line
+from d2csr.core.errors import BundleError, UsageError, first_line, is_out_of_memory
 from d2csr.core.files import cache_folder, read_regular, write_atomically
+from d2csr.core.hardware import MIB, lacks_address_space, out_of_memory
 from d2csr.engine.backends.base import (
     Graph,
     NchwArray,
@@ -44,6 +45,7 @@ from d2csr.engine.backends.openvino_rewrites import (
 READY = ["d2csr", "fast_form"]  # marks graphs that `optimize_graph` changed at export
 
 _CACHE_LIMIT_BYTES = 512 << 20  # about 300 graphs of the small models, 25 of the paper's
+_LOADING_BYTES = 128 * MIB  # without them OpenVINO takes graphs that it can't load for damaged ones
 _DIGEST_BYTES = 32
 _FORM = "6"  # version of `_prepare`'s result: a new number invalidates cached graphs
 # Set explicitly because the plugins default to less: bf16 on processors that have it, fp16 on GPUs.
@@ -77,11 +79,14 @@ class OpenVinoBackend:
 
         Raises:
             BundleError: OpenVINO can't read or compile the graph, or it is of another role.
+            OutOfMemoryError: an allocation failed.
         """
         path = bundle.graph(graph_role(role, precision))
         try:
             compiled = _load_compiled(path, device=device, precision=precision)
         except (OSError, RuntimeError) as error:
+            if is_out_of_memory(error) or lacks_address_space(_LOADING_BYTES):
+                raise out_of_memory(error) from error
             problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
             remedy = "Copy the bundle again, or use `-g cpu`."
             raise BundleError(path, problem, remedy) from error
