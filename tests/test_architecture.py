@@ -81,13 +81,13 @@ def _module(file: Path) -> str:
 
 
 # Modules and functions of a size that one can read at once.
-MODULES_AT_MOST = 168
+MODULES_AT_MOST = 171
 MODULE_LINES = (60, 400)
 FUNCTION_LINES_AT_MOST = 40
 REASON = "Separate "  # how the docstring of a smaller module begins its reason
 
 
-def test_there_are_at_most_168_modules():
+def test_there_are_no_more_modules_than_agreed():
     """Not counted: `__init__.py` and `__main__.py`, which say what a package is."""
     assert len([file for file in FILES if not file.name.startswith("__")]) <= MODULES_AT_MOST
 

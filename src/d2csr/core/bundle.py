@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, PlainValidator
 from d2csr.core.config import ModelConfig, ReceptiveField
 from d2csr.core.errors import BundleError, D2csrError, quote
 from d2csr.core.files import is_file, sha256_file, write_atomically
+from d2csr.core.system_config import SystemConfig, is_system
 from d2csr.core.typed_reader import STRICT, describe_error, parse_json, read_json
 
 FORMAT_VERSION = 2
@@ -138,13 +139,14 @@ class ModelCard:
         metadata: name, licence, training and scores.
         scale: SR pixels per LR pixel.
         parameters: number of trained values at inference, tails collapsed.
-        config: the network's configuration.
+        config: the network's configuration: of D2C-SR, or of a system that it is compared with.
         receptive_field: of the graphs.
         graphs: role -> file. Either `trunk` (lr -> features) and `tail` (features, lr ->
             predictions, weights, sr), or, where the border has other kernels, `trunk`, `tail` and
             `border_tail` (features, lr -> predictions) and `fusion` (predictions -> weights, sr).
             Predictions are (1, 3 p, S h, S w), RGB by RGB.
             `_int8` after each: the same quantized, where the model has them.
+            Of compared systems `whole` (lr -> sr) alone.
         files: file -> SHA-256 of every file but the card and its readme.
         precisions: precision -> its error; empty on older cards.
         uncertainty: facts about the error model in `uncertainty.json`; None if there is none.
@@ -153,7 +155,7 @@ class ModelCard:
     metadata: ModelMetadata
     scale: int
     parameters: int
-    config: ModelConfig
+    config: ModelConfig | SystemConfig
     receptive_field: ReceptiveField
     graphs: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
@@ -272,10 +274,12 @@ def _card(path: Path, values: dict[str, Any]) -> ModelCard:
     return card
 
 
-def _to_config(values: Any) -> ModelConfig:
+def _to_config(values: Any) -> ModelConfig | SystemConfig:
     if not isinstance(values, dict):
         raise ValueError("must be an object")
     try:
+        if is_system(values):
+            return SystemConfig.from_dict(values)
         return ModelConfig.from_dict(values)
     except D2csrError as error:
         raise ValueError(error.problem) from error
@@ -292,6 +296,7 @@ _Role = Literal[
     "tail_int8",
     "border_tail_int8",
     "fusion_int8",
+    "whole",
 ]
 
 
@@ -312,7 +317,7 @@ class _CardFile(BaseModel):
     runs: tuple[TrainingRun, ...] = ()
     scale: int
     parameters: int = Field(ge=1)
-    config: Annotated[ModelConfig, PlainValidator(_to_config)]
+    config: Annotated[ModelConfig | SystemConfig, PlainValidator(_to_config)]
     receptive_field: ReceptiveField
     graphs: dict[_Role, _FileName]
     files: dict[_FileName, _Hash]
@@ -351,7 +356,22 @@ def _check(card: ModelCard) -> None:
         raise ValueError(f"scale {card.scale}, but config.scale {card.config.scale}")
     if card.receptive_field != card.config.receptive_field:
         raise ValueError("receptive_field isn't that of a network of this config")
+    _check_roles(card)
+    if unknown := {WEIGHTS_NAME, *card.graphs.values()} - set(card.files):
+        raise ValueError(f"no hash of {sorted(unknown)}")
+    if strays := [name for name in card.files if Path(name).name != name or name == ".."]:
+        raise ValueError(f"files outside the folder: {strays}")
+
+
+def _check_roles(card: ModelCard) -> None:
+    """Raise ValueError for graphs that don't make up a network of the card's kind."""
     roles = set(card.graphs)
+    if isinstance(card.config, SystemConfig):
+        if roles != {"whole"}:
+            raise ValueError(f"graphs {sorted(roles)}, but a system has the graph whole alone")
+        return
+    if "whole" in roles:
+        raise ValueError("a graph whole, which only systems have")
     if {"trunk", "tail"} - roles:
         raise ValueError(f"graphs {sorted(roles)} lack trunk or tail")
     plain = {role for role in roles if not role.endswith("_int8")}
@@ -359,7 +379,3 @@ def _check(card: ModelCard) -> None:
         raise ValueError(f"graphs {sorted(roles)} aren't the same in int8")
     if ("border_tail" in roles) != ("fusion" in roles):
         raise ValueError(f"graphs {sorted(roles)} lack border_tail or fusion")
-    if unknown := {WEIGHTS_NAME, *card.graphs.values()} - set(card.files):
-        raise ValueError(f"no hash of {sorted(unknown)}")
-    if strays := [name for name in card.files if Path(name).name != name or name == ".."]:
-        raise ValueError(f"files outside the folder: {strays}")

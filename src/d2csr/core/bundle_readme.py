@@ -15,6 +15,7 @@ from d2csr.core.bundle import (
 from d2csr.core.config import ModelConfig
 from d2csr.core.errors import BundleError
 from d2csr.core.files import check_writable, write_atomically
+from d2csr.core.system_config import SystemConfig
 
 README_NAME = "README.md"
 
@@ -38,7 +39,11 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     known = {"steps": metadata.steps, "seed": metadata.seed, "machine": metadata.machine}
     yield from ((topic, str(value)) for topic, value in known.items() if value is not None)
     name = f" ({metadata.preset})" if metadata.preset else ""
-    yield "network", f"{_sizes(config)}{_choices(config)}{name}"
+    if isinstance(config, SystemConfig):
+        yield "network", describe_system(config)
+        yield "operations per LR megapixel", f"{config.gflop_per_lr_mp:,.1f} GFLOP"
+    else:
+        yield "network", f"{_sizes(config)}{_choices(config)}{name}"
     yield "parameters at inference", f"{card.parameters:,}"
     for precision, error in card.precisions.items():
         images = f"{error.images} images" if error.images else "noise"
@@ -59,6 +64,14 @@ def describe_error_model(facts: ErrorModelFacts) -> str:
         f"fitted on {facts.data}, {facts.images} images; rank correlation with the error of 6x6 "
         f"blocks, {facts.left_out} left out in turn: {ranks}"
     )
+
+
+def describe_system(config: SystemConfig) -> str:
+    """Return name and sizes of a compared system, and what an SR pixel depends on, in words."""
+    sizes = ", ".join(f"{name} {value}" for name, value in config.sizes.items())
+    reach = config.receptive_field_lr_px
+    seen = "the whole image" if reach is None else f"{reach} LR pixels to each side"
+    return f"{config.system}: {sizes}; an SR pixel depends on {seen}"
 
 
 def _sizes(config: ModelConfig) -> str:

@@ -25,6 +25,7 @@ from d2csr.core.hardware import (
     require_address_space,
     rss_bytes,
 )
+from d2csr.core.system_config import SystemConfig
 from d2csr.engine.backends.base import (
     DeviceOptions,
     Graph,
@@ -39,17 +40,21 @@ from d2csr.engine.planning import (
     Plan,
     estimate_memory,
     min_bytes,
+    min_system_bytes,
     min_tile_bytes,
     plan_segments,
     plan_strips,
+    plan_system,
     plan_tiles,
     plan_whole,
+    system_halo_rows,
 )
 from d2csr.engine.streaming import StreamedTrunk, TiledTrunk
 from d2csr.engine.tail import (
     EngineOutput,
     StripOutput,
     Tail,
+    compile_system,
     compile_tail,
     compile_whole,
     run_strip,
@@ -189,11 +194,15 @@ class Engine:
         """Return a plan of half the memory, or the smallest plan if half of it is too little."""
         if self.backend.whole:
             return plan
+        config = self.bundle.card.config
+        if isinstance(config, SystemConfig):
+            smallest = min_system_bytes(config, size)
+            return self._plan(size, budget=max(plan.peak_bytes // 2, smallest))
         need = estimate_memory(self.bundle.card, size, value_bytes=self._streamed.dtype.itemsize)
-        if self.bundle.card.config.attention:
+        if config.attention:
             smallest = min_bytes(need, self._streamed.requirements, height=size.height)
         else:
-            halo_rows = self.bundle.card.config.trunk_receptive_field_px
+            halo_rows = config.trunk_receptive_field_px
             smallest = min_tile_bytes(need, trunk_halo_rows=halo_rows, height=size.height)
         return self._plan(size, budget=max(plan.peak_bytes // 2, smallest))
 
@@ -201,7 +210,10 @@ class Engine:
         self, read: _ReadFeatures, lr: NchwArray, *, plan: Plan, start: int
     ) -> Iterator[StripOutput]:
         """Yield strips from the LR row `start` on."""
-        scale, halo_rows = self.bundle.card.scale, self.bundle.card.receptive_field.halo_lr_rows
+        card = self.bundle.card
+        scale, halo_rows = card.scale, card.receptive_field.halo_lr_rows
+        if isinstance(card.config, SystemConfig):
+            halo_rows = system_halo_rows(card.config)
         strips = plan_strips(
             lr.shape[2], strip_rows=plan.strip_rows, halo_rows=halo_rows, start=start
         )
@@ -228,12 +240,13 @@ class Engine:
     @contextmanager
     def _open_features(self, lr: NchwArray, plan: Plan) -> Iterator[_ReadFeatures]:
         """Run the trunk; yield a function that reads rows of the features."""
-        if plan.trunk == "whole":
+        if plan.trunk in ("whole", "none"):
             (features,) = self._trunk([lr if self.backend.whole else np.ascontiguousarray(lr)])
             yield lambda first, last: np.ascontiguousarray(features[:, :, first:last])
             return
-        if plan.trunk == "tiles":
-            halo_rows = self.bundle.card.config.trunk_receptive_field_px
+        config = self.bundle.card.config
+        if plan.trunk == "tiles" and not isinstance(config, SystemConfig):
+            halo_rows = config.trunk_receptive_field_px
             yield TiledTrunk(self._trunk, lr, rows=plan.window_rows, halo_rows=halo_rows).read
             return
         height, width = lr.shape[2:]
@@ -255,19 +268,23 @@ class Engine:
         return self._limits.memory - (rss_bytes() or 0)
 
     def _plan(self, size: Size, *, budget: int) -> Plan:
-        card = self.bundle.card
+        card, config = self.bundle.card, self.bundle.card.config
+        if isinstance(config, SystemConfig):
+            if self.backend.whole:
+                return Plan("none", size.height, WHOLE, 0)
+            return plan_system(config, size, budget=budget, strip_rows=self._limits.strip_rows)
         need = estimate_memory(card, size, value_bytes=self._streamed.dtype.itemsize)
         if self.backend.whole:
             return Plan("whole", size.height, WHOLE, need.whole)
         image = {"height": size.height, "scale": card.scale, "budget": budget}
         plan = plan_whole(need, **image)
-        if plan is None and card.config.attention:
+        if plan is None and config.attention:
             plan = self._plan_segments(need, image)
         if plan is None:  # without attention the halo of a tile is small, and nothing is stored
             plan = plan_tiles(
                 need,
                 **image,
-                trunk_halo_rows=card.config.trunk_receptive_field_px,
+                trunk_halo_rows=config.trunk_receptive_field_px,
                 exact=card.receptive_field.trunk_lr_px is not None,
             )
         rows = self._limits.strip_rows
@@ -308,11 +325,12 @@ def open_engine(
     verify_bundle(bundle)
     options = DeviceOptions(device=device, precision=precision)
     resolved = resolve_backend(bundle, backend=backend, options=options)
-    trunk, tail = (
-        compile_whole(resolved)
-        if resolved.whole
-        else (resolved.compile("trunk"), compile_tail(resolved))
-    )
+    if isinstance(bundle.card.config, SystemConfig):
+        trunk, tail = compile_system(resolved)
+    elif resolved.whole:
+        trunk, tail = compile_whole(resolved)
+    else:
+        trunk, tail = resolved.compile("trunk"), compile_tail(resolved)
     limits = Limits(memory=memory)
     return Engine(resolved, trunk=trunk, tail=tail, streamed=StreamedTrunk(resolved), limits=limits)
 

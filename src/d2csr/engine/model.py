@@ -17,7 +17,7 @@ from d2csr.core.geometry import Size
 from d2csr.engine.backends.base import PrecisionChoice
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
-from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
+from d2csr.engine.tail import EngineOutput, StripOutput, disagreement, require_predictions
 from d2csr.engine.uncertainty import uncertainty_map
 from d2csr.images.pixels import StoredPixels, to_engine_rgb, to_file_rows
 from d2csr.images.reader import read_image
@@ -152,9 +152,11 @@ class Model:
         Raises:
             ImageError: the array has another shape, type or range, or no pixels; or the file can't
                 be read.
-            UsageError: memory and disk are too small for the image.
+            UsageError: the model makes one prediction, or memory and disk are too small for the
+                image.
             OutOfMemoryError, MemoryError: the system has less memory than it reported.
         """
+        require_predictions(self.bundle)
         lr = _LrImage.of(image)
         output = self.engine.run(lr.rgb01)
         sr = FlatRegionBlend(lr.rgb01, scale=self.scale).blend(output.sr, first_row=0)

@@ -12,8 +12,9 @@ from d2csr.core.bundle import ModelCard
 from d2csr.core.errors import UsageError
 from d2csr.core.geometry import Size
 from d2csr.core.hardware import MIB, format_bytes
+from d2csr.core.system_config import SystemConfig
 
-Trunk = Literal["whole", "memory", "disk", "tiles"]
+Trunk = Literal["whole", "memory", "disk", "tiles", "none"]
 
 # Of SR: the convergence network's features then stay in the processor's cache (1.3-1.4x faster).
 _STRIP_SR_ROWS = 64
@@ -24,6 +25,7 @@ _WINDOW_ROWS = 96
 # Measured as growth of VmHWM with OpenVINO 2026.4. In maps of the trunk's channels per LR pixel:
 _MAPS_OF_WHOLE = 17.0  # 16.3 to 16.6, the features that come out included
 _MAPS_OF_WINDOW = 16.0  # 13.7 to 15.5
+_SYSTEM_SHARE = 1.25  # of the values that a graph holds: copies in other layouts
 _LR_BYTES = 12  # a copy of every pixel's three float32
 _FIXED_BYTES = 64 * MIB  # graphs compiled and dropped, and the allocator's own
 TILING_ERROR_LEVELS = 1.0  # of 255, the largest error in benchmarks/windows.py, rounded up
@@ -50,7 +52,7 @@ class Plan:
     Attributes:
         trunk: `whole`: in one piece; `memory`: in segments, with feature maps in memory; `disk`:
             the same with feature maps in a temporary file; `tiles`: on parts of the image, each
-            in one piece.
+            in one piece; `none`: there is none, as all of the network runs in strips.
         window_rows: LR rows that a segment reads at once; LR rows of a tile without its halo.
         strip_rows: LR rows that the tail writes at once.
         peak_bytes: memory that it takes, in addition to what the process holds before.
@@ -67,6 +69,8 @@ class Plan:
 
     def as_text(self) -> str:
         """Return the plan in a few words."""
+        if self.trunk == "none":
+            return f"in strips of {self.strip_rows} rows, each with the rows that it depends on"
         segments = f"in segments, {self.window_rows} rows at a time"
         texts = {
             "whole": "in one piece",
@@ -128,6 +132,8 @@ def estimate_memory(card: ModelCard, size: Size, *, value_bytes: int) -> MemoryE
         value_bytes: size of a value of a stored feature map.
     """
     config, pixels = card.config, size.width * size.height
+    if isinstance(config, SystemConfig):
+        raise TypeError("systems have no trunk: use plan_system")
     map_bytes, leaves = config.channels * value_bytes, config.leaves * config.channels * value_bytes
     # Of an SR pixel: predictions thrice (made, joined, copied), two layers of the convergence
     # network, weights and shares, SR twice.
@@ -252,6 +258,66 @@ def plan_tiles(
     strip_rows = _strip_rows(need, budget - leaves, at_most=at_most)
     peak = max((rows + halo_rows) * row_bytes + _FIXED_BYTES, leaves + need.strip(strip_rows))
     return Plan("tiles", rows, strip_rows, peak, exact=exact)
+
+
+def plan_system(config: SystemConfig, size: Size, *, budget: int, strip_rows: int | None) -> Plan:
+    """Return the plan of a compared system: strips as high as memory allows, or the whole image.
+
+    Args:
+        config: of the network.
+        size: of the image, in LR pixels.
+        budget: bytes of memory that it may take, in addition to what is held.
+        strip_rows: maximum of LR rows of a strip; None: as many as fit.
+
+    Raises:
+        UsageError: even the smallest strip takes more; the error says how much.
+    """
+    smallest, row_bytes = min_system_bytes(config, size), _system_row_bytes(config, size)
+    if smallest > budget:
+        raise _too_little(config, smallest=smallest, budget=budget)
+    if config.receptive_field_lr_px is None:
+        return Plan("none", size.height, size.height, smallest)
+    # Higher strips compute less beyond their own rows, but whose maps fill memory are no faster.
+    enough = min(budget, max(_WHOLE_LIMIT_BYTES, 2 * smallest))
+    halos = 2 * system_halo_rows(config)
+    step = config.row_multiple
+    rows = (enough - _FIXED_BYTES) // row_bytes
+    if rows < size.height:  # else no strip reads beyond the image
+        rows -= halos
+    rows = min(rows, size.height if strip_rows is None else strip_rows)
+    rows = min(max(rows // step, 1) * step, size.height)
+    read = min(rows + halos, size.height)
+    return Plan("none", read, rows, read * row_bytes + _FIXED_BYTES)
+
+
+def min_system_bytes(config: SystemConfig, size: Size) -> int:
+    """Return the least memory that an image can run in: one strip, or all of it."""
+    rows = size.height
+    if config.receptive_field_lr_px is not None:
+        rows = min(config.row_multiple + 2 * system_halo_rows(config), rows)
+    return rows * _system_row_bytes(config, size) + _FIXED_BYTES
+
+
+def system_halo_rows(config: SystemConfig) -> int:
+    """Return the LR rows beyond a strip, on each side, with which it is exact and in phase."""
+    step = config.row_multiple
+    return -(-(config.receptive_field_lr_px or 0) // step) * step
+
+
+def _system_row_bytes(config: SystemConfig, size: Size) -> int:
+    values = _SYSTEM_SHARE * config.values_per_lr_px + 6 * config.scale**2  # SR, twice
+    return int(size.width * 4 * values) + 1
+
+
+def _too_little(config: SystemConfig, *, smallest: int, budget: int) -> UsageError:
+    """Return the error that memory is too small for even the smallest part of an image."""
+    left, needed = format_bytes(max(budget, 0)), format_bytes(smallest)
+    part = "for the image, which this network sees as a whole and needs"
+    if config.receptive_field_lr_px is not None:
+        seen = f"{config.receptive_field_lr_px} rows to each side"
+        part = f"for a strip of the image, which with {seen} needs"
+    remedy = f"Allow {format_bytes(smallest - budget)} more, or enlarge a smaller image."
+    return UsageError("memory", f"leaves {left} {part} {needed}", remedy)
 
 
 def _strip_rows(need: MemoryEstimate, budget: int, *, at_most: int) -> int:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from d2csr.core.bundle import ModelCard
+from d2csr.core.bundle import Bundle, ModelCard
+from d2csr.core.errors import UsageError
 from d2csr.engine.backends.base import Graph, NchwArray, ResolvedBackend
 from d2csr.engine.planning import Strip
 
@@ -57,6 +58,18 @@ def disagreement(output: EngineOutput) -> Float32[np.ndarray, "sh sw"]:
     return np.sqrt(variance) * _GRAY_LEVELS
 
 
+def require_predictions(bundle: Bundle) -> None:
+    """Check that a model makes several predictions, which maps and differences are made from.
+
+    Raises:
+        UsageError: it makes one, as the systems that D2C-SR is compared with do.
+    """
+    if bundle.card.config.leaves == 1:
+        problem = "has one prediction, its result: no weights, no disagreement, no uncertainty"
+        remedy = "Use a D2C-SR model for them, or leave them out."
+        raise UsageError(bundle.card.name, problem, remedy)
+
+
 def compile_tail(backend: ResolvedBackend) -> Tail:
     """Return everything behind the trunk as one function of a strip."""
     card = backend.bundle.card
@@ -87,15 +100,29 @@ def compile_whole(backend: ResolvedBackend) -> tuple[Graph, Tail]:
     """
     whole = backend.compile("whole")
 
-    def pass_through(inputs: Sequence[NchwArray]) -> list[NchwArray]:
-        return list(inputs)
-
     def run(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
         del features
         predictions, weights, sr = whole([lr])
         return predictions, weights, sr
 
     return pass_through, run
+
+
+def compile_system(backend: ResolvedBackend) -> tuple[Graph, Tail]:
+    """Return trunk and tail of a compared system, whose one prediction is SR itself."""
+    whole = backend.compile("whole")
+
+    def run(features: NchwArray, lr: NchwArray) -> tuple[NchwArray, NchwArray, NchwArray]:
+        del features
+        (sr,) = whole([lr])
+        return sr, np.ones((1, 1, *sr.shape[2:]), np.float32), sr
+
+    return pass_through, run
+
+
+def pass_through(inputs: Sequence[NchwArray]) -> list[NchwArray]:
+    """Return the image unchanged, as the trunk of a model that runs as one graph."""
+    return list(inputs)
 
 
 def recompute_border(

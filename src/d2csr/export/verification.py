@@ -48,7 +48,7 @@ def verify_against_network(bundle: Bundle, network: D2CSR, *, images: Iterable[I
     engine = open_engine(bundle, backend=_BACKEND, precision="fp32")
     engines = (engine, engine.with_strips(_STRIP_ROWS))
     differences: list[float] = []
-    for lr8 in _crops(images):
+    for lr8 in iter_crops(images):
         lr01 = lr8.astype(np.float32) / np.float32(255)
         expected = _run(exact, lr01)
         limits = np.maximum(LIMIT, _ROUNDING * _differences(_run(network, lr01), expected))
@@ -96,7 +96,8 @@ def noise_image() -> Image:
     return np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
-def _crops(images: Iterable[Image]) -> Iterator[Image]:
+def iter_crops(images: Iterable[Image]) -> Iterator[Image]:
+    """Yield the middle of each image, and of the first one tiny crops too."""
     for index, image in enumerate(images):
         crop = middle_crop(image)
         yield crop

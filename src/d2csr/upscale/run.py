@@ -18,6 +18,7 @@ from d2csr.core.files import remove_stale_temp_files
 from d2csr.core.hardware import require_address_space
 from d2csr.engine.engine import MIN_ADDRESS_SPACE, Engine
 from d2csr.engine.model import Model
+from d2csr.engine.tail import require_predictions
 from d2csr.engine.uncertainty import require_error_model
 from d2csr.upscale.jobs import Job, Plan, PlannedImage, is_one_file, output_folder, plan_images
 from d2csr.upscale.journal import Journal, settings_hash
@@ -126,7 +127,9 @@ def _make_run(
     compute: ComputeOptions,
     batch: BatchOptions,
 ) -> Run:
-    """Return the run; a model without an error model has no uncertainty to write."""
+    """Return the run; maps are refused of a model that has nothing to make them from."""
+    if options.needs_predictions:
+        require_predictions(bundle)
     if options.uncertainty:
         require_error_model(bundle)
     return Run(bundle, str(output), options, compute, batch)

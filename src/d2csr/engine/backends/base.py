@@ -268,6 +268,7 @@ _FIRST_INPUT = {
     "tail": "features",
     "border_tail": "features",
     "fusion": "predictions",
+    "whole": "lr",
 }
 
 
@@ -291,6 +292,8 @@ def check_role(path: Path, role: str, *, inputs: Iterable[str]) -> None:
 
 def has_graphs(card: ModelCard, precision: Precision) -> bool:
     """Return whether a bundle has graphs for a precision."""
+    if "whole" in card.graphs:
+        return precision != "int8"
     return graph_role("trunk", precision) in card.graphs
 
 

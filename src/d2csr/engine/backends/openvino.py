@@ -91,7 +91,8 @@ class OpenVinoBackend:
             remedy = "Copy the bundle again, or use `-g cpu`."
             raise BundleError(path, problem, remedy) from error
         check_role(path, role, inputs=[name for port in compiled.inputs[:1] for name in port.names])
-        return _CompiledGraph(compiled, where=str(path), is_whole_image=role == "trunk")
+        is_whole_image = role in ("trunk", "whole")
+        return _CompiledGraph(compiled, where=str(path), is_whole_image=is_whole_image)
 
 
 def select_device(name: str, available: Sequence[str]) -> str:
@@ -202,6 +203,8 @@ def _compile(model: Model, *, device: str, precision: Precision) -> CompiledMode
 def _prepare(model: Model, *, precision: Precision) -> Model:
     """Return a graph in its fastest form, with features of 16 bits except in float32."""
     average_rows_first(model)
+    if [port.get_names() for port in model.outputs] == [{"sr"}]:
+        return model  # a whole network of another system: the rest is for trunks and tails
     if precision == "fp32":
         pool_after_squeeze(model)
         return model

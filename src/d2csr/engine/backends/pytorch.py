@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2csr.checkpoint.io import load_weights
+from d2csr.checkpoint.systems import load_system_weights
 from d2csr.core.bundle import WEIGHTS_NAME, Bundle
 from d2csr.core.errors import UsageError
 from d2csr.core.hardware import cpu_has_bf16
+from d2csr.core.system_config import SystemConfig
 from d2csr.engine.backends.base import (
     Graph,
     NchwArray,
@@ -30,6 +32,7 @@ from d2csr.engine.backends.base import (
     device_choices,
 )
 from d2csr.models.d2csr import D2CSR, fuse
+from d2csr.models.networks.base import SystemNetwork
 from d2csr.models.tail import CENTRE, BorderAwareTail
 
 _Run = Callable[..., list[Tensor]]
@@ -66,7 +69,10 @@ class TorchBackend:
             CheckpointError: the bundle's weights can't be read.
         """
         path = bundle.folder / WEIGHTS_NAME
-        run = _roles(_load_collapsed(path, device, sha256=bundle.weights_sha256))[role]
+        if isinstance(bundle.card.config, SystemConfig):
+            run = _system_run(load_system_weights(path).for_inference(), device)
+        else:
+            run = _roles(_load_collapsed(path, device, sha256=bundle.weights_sha256))[role]
         return _as_graph(run, device=device, precision=precision, where=f"{bundle.folder}: {role}")
 
 
@@ -92,19 +98,31 @@ class ReferenceBackend:
     ) -> Graph:
         """Return the network as the graph `whole`: lr -> predictions, weights, sr.
 
+        Of a compared system it is lr -> sr.
+
         Raises:
             KeyError: another role.
             CheckpointError: the bundle's weights can't be read.
         """
         if role != "whole":
             raise KeyError(role)
-        network = load_weights(bundle.folder / WEIGHTS_NAME).requires_grad_(False).to(device)
+        path, where = bundle.folder / WEIGHTS_NAME, f"{bundle.folder}: {role}"
+        if isinstance(bundle.card.config, SystemConfig):
+            run = _system_run(load_system_weights(path), device)
+            return _as_graph(run, device=device, precision=precision, where=where)
+        network = load_weights(path).requires_grad_(False).to(device)
 
         def run(lr: Tensor) -> list[Tensor]:
             output = network(lr.contiguous())
             return [output.predictions.flatten(1, 2), output.weights, output.sr]
 
-        return _as_graph(run, device=device, precision=precision, where=f"{bundle.folder}: {role}")
+        return _as_graph(run, device=device, precision=precision, where=where)
+
+
+def _system_run(network: SystemNetwork, device: str) -> _Run:
+    """Return the function lr -> sr of a compared system."""
+    network = network.eval().requires_grad_(False).to(device)
+    return lambda lr: [network(lr.contiguous()).float()]
 
 
 def _find_device(name: str) -> str:

@@ -267,20 +267,20 @@ def pool_to(features: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b
     """Return the maxima over `h // factor` x `w // factor` windows that cover the image.
 
     As `adaptive_max_pool2d`, which has no counterpart in ONNX: sides that aren't multiples of
-    `factor` give windows of different sizes, some of which overlap by a pixel.
+    `factor` give windows of different sizes, some of which overlap by a pixel. No window is wider
+    than `2 * factor`, as an image has at least one; narrower ones repeat their last pixel.
     """
     if factor == 1:
         return features
-    for axis in (2, 3):
-        side = features.shape[axis]
-        windows = torch.arange(side // factor, device=features.device)[:, None]
+    offsets = torch.arange(2 * factor, device=features.device)
+    for axis, side in zip((2, 3), features.shape[2:], strict=True):
         count = side // factor
+        windows = torch.arange(count, device=features.device)[:, None]
         first = windows * side // count
         last = ((windows + 1) * side + count - 1) // count - 1
-        offsets = torch.arange((side + count - 1) // count + 1, device=features.device)
         index = torch.minimum(first + offsets, last)
         taken = features.index_select(axis, index.flatten())
-        features = taken.unflatten(axis, (count, -1)).amax(dim=axis + 1)
+        features = taken.unflatten(axis, (-1, 2 * factor)).amax(dim=axis + 1)
     return features
 
 
@@ -358,8 +358,13 @@ class SAFMN(SystemNetwork):
 
     def native_input(self, lr01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 ph pw"]:
         """Return LR, smaller sides padded to the 8 pixels that the coarsest pooling needs."""
-        right, below = (max(0, 2 ** (_SAFMN_LEVELS - 1) - lr01.shape[axis]) for axis in (3, 2))
-        return F.pad(lr01, (0, right, 0, below), mode="replicate") if right or below else lr01
+        least = 2 ** (_SAFMN_LEVELS - 1)
+        # The larger of side and `least`, without a comparison, which a traced graph can't have.
+        height, width = (
+            (side + least + abs(side - least)) // 2 for side in (lr01.shape[2], lr01.shape[3])
+        )
+        padded = F.pad(lr01, (0, least - 1, 0, least - 1), mode="replicate")
+        return padded[..., :height, :width]
 
     def stages(self) -> None:
         """Return None: a window may lie anywhere."""

@@ -6,7 +6,7 @@ Shapes: b images, c channels, h x w pixels of a level; HR is H x W, S the scale.
 """
 
 import copy
-from typing import ClassVar, cast, final
+from typing import Any, ClassVar, cast, final
 
 import torch
 import torch.nn.functional as F
@@ -127,13 +127,13 @@ class SRFlow(SystemNetwork):
         """Return the levels with their type."""
         return [cast("FlowLevel", level) for level in self.levels]
 
-    def latent_shapes(self, lr: Float[Tensor, "b 3 h w"]) -> list[tuple[int, int, int, int]]:
-        """Return the shapes of the latents of SR, the finest first."""
+    def latent_shapes(self, lr: Float[Tensor, "b 3 h w"]) -> list[tuple[Any, ...]]:
+        """Return the shapes of the latents of SR, the finest first; traced sizes are tensors."""
         batch, channels, height, width = lr.shape
         height, width = height * self.scale, width * self.scale
         shapes = []
         for level in self._flow:
-            channels *= level.squeeze**2
+            channels = channels * level.squeeze**2  # not in place: a traced size is a tensor
             height, width = height // level.squeeze, width // level.squeeze
             if level.split is not None:
                 shapes.append((batch, channels - level.split.kept, height, width))
