@@ -4,6 +4,7 @@ import io
 import os
 import re
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -279,3 +280,31 @@ def test_dark_is_not_mistaken_for_8_bit(tmp_path):
     assert DARK16.max() < 256
     image = read_image(put(tmp_path, ".png", png(DARK16)))
     assert image.pixels.dtype == np.uint16
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.gif", "a.avif"])
+def test_a_file_cut_short_while_it_is_read_is_an_image_or_an_error(tmp_path, name):
+    """JPEG, WebP and GIF files were mapped, and a mapped file cut short ended the process."""
+    program = """
+import os, sys
+from pathlib import Path
+import numpy as np, pyvips
+from d2csr.images.decode import open_image
+from d2csr.images.exif import _FileBytes
+path = Path(sys.argv[1])
+noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+pyvips.Image.new_from_array(noise).write_to_file(str(path))
+image = open_image(path, sequential=True)
+with path.open("rb") as file:
+    contents = _FileBytes(file.fileno())
+    os.truncate(path, 5000)
+    assert contents[4990:6000] == path.read_bytes()[4990:]
+try:
+    print(image.numpy().shape)
+except pyvips.Error:
+    print("an error")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in {"(300, 300, 3)", "(300, 300, 4)", "an error"}

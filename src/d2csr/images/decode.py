@@ -6,8 +6,9 @@ files are decoded by simplejpeg too, because it reports lost data.
 
 import os
 import re
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyvips
@@ -25,6 +26,10 @@ _DOUBT: Final = "may be damaged, look at it and at the result"
 _DEVELOP: Final = "Develop it to TIFF, PNG or JPEG first."
 # A warning of this decoder means lost pixels; those of others concern metadata too.
 _FAIL_ON: Final = {"gif": "warning"}
+# libvips maps files of these formats into memory, which ends the process if another one cuts such a
+# file short meanwhile. So they are copied first.
+_MAPPED: Final = ("gif", "jpeg", "webp")
+_MAX_BYTES: Final = 1 << 30  # more than 256 megapixels take; what follows isn't read
 
 
 def detect_format(path: Path) -> str:
@@ -48,9 +53,10 @@ def detect_format(path: Path) -> str:
 def open_image(path: Path, *, sequential: bool = False) -> Any:
     """Return a lazy libvips image of a file's first or main page; no pixels are decoded yet.
 
-    The file is opened by descriptor: libvips caches files by name and would return old pixels after
-    a change, takes brackets in a name for options, and needs names in UTF-8. The loader is chosen
-    by content, so that libvips' other loaders (drawings, tables, its own format) are never reached.
+    The file isn't opened by its name: libvips caches files by name and would return old pixels
+    after a change, takes brackets in a name for options, and needs names in UTF-8. The loader is
+    chosen by content, so that libvips' other loaders (drawings, tables, its own format) are never
+    reached.
 
     Args:
         path: an image file.
@@ -73,10 +79,23 @@ def open_image(path: Path, *, sequential: bool = False) -> Any:
 def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
     loader = f"{'heif' if content == 'avif' else content}load_source"
     access = "sequential" if sequential else "random"
-    with open_regular(path) as file:  # libvips duplicates the descriptor
-        source = pyvips.Source.new_from_descriptor(file.fileno())
+    with ExitStack() as stack:
+        file: BinaryIO = stack.enter_context(open_regular(path))
+        if content in _MAPPED:
+            file = stack.enter_context(_copy_to_memory(file))
+        source = pyvips.Source.new_from_descriptor(file.fileno())  # which libvips duplicates
         options = {"fail_on": _FAIL_ON.get(content, "error"), **options}
         return pyvips.Operation.call(loader, source, access=access, **options)
+
+
+def _copy_to_memory(file: BinaryIO) -> BinaryIO:
+    """Return a file in memory with the contents of another, up to `_MAX_BYTES`."""
+    copy, left = os.fdopen(os.memfd_create("d2csr"), "w+b"), _MAX_BYTES
+    while part := file.read(min(1 << 20, left)):
+        copy.write(part)
+        left -= len(part)
+    copy.seek(0)
+    return copy
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -290,7 +309,6 @@ def _with_fields(pixels: np.ndarray, image: Any, *, is_premultiplied: bool) -> A
     return decoded
 
 
-_MAX_BYTES: Final = 1 << 30  # more than 256 megapixels take; what follows isn't read
 _START_OF_SCAN: Final = 0xDA
 _SEQUENTIAL: Final = (0xC0, 0xC1)  # frames coded by Huffman, baseline and extended
 _MAX_PADDING: Final = 64  # zeros before the end marker that cameras write

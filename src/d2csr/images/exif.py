@@ -6,20 +6,18 @@ Exif 2.32, section 4.6; BigTIFF: 8-byte offsets). Values are held little-endian 
 are kept byte for byte.
 """
 
-import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, final
 
 import numpy as np
 
 from d2csr.core.files import open_regular
 from d2csr.core.geometry import Size
-
-Buffer = bytes | memoryview
 
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
 # Bytes of the numbers that values of each type consist of; a rational is two numbers.
@@ -48,6 +46,35 @@ DESCRIPTIVE: Final = frozenset(
 )
 # Tags about the layout of a file, which mean nothing in another.
 _LAYOUT: Final = frozenset({254, 255, 258, 259, 262, 273, 277, 278, 279, 284, 330, 513, 514, 700})
+
+
+@final
+class _FileBytes:
+    """The bytes of an open file as a sequence, of which only those that are asked for are read.
+
+    Not a memory map, which ends the process if another one cuts the file short.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """Hold the descriptor, which must stay open."""
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        """Return the size of the file when it was opened."""
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        """Return the bytes of a slice, fewer at the end of the file.
+
+        Raises:
+            OverflowError: it begins beyond the largest possible file.
+        """
+        start = part.start or 0
+        return os.pread(self._descriptor, part.stop - start, start)
+
+
+Buffer = bytes | memoryview | _FileBytes
 
 
 @dataclass(frozen=True)
@@ -118,7 +145,7 @@ def read_tags(data: Buffer) -> ExifTags:
     """
     order, is_big = _byte_order(data)
     try:
-        offset = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, 8 if is_big else 4)[0]
+        offset = _unpack(f"{order}{'Q' if is_big else 'I'}", data, at=8 if is_big else 4)[0]
         main = _read_directory(data, offset, order=order, is_big=is_big)
         exif = _read_below(data, main, number=_EXIF, order=order, is_big=is_big)
         gps = _read_below(data, main, number=_GPS, order=order, is_big=is_big)
@@ -134,12 +161,8 @@ def read_file_tags(path: Path) -> ExifTags:
     Raises:
         ValueError: as `read_tags`.
     """
-    with (
-        open_regular(path) as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole,
-        memoryview(whole) as view,
-    ):
-        return read_tags(view)
+    with open_regular(path) as file:
+        return read_tags(_FileBytes(file.fileno()))
 
 
 def to_bytes(tags: ExifTags) -> bytes:
@@ -229,12 +252,21 @@ def without_tag(tags: ExifTags, number: int) -> ExifTags:
     return replace(tags, exif={n: tag for n, tag in tags.exif.items() if n != number})
 
 
+def _unpack(form: str, data: Buffer, *, at: int) -> tuple[Any, ...]:
+    """Return the values at a place, as `struct.unpack_from`, which takes no slices of files.
+
+    Raises:
+        struct.error, OverflowError: they lie beyond the end.
+    """
+    return struct.unpack(form, data[at : at + struct.calcsize(form)])
+
+
 def _byte_order(data: Buffer) -> tuple[str, bool]:
     """Return the byte order, and whether offsets have 8 bytes."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or len(data) < 8:
         raise ValueError("no directory of tags")
-    version = struct.unpack_from(f"{order}H", data, 2)[0]
+    version = _unpack(f"{order}H", data, at=2)[0]
     if version not in (42, 43):
         raise ValueError("no directory of tags")
     return order, version == 43
@@ -242,20 +274,22 @@ def _byte_order(data: Buffer) -> tuple[str, bool]:
 
 def _read_directory(data: Buffer, offset: int, *, order: str, is_big: bool) -> dict[int, Tag]:
     head, entry, inline = ("Q", "HHQ", 8) if is_big else ("H", "HHI", 4)
-    count = struct.unpack_from(f"{order}{head}", data, offset)[0]
+    count = _unpack(f"{order}{head}", data, at=offset)[0]
     first = offset + struct.calcsize(f"{order}{head}")
     width = 12 + inline if is_big else 8 + inline
     tags, unread = {}, min(len(data), _MAX_DIRECTORY_BYTES)
     for index in range(min(count, _MAX_TAGS)):
         start = first + index * width
-        number, kind, length = struct.unpack_from(f"{order}{entry}", data, start)
+        number, kind, length = _unpack(f"{order}{entry}", data, at=start)
         size = _VALUE_BYTES.get(kind, 0) * length
         at = start + width - inline
         if size > inline:
-            at = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, at)[0]
+            at = _unpack(f"{order}{'Q' if is_big else 'I'}", data, at=at)[0]
         if 0 < size <= min(_MAX_VALUE_BYTES, unread) and at + size <= len(data):
             unread -= size
             value = bytes(data[at : at + size])
+            if len(value) < size:  # the file has been cut short meanwhile
+                continue
             tags[number] = Tag(kind, _to_little_endian(value, kind, order=order))
     return tags
 
