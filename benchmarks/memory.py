@@ -123,7 +123,7 @@ def synthetic_photo(height: int, *, ratio: float) -> UInt8[np.ndarray, "h w 3"]:
 def upscale(photo: Path, output: Path, *, limit_gib: int) -> dict[str, Any]:
     """Return time and peak memory of `d2csr upscale` on one photo, in its own process."""
     command = [sys.executable, "-m", "d2csr", "upscale", "-i", str(photo), "-o", str(output)]
-    command += ["-n", PHOTO_MODEL, "--memory", f"{limit_gib}GiB"]
+    command += ["-n", PHOTO_MODEL, "--memory", f"{limit_gib}GiB", "--overwrite"]
     seconds, peak = run_watched(command)
     limit = limit_gib * GIB
     return {"limit_bytes": limit, "peak_bytes": peak, "met": peak <= limit, "seconds": seconds}

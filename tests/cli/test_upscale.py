@@ -1,6 +1,7 @@
 """The `upscale`, `models` and `export` commands as the shell sees them."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -57,6 +58,43 @@ def test_several_inputs_follow_one_flag(d2csr, bundle: Bundle, photo, tmp_path):
     ]
 
 
+def test_photographs_alone_are_enlarged_beside_themselves(d2csr, bundle, photo, tmp_path):
+    write_rgb8(tmp_path / "more" / "b.png", LR8)
+    answer = d2csr("upscale", photo, tmp_path / "more", "-n", bundle.folder)
+    results = [tmp_path / "a_x2.png", tmp_path / "more" / "b_x2.png"]
+    assert (answer.code, answer.err) == (0, "")
+    assert re.fullmatch(
+        r"2 images enlarged x2 by tiny in [\d.]+ s: " + re.escape(f"{results[0]}, {results[1]}\n"),
+        answer.out,
+    )
+    assert [read_rgb8(path).shape for path in results] == [(14, 18, 3)] * 2
+
+
+def test_photographs_may_stand_before_and_after_options(d2csr, bundle, photo, tmp_path):
+    write_rgb8(tmp_path / "b.png", LR8)
+    words = ("-n", bundle.folder, photo, "-s", 2, "-i", tmp_path / "b.png")
+    answer = d2csr("upscale", "--outscale", 3, *words)
+    assert answer.code == 0, answer.err
+    assert sorted(path.name for path in tmp_path.glob("*_x3.png")) == ["a_x3.png", "b_x3.png"]
+
+
+def test_where_nothing_was_made_no_place_is_named(d2csr, bundle, photo, tmp_path):
+    (tmp_path / "a_x2.png").write_bytes(b"the user's own")
+    answer = d2csr("upscale", photo, "-n", bundle.folder)
+    assert (answer.code, answer.out.endswith(" s, 1 failed\n")) == (2, True)
+    problem = "exists already. Add --overwrite to replace it, or choose another folder or --suffix."
+    assert answer.err == f"error: {tmp_path / 'a_x2.png'}: {problem}\n"
+
+
+def test_without_photographs_the_call_is_explained(d2csr):
+    answer = d2csr("upscale", "-s", 2)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == (
+        "error: upscale: has no images to enlarge. "
+        "Give image files or folders, as in `d2csr upscale photo.jpg`.\n"
+    )
+
+
 def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle, photo, tmp_path):
     words = ("-i", tmp_path / "gone.png", "-i", photo, "-o", tmp_path / "out")
     answer = d2csr("upscale", *words, "-n", bundle.folder)
@@ -79,6 +117,8 @@ def test_a_missing_input_among_others_gives_exit_code_one(d2csr, bundle: Bundle,
         (("-n", "{bundle}", "--ext", "bmp"), "bmp"),
         (("-s", "8"), "error: x8: no model for photographs has this scale. Replace -s 8 by"),
         (("-n", "{bundle}", "--outscale", "0"), "--outscale: can't be 0.0"),
+        (("-n", "{bundle}", "--quality", "101"), "--quality: can't be 101. Give a number from 1"),
+        (("-n", "{bundle}", "--quality", "9", "--ext", "png"), "--quality: has no effect on png"),
         (("-n", "{bundle}", "--strength", "2"), "--strength: can't be 2. Give a number from 0"),
         (("-n", "{bundle}", "--memory", "much"), "--memory: 'much' is not an amount of memory"),
         (("-n", "{bundle}", "--workers", "2"), "--workers: is the number of processes of a Ray"),
@@ -123,14 +163,15 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(d2csr, bundle, photo
     assert answer.out.startswith(f"{photo} 9x7 -> {out} 18x14: in one piece, then in strips of ")
     assert not (tmp_path / "out").exists()
     d2csr("upscale", *words)
-    (record,) = map(json.loads, d2csr("upscale", *words, "--dry-run", "--json").out.splitlines())
+    dry = ("--dry-run", "--json", "--overwrite")
+    (record,) = map(json.loads, d2csr("upscale", *words, *dry).out.splitlines())
     assert (record["status"], record["files"]) == ("to do", [str(out)])
-    again = d2csr("upscale", *words, "--dry-run", "--resume")
+    again = d2csr("upscale", *words, "--dry-run")
     assert again.out == f"{photo} 9x7 -> {out} 18x14: done before\n"
 
 
 def test_the_size_of_the_results_is_reported(d2csr, bundle: Bundle, photo, tmp_path):
-    words = ("-i", photo, "-o", tmp_path / "out", "-n", bundle.folder)
+    words = ("-i", photo, "-o", tmp_path / "out", "-n", bundle.folder, "--overwrite")
     out = d2csr("upscale", *words, "--outscale", 4).out
     assert out.startswith("1 image enlarged x4 by tiny in ")
     out = d2csr("upscale", *words, "--width", 30, "--height", 30).out

@@ -86,7 +86,7 @@ def test_most_captures_become_pairs_and_the_page_names_the_test_scene(walked):
     (scene,) = re.findall(r"-i captures/(\d+)_wide\.jpg", "\n".join(COMMANDS))
     assert [pair.name for pair in manifest.of_split("test").pairs] == [f"Simulated_{scene}"]
     wide = read_size(folder / f"captures/{scene}_wide.jpg")
-    assert read_size(folder / f"enlarged/{scene}_wide.png") == wide.times(manifest.scale)
+    assert read_size(folder / f"enlarged/{scene}_wide.jpg") == wide.times(manifest.scale)
 
 
 def test_photographs_named_by_the_camera_are_paired_by_exif_alike(walked, tmp_path):

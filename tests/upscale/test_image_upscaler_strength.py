@@ -43,7 +43,13 @@ def enlarge(bundle: Bundle, folder, *, kind: str = "RGB", **choices):
     image = pyvips.Image.new_from_array(pixels).copy(interpretation=interpretation)
     image.write_to_file(str(folder / "a.png"))
     options = OutputOptions(bicubic=True, **choices)
-    summary = upscale_files([folder / "a.png"], folder / "out", model=bundle, options=options)
+    summary = upscale_files(
+        [folder / "a.png"],
+        folder / "out",
+        model=bundle,
+        options=options,
+        batch=BatchOptions(overwrite=True),
+    )
     assert summary.exit_code == 0, summary.errors
     return read_image(folder / "out" / "a.png")
 

@@ -8,7 +8,7 @@ import pytest
 from d2csr.core.errors import UsageError
 from d2csr.upscale.jobs import Job, Plan, plan_images
 from d2csr.upscale.journal import Journal
-from d2csr.upscale.options import DEFAULT_OUTPUT, OutputOptions
+from d2csr.upscale.options import DEFAULT_OUTPUT, OutputOptions, OutputSize
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def touch(tmp_path):
 
 
 def _plan(*inputs: Path, out: Path, options: OutputOptions = DEFAULT_OUTPUT) -> Plan:
-    return plan_images([*map(str, inputs)], str(out), options=options, leaves=4)
+    return plan_images([*map(str, inputs)], str(out), options=options, leaves=4, scale=2)
 
 
 def _targets(*inputs: Path, out: Path, options: OutputOptions = DEFAULT_OUTPUT) -> list[str]:
@@ -35,7 +35,7 @@ def _targets(*inputs: Path, out: Path, options: OutputOptions = DEFAULT_OUTPUT) 
 
 def test_the_tree_of_a_folder_is_kept(tmp_path, touch):
     touch("in/b.JPG", "in/a.png", "in/deep/er/ü ñ.webp")
-    assert _targets(tmp_path / "in", out=tmp_path / "out") == ["a.png", "b.png", "deep/er/ü ñ.png"]
+    assert _targets(tmp_path / "in", out=tmp_path / "out") == ["a.png", "b.JPG", "deep/er/ü ñ.webp"]
 
 
 def test_junk_is_skipped(tmp_path, touch):
@@ -86,9 +86,10 @@ def test_a_file_given_by_name_is_taken_whatever_its_name(tmp_path, touch):
 def test_suffix_and_format_are_kept_or_chosen(tmp_path, touch):
     touch("in/a.v2.jpeg", "in/b.gif")
     sources = (tmp_path / "in", tmp_path / "in" / "b.gif")
-    same = OutputOptions(suffix="_x2", ext="same")
-    names = _targets(*sources, out=tmp_path / "out", options=same)
-    assert names == ["a.v2_x2.jpeg", "b_x2.png"]
+    for ext in (None, "same"):
+        options = OutputOptions(suffix="_x2", ext=ext)
+        names = _targets(*sources, out=tmp_path / "out", options=options)
+        assert names == ["a.v2_x2.jpeg", "b_x2.png"]
     assert _targets(*sources, out=tmp_path / "o", options=OutputOptions(ext="tif")) == [
         "a.v2.tif",
         "b.tif",
@@ -138,7 +139,8 @@ def test_a_missing_file_is_an_error_and_the_others_continue(tmp_path, touch):
 
 def test_images_whose_results_would_share_a_name_get_their_format_in_it(tmp_path, touch):
     touch("in/a.jpg", "in/a.png", "in/b.png", "in/deep/a.png")
-    plan = _plan(tmp_path / "in", out=tmp_path / "out", options=OutputOptions(suffix="_x2"))
+    options = OutputOptions(suffix="_x2", ext="png")
+    plan = _plan(tmp_path / "in", out=tmp_path / "out", options=options)
     assert [image.target for image in plan.images] == [
         *("a_jpg_x2.png", "a_png_x2.png", "b_x2.png", "deep/a_x2.png")
     ]
@@ -167,18 +169,18 @@ def test_images_that_no_name_tells_apart_are_errors_and_the_others_continue(tmp_
 
 
 def test_an_image_that_would_overwrite_another_is_an_error_and_the_others_continue(tmp_path, touch):
-    touch("in/a.jpg", "in/a_x2.png", "in/b.png")
+    touch("in/a.png", "in/a_x2.png", "in/b.png")
     plan = _plan(tmp_path / "in", out=tmp_path / "in", options=OutputOptions(suffix="_x2"))
     assert [image.target for image in plan.images] == ["a_x2_x2.png", "b_x2.png"]
     assert [(error.where, error.problem) for error in plan.errors] == [
-        (str(tmp_path / "in/a.jpg"), f"its result would overwrite {tmp_path / 'in/a_x2.png'}")
+        (str(tmp_path / "in/a.png"), f"its result would overwrite {tmp_path / 'in/a_x2.png'}")
     ]
 
 
 @pytest.fixture
 def results(tmp_path, touch):
     """Return a folder of images that holds results of an earlier run as well."""
-    touch("in/a.jpg", "in/deep/b.png", "in/a_x2.png", "in/a_x2_bicubic.png", "in/deep/b_x2.png")
+    touch("in/a.png", "in/deep/b.png", "in/a_x2.png", "in/a_x2_bicubic.png", "in/deep/b_x2.png")
     folder, own = tmp_path / "in", {"input_sha256": "", "settings": ""}
     Journal(folder).add([folder / "a_x2.png", folder / "a_x2_bicubic.png"], **own)
     Journal(folder).add([folder / "deep/b_x2.png"], **own)
@@ -203,20 +205,95 @@ def test_a_result_that_was_changed_is_an_image_of_the_user(tmp_path, results):
     (results / "a_x2.png").write_bytes(b"painted over")
     plan = _plan(results, out=results, options=OutputOptions(suffix="_x2"))
     assert [image.target for image in plan.images] == ["a_x2_x2.png", "deep/b_x2.png"]
-    assert [error.where for error in plan.errors] == [str(results / "a.jpg")]
+    assert [error.where for error in plan.errors] == [str(results / "a.png")]
 
 
 def test_a_result_given_by_name_is_an_input_unless_it_would_be_overwritten(tmp_path, results):
-    named = (results / "a.jpg", results / "a_x2.png")
+    named = (results / "a.png", results / "a_x2.png")
     assert _targets(*named, out=tmp_path / "out") == ["a.png", "a_x2.png"]
     assert _targets(*named, out=results, options=OutputOptions(suffix="_x2")) == ["a_x2.png"]
 
 
 def test_where_nothing_but_results_is_found_the_error_says_so(tmp_path, results):
-    (results / "a.jpg").unlink()
+    (results / "a.png").unlink()
     (results / "deep/b.png").unlink()
     with pytest.raises(UsageError, match="contains no images but 3 results of earlier runs"):
         _plan(results, out=tmp_path / "out")
+
+
+def _beside(*inputs: Path, options: OutputOptions = DEFAULT_OUTPUT) -> Plan:
+    return plan_images([*map(str, inputs)], "", options=options, leaves=4, scale=2)
+
+
+@pytest.mark.parametrize(
+    ("size", "suffix"),
+    [
+        (OutputSize(), "_x2"),
+        (OutputSize(outscale=1.5), "_x1.5"),
+        (OutputSize(width=3000), "_3000w"),
+        (OutputSize(height=2000), "_2000h"),
+        (OutputSize(width=3000, height=2000), "_3000x2000"),
+    ],
+)
+def test_without_an_output_results_lie_beside_their_originals(tmp_path, touch, size, suffix):
+    touch("a.jpg", "in/deep/b.JPEG")
+    plan = _beside(tmp_path / "a.jpg", tmp_path / "in", options=OutputOptions(size=size))
+    assert [image.target for image in plan.images] == [
+        str(tmp_path / f"a{suffix}.jpg"),
+        str(tmp_path / f"in/deep/b{suffix}.JPEG"),
+    ]
+    assert (plan.errors, plan.notes) == ((), ())
+
+
+def test_a_suffix_replaces_that_of_the_enlargement(tmp_path, touch):
+    touch("a.jpg")
+    plan = _beside(tmp_path / "a.jpg", options=OutputOptions(suffix="-large"))
+    assert [image.target for image in plan.images] == [str(tmp_path / "a-large.jpg")]
+
+
+def test_images_in_the_working_directory_are_found_without_an_output(tmp_path, touch, monkeypatch):
+    touch("in/a.jpg", "in/b/c.png")
+    monkeypatch.chdir(tmp_path / "in")
+    plan = plan_images(["."], "", options=DEFAULT_OUTPUT, leaves=4, scale=2)
+    assert [image.target for image in plan.images] == ["a_x2.jpg", "b/c_x2.png"]
+
+
+@pytest.mark.parametrize("out", ["", "out"])
+def test_an_image_given_twice_is_one_image(tmp_path, touch, monkeypatch, out):
+    touch("in/a.jpg", "in/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    names = ["in/a.jpg", "in", str(tmp_path / "in" / "b.jpg")]
+    plan = plan_images(names, out, options=DEFAULT_OUTPUT, leaves=4, scale=2)
+    suffix = "" if out else "_x2"
+    assert [Path(image.target).name for image in plan.images] == [
+        f"a{suffix}.jpg",
+        f"b{suffix}.jpg",
+    ]
+    assert plan.errors == ()
+
+
+def test_formats_that_cannot_be_written_become_png_with_one_note(tmp_path, touch):
+    touch("a.gif", "b.GIF", "c.png", "scan.0001")
+    names = [tmp_path / name for name in ("a.gif", "b.GIF", "c.png", "scan.0001")]
+    plan = _beside(*names)
+    assert [Path(image.target).name for image in plan.images] == [
+        *("a_x2.png", "b_x2.png", "c_x2.png", "scan_x2.png")
+    ]
+    assert plan.notes == (
+        "3 results are PNG, because the format of the image can't be written (.0001, .gif)",
+    )
+    assert _beside(*names, options=OutputOptions(ext="png")).notes == ()
+
+
+def test_named_results_are_left_out_beside_others_and_enlarged_alone(results):
+    """`d2csr upscale *.png` names them, but means the originals."""
+    names = [results / name for name in ("a.png", "a_x2.png", "a_x2_bicubic.png")]
+    plan = _beside(*names, options=OutputOptions(suffix="_x4"))
+    assert [Path(image.target).name for image in plan.images] == ["a_x4.png"]
+    assert plan.notes == (
+        "left out 2 results of earlier runs; to enlarge results again, give them alone",
+    )
+    assert [Path(image.target).name for image in _beside(names[1]).images] == ["a_x2_x2.png"]
 
 
 @pytest.mark.parametrize(

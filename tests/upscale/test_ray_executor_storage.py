@@ -11,7 +11,8 @@ from d2csr.core.errors import ImageError, UsageError
 from d2csr.images.writer import write_rgb8
 from d2csr.upscale.jobs import plan_images
 from d2csr.upscale.journal import JOURNAL_NAME
-from d2csr.upscale.options import DEFAULT_BATCH, DEFAULT_COMPUTE, OutputOptions
+from d2csr.upscale.options import DEFAULT_BATCH, DEFAULT_COMPUTE, BatchOptions, OutputOptions
+from d2csr.upscale.pipeline import EXISTS
 from d2csr.upscale.ray_executor import RemoteJob, RemoteJournal, UpscaleWorker
 from d2csr.upscale.run import Run, upscale_files
 from d2csr.upscale.storage import download, list_images
@@ -33,7 +34,7 @@ def bucket(tmp_path):
 
 
 def _plan(*inputs: str, output: str = "memory://bucket/out", options: OutputOptions = BICUBIC):
-    return plan_images(inputs, output, options=options, leaves=4)
+    return plan_images(inputs, output, options=options, leaves=4, scale=2)
 
 
 def test_a_worker_makes_the_files_that_a_local_run_makes(
@@ -56,6 +57,13 @@ def test_a_worker_makes_the_files_that_a_local_run_makes(
     for name in ("deep/a.png", "deep/a_bicubic.png"):
         assert bucket.cat_file(f"/bucket/out/{name}") == (tmp_path / "out" / name).read_bytes()
 
+    job = RemoteJob(image.source, image.target)
+    error = worker.run(job, settings).report.error
+    assert error is not None
+    assert (error.where, error.problem) == ("memory://bucket/out/deep/a.png", EXISTS[0])
+    worker._batch = BatchOptions(overwrite=True)
+    assert worker.run(job, settings).report.status == "done"
+
     journal = RemoteJournal(output)
     assert result.entry is not None
     journal.append(result.entry)
@@ -65,10 +73,15 @@ def test_a_worker_makes_the_files_that_a_local_run_makes(
 
     with closing(RemoteJournal(output)) as journal:
         again = RemoteJob(image.source, image.target, journal.find("deep/a.png"))
+    worker._batch = DEFAULT_BATCH
     assert worker.run(again, settings).report.status == "unchanged"
+    assert worker.run(again, "other settings").report.status == "failed"
+    worker._batch = BatchOptions(resume=True)
     assert worker.run(again, "other settings").report.status == "done"
     bucket.pipe_file("/bucket/out/deep/a_bicubic.png", b"changed")
-    assert worker.run(again, settings).report.status == "done"
+    error = worker.run(again, settings).report.error
+    assert error is not None
+    assert error.where == "memory://bucket/out/deep/a_bicubic.png"
 
     missing = worker.run(RemoteJob("memory://bucket/in/gone.png", "gone.png"), settings).report
     assert missing.error is not None
@@ -84,7 +97,8 @@ def test_results_must_not_overwrite_their_sources(bucket):
 
 def test_two_images_of_one_name_get_their_format_in_the_names_of_their_results(bucket):
     bucket.cp_file("/bucket/in/deep/a.png", "/bucket/in/deep/a.jpg")
-    targets = [image.target for image in _plan("memory://bucket/in").images]
+    options = OutputOptions(ext="png")
+    targets = [image.target for image in _plan("memory://bucket/in", options=options).images]
     assert targets == ["deep/a_jpg.png", "deep/a_png.png"]
 
 

@@ -105,6 +105,7 @@ def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):
 
 
 RESUME = BatchOptions(resume=True)
+DEEP = ("deep/b.png", "deep/b_x2.png")
 
 
 def _states(summary) -> list[tuple[str, str]]:
@@ -121,10 +122,89 @@ def test_resume_leaves_out_what_is_done(bundle: Bundle, photos, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == before
 
 
-def test_without_resume_everything_is_done_again(bundle: Bundle, photos, tmp_path):
+def test_with_overwrite_everything_is_done_again(bundle: Bundle, photos, tmp_path):
+    upscale_files([photos], tmp_path / "out", model=bundle)
+    batch = BatchOptions(overwrite=True)
+    summary = upscale_files([photos], tmp_path / "out", model=bundle, batch=batch)
+    assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
+
+
+def test_without_overwrite_finished_images_are_skipped(bundle: Bundle, photos, tmp_path):
     upscale_files([photos], tmp_path / "out", model=bundle)
     summary = upscale_files([photos], tmp_path / "out", model=bundle)
-    assert _states(summary) == [("a.png", "done"), ("b.png", "done")]
+    assert _states(summary) == [("a.png", "unchanged"), ("b.png", "unchanged")]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("name", ["a.png", "a_bicubic.png", "a_weight_4.png"])
+def test_without_overwrite_no_file_is_replaced(bundle: Bundle, photos, tmp_path, name, dry_run):
+    """Whether --resume is given or not: the file isn't one of an earlier run."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"the user's own")
+    for resume in (False, True):
+        batch = BatchOptions(resume=resume, dry_run=dry_run)
+        summary = upscale_files(
+            [photos / "a.png"], tmp_path / "out", model=bundle, options=EVERYTHING, batch=batch
+        )
+        assert [(Path(e.where).name, e.problem) for e in summary.errors] == [
+            (name, "exists already")
+        ]
+        assert (summary.exit_code, _names(tmp_path / "out")) == (2, [name])
+        assert (tmp_path / "out" / name).read_bytes() == b"the user's own"
+
+
+def test_results_of_other_options_are_kept_without_resume(bundle: Bundle, photos, tmp_path):
+    upscale_files([photos / "a.png"], tmp_path / "out", model=bundle)
+    before = (tmp_path / "out" / "a.png").read_bytes()
+    other = OutputOptions(strength=0.5)
+    summary = upscale_files([photos / "a.png"], tmp_path / "out", model=bundle, options=other)
+    assert [error.problem for error in summary.errors] == ["exists already"]
+    assert (tmp_path / "out" / "a.png").read_bytes() == before
+
+
+def test_a_file_named_as_output_is_replaced_with_overwrite_alone(bundle: Bundle, photos, tmp_path):
+    out = tmp_path / "b.png"
+    for source, overwrite in (("a.png", False), ("deep/b.png", False), ("deep/b.png", True)):
+        batch = BatchOptions(overwrite=overwrite)
+        summary = upscale_files([photos / source], out, model=bundle, batch=batch)
+        assert summary.exit_code == (2 if (source, overwrite) == ("deep/b.png", False) else 0)
+        turned = LR8[::-1] if overwrite else LR8
+        assert np.array_equal(read_rgb8(out), load(bundle.folder).upscale(turned))
+
+
+def test_without_an_output_results_lie_beside_and_are_known_later(
+    bundle: Bundle, photos, tmp_path, capfd
+):
+    summary = upscale_files([photos], model=bundle)
+    assert _names(photos) == ["a.png", "a_x2.png", "deep/.d2csr-done.jsonl", *DEEP]
+    names = [str(photos / name) for name in ("a_x2.png", "deep/b_x2.png")]
+    assert summary.describe_files() == ", ".join(names)
+    write_rgb8(photos / "deep" / "new.png", LR8[:4])
+    summary = upscale_files([photos], model=bundle)
+    assert _states(summary) == [("a.png", "unchanged"), ("b.png", "unchanged"), ("new.png", "done")]
+    assert capfd.readouterr().err.count("left out 2 results of earlier runs") == 1
+    wanted = load(bundle.folder).upscale(LR8[::-1])
+    assert np.array_equal(read_rgb8(photos / "deep" / "b_x2.png"), wanted)
+
+
+def test_results_beside_their_originals_are_resumed(bundle: Bundle, photos, tmp_path):
+    upscale_files([photos], model=bundle)
+    write_rgb8(photos / "a.png", LR8[:4])
+    summary = upscale_files([photos], model=bundle, batch=RESUME)
+    assert _states(summary) == [("a.png", "done"), ("b.png", "unchanged")]
+    assert read_rgb8(photos / "a_x2.png").shape == (8, 18, 3)
+
+
+def test_a_cluster_needs_a_folder_for_the_results(bundle: Bundle, photos):
+    with pytest.raises(UsageError, match="--output: is needed on a cluster"):
+        upscale_files([photos], model=bundle, batch=BatchOptions(executor="ray"))
+
+
+def test_more_than_three_files_are_named_by_the_first(bundle: Bundle, tmp_path):
+    for name in "abcd":
+        write_rgb8(tmp_path / f"{name}.png", LR8)
+    files = upscale_files([tmp_path], model=bundle).describe_files()
+    assert files == f"{tmp_path / 'a_x2.png'} and 3 more, each beside its original"
 
 
 def test_resume_does_changed_images_and_lost_results_again(bundle: Bundle, photos, tmp_path):

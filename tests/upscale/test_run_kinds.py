@@ -7,7 +7,7 @@ import pyvips
 from d2csr.core.bundle import Bundle
 from d2csr.engine.model import load
 from d2csr.images.reader import read_image
-from d2csr.upscale.options import DEFAULT_OUTPUT, OutputOptions, OutputSize
+from d2csr.upscale.options import DEFAULT_OUTPUT, BatchOptions, OutputOptions, OutputSize
 from d2csr.upscale.run import upscale_files
 
 RANDOM = np.random.default_rng(0)
@@ -22,7 +22,13 @@ def enlarged(bundle: Bundle, tmp_path):
         image = pyvips.Image.new_from_array(pixels).copy(interpretation=kind)
         image.write_to_file(str(tmp_path / "in.png"))
         out = tmp_path / "out.png"
-        summary = upscale_files([tmp_path / "in.png"], out, model=bundle, options=options)
+        summary = upscale_files(
+            [tmp_path / "in.png"],
+            out,
+            model=bundle,
+            options=options,
+            batch=BatchOptions(overwrite=True),
+        )
         assert summary.exit_code == 0, summary.errors
         return read_image(out)
 

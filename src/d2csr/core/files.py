@@ -90,9 +90,9 @@ def _replace_folder(folder: Path, temporary: Path) -> None:
     shutil.rmtree(backup, ignore_errors=True)
 
 
-def remove_stale_temp_files(folder: Path) -> None:
-    """Remove what killed processes of this machine left half-written in a folder, at any depth."""
-    _remove_stale(folder.rglob(f"{_mark()}*"))
+def remove_stale_temp_files(folder: Path, *, recursive: bool = True) -> None:
+    """Remove what killed processes of this machine left half-written in a folder."""
+    _remove_stale((folder.rglob if recursive else folder.glob)(f"{_mark()}*"))
 
 
 def _remove_stale(paths: Iterator[Path]) -> None:

@@ -25,6 +25,7 @@ from d2csr.images.decode import (
     to_rgb,
     upright_size,
 )
+from d2csr.images.encoding import read_quality
 from d2csr.images.formats import (
     DEFAULT_LIMIT_MP,
     FORMATS,
@@ -58,12 +59,16 @@ class DecodedImage:
         alpha: (h, w) of the same type, or None.
         metadata: profile, EXIF and the rest.
         warnings: sentences for the user.
+        quality: at which the file was compressed, 1 to 100; None: without loss, or not known.
+        content: the file's format, a key of `FORMATS`; empty if unknown.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None
     metadata: ImageMetadata
     warnings: tuple[str, ...] = ()
+    quality: int | None = None
+    content: str = ""
 
     @property
     def pixel_format(self) -> PixelFormat:
@@ -118,7 +123,8 @@ def read_image(path: Path, *, limit_mp: float = DEFAULT_LIMIT_MP) -> DecodedImag
     if alpha is not None and content == "gif" and (alpha == 255).all():
         alpha = None  # libvips gives every animation an alpha channel
     pixels = np.ascontiguousarray(pixels[..., :written])
-    return DecodedImage(pixels, alpha, metadata, tuple(warnings))
+    quality = read_quality(path, content)
+    return DecodedImage(pixels, alpha, metadata, tuple(warnings), quality, content)
 
 
 def read_rgb8(path: Path) -> UInt8[np.ndarray, "h w 3"]:

@@ -4,11 +4,10 @@
 """
 
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyvips
@@ -17,6 +16,7 @@ from jaxtyping import UInt8
 from d2csr.core.errors import ImageError
 from d2csr.core.files import atomic_path
 from d2csr.core.geometry import Size
+from d2csr.images.encoding import encoder_options
 from d2csr.images.exif import add_to_tiff, with_size
 from d2csr.images.formats import (
     DPI_IN_EXIF,
@@ -29,30 +29,17 @@ from d2csr.images.metadata import NO_METADATA, ImageMetadata, apply_metadata, sc
 from d2csr.images.pixels import to_uint8
 from d2csr.images.row_stream import RowStream
 
-# Encoder options by format, measured on photographs of 4.5 megapixels.
-# PNG: 0.14 s and 3.9 MB; level 6 with every filter tried saves 4% in twice the time.
-# TIFF: 0.2 s and 3.8 MB. WebP: effort 0 takes 0.7 s, effort 2 saves 4% in 2.6 s.
-# AVIF: 1.1 s; full color resolution, as in JPEG. 12 bits take 10 s at this quality, whatever the
-# options, and lossy white varies from pixel to pixel; lossless with effort 0 takes 5 s.
-ENCODERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "png": {"compression": 3, "filter": "sub"},
-    "jpeg": {"Q": 95, "subsample_mode": "off"},
-    "webp": {"lossless": True, "effort": 0},
-    "tiff": {"compression": "deflate", "predictor": "horizontal"},
-    "avif": {"Q": 90, "subsample_mode": "off", "effort": 2, "compression": "av1"},
-}
-_BIGTIFF_BYTES: Final = 3_900_000_000  # below the 4 GiB that 4-byte offsets reach
 # libvips' flags of metadata to write: all, and all but EXIF, of which it would make up its own.
 _ALL, _ALL_BUT_EXIF = 63, 62
-_AV1_BLOCK_PX: Final = 8  # in lossy images of one block a side, white would come back as 253
-_AVIF_DEPTHS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "uchar": {"bitdepth": 8},
-    "ushort": {"bitdepth": 12, "lossless": True, "effort": 0},
-}
 
 
-def encode(image: Any, path: Path) -> None:
+def encode(image: Any, path: Path, *, quality: int | None = None) -> None:
     """Write a libvips image with its metadata to a file, in the format that the suffix names.
+
+    Args:
+        image: of libvips.
+        path: the file.
+        quality: of lossy compression, 1 to 100; None is the format's default.
 
     Raises:
         ImageError: the suffix names no writable format.
@@ -60,15 +47,8 @@ def encode(image: Any, path: Path) -> None:
         pyvips.Error: the encoder failed, or the disk is full.
     """
     content = writable_format(path)
-    options = dict(ENCODERS[content])
+    options = encoder_options(content, image, quality=quality)
     options["keep"] = _ALL if image.get_typeof("exif-data") else _ALL_BUT_EXIF
-    if content == "tiff":
-        values = image.width * image.height * image.bands
-        options["bigtiff"] = values * (2 if image.format == "ushort" else 1) > _BIGTIFF_BYTES
-    if content == "avif":
-        options |= _AVIF_DEPTHS[image.format]
-        if min(image.width, image.height) <= _AV1_BLOCK_PX:
-            options["lossless"] = True
     saver = f"{'heif' if content == 'avif' else content}save_target"
     with path.open("w+b") as file:  # libvips duplicates the descriptor
         target = pyvips.Target.new_to_descriptor(file.fileno())
@@ -91,6 +71,7 @@ class ImageWriter:
         pixel_format: PixelFormat,
         metadata: ImageMetadata = NO_METADATA,
         scale: float = 1.0,
+        quality: int | None = None,
     ) -> None:
         """Prepare to write; no file is created yet.
 
@@ -101,6 +82,7 @@ class ImageWriter:
                 store it (`format_limitations`).
             metadata: of the image that this one was made from.
             scale: ratio of the sides to those of that image; the print size stays the same.
+            quality: of lossy compression, 1 to 100; None is the format's default.
 
         Raises:
             ImageError: the suffix names no writable format, or the image is too large for it.
@@ -111,6 +93,7 @@ class ImageWriter:
         self.pixel_format = pixel_format
         self._metadata = metadata
         self._scale = scale
+        self._quality = quality
         self._stored = supported_pixel_format(pixel_format, path)
         self._stream = RowStream(size, self._stored)
         self._cleanup = ExitStack()
@@ -185,7 +168,7 @@ class ImageWriter:
                 scale=self._scale,
                 exif_for_dpi=content in DPI_IN_EXIF,
             )
-            encode(image, self._temporary)
+            encode(image, self._temporary, quality=self._quality)
             if content == "tiff" and self._metadata.exif:
                 dpi = scaled_dpi(self._metadata, self._scale)
                 add_to_tiff(self._temporary, with_size(self._metadata.exif, self.size, dpi=dpi))

@@ -8,11 +8,11 @@ from d2csr.core.hardware import format_bytes, free_bytes
 from d2csr.engine.engine import Engine
 from d2csr.images.formats import format_limitations
 from d2csr.images.reader import read_image
-from d2csr.upscale.jobs import Job, PlannedImage, is_one_file, output_folder
-from d2csr.upscale.journal import Journal
-from d2csr.upscale.pipeline import IMAGE_ERRORS, to_image_error
+from d2csr.upscale.jobs import Job, PlannedImage, output_folder
+from d2csr.upscale.journal import FolderJournals, Journal
+from d2csr.upscale.pipeline import IMAGE_ERRORS, check_overwriting, to_image_error
 from d2csr.upscale.report import ImagePlan, ImageReport
-from d2csr.upscale.run import Run, describe_engine
+from d2csr.upscale.run import Run, describe_engine, open_journal
 
 _LR_BYTES = 12 + 8  # per pixel: three floats, and the most that the decoded image has
 _SUM_BYTES = 12  # per SR pixel: three floats
@@ -23,11 +23,10 @@ def plan_locally(images: Sequence[PlannedImage], run: Run) -> Iterator[ImageRepo
 
     Args:
         images: the images.
-        run: model and options; with `resume`, images that are finished are `unchanged`.
+        run: model and options; finished images are `unchanged`, unless they are overwritten.
     """
     folder, engine = Path(output_folder(run.output)), run.compute.open(run.bundle)
-    has_journal = run.batch.resume and not is_one_file(run.output)
-    journal = Journal(folder) if has_journal else None
+    journal = open_journal(run)
     for job in (Job(Path(each.source), folder / each.target) for each in images):
         try:
             yield _plan_image(job, engine, run=run, journal=journal)
@@ -36,7 +35,9 @@ def plan_locally(images: Sequence[PlannedImage], run: Run) -> Iterator[ImageRepo
             yield ImageReport(str(job.source), str(job.target), "failed", error=failure)
 
 
-def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) -> ImageReport:
+def _plan_image(
+    job: Job, engine: Engine, *, run: Run, journal: Journal | FolderJournals | None
+) -> ImageReport:
     """Return the report of one image.
 
     Raises:
@@ -48,9 +49,16 @@ def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) 
     sr_size = run.options.size.of(lr_size, scale=card.scale)
     plan = engine.plan(lr_size.height, lr_size.width)
     limitations = format_limitations(image.pixel_format, job.target, size=sr_size)
-    is_complete = journal is not None and journal.is_complete(
-        job.target, input_sha256=sha256_file(job.source), settings=run.settings
+    is_complete = (
+        run.batch.skips_finished
+        and journal is not None
+        and journal.is_complete(
+            job.target, input_sha256=sha256_file(job.source), settings=run.settings
+        )
     )
+    files = tuple(job.files(run.options, card.config.leaves))
+    if not is_complete:
+        check_overwriting(files, journal=journal, batch=run.batch)
     lr_bytes = _LR_BYTES * lr_size.width * lr_size.height
     ensemble_bytes = sum_bytes * sr_size.width * sr_size.height
     needed_bytes = plan.peak_bytes + lr_bytes + ensemble_bytes
@@ -58,7 +66,7 @@ def _plan_image(job: Job, engine: Engine, *, run: Run, journal: Journal | None) 
         str(job.source),
         str(job.target),
         "unchanged" if is_complete else "to do",
-        files=() if is_complete else tuple(map(str, job.files(run.options, card.config.leaves))),
+        files=() if is_complete else tuple(map(str, files)),
         lr_size=lr_size,
         sr_size=sr_size,
         engine=describe_engine(engine),

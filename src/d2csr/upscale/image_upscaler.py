@@ -17,7 +17,7 @@ from d2csr.engine.tail import EngineOutput, StripOutput, disagreement
 from d2csr.engine.uncertainty import UncertaintyStream, require_error_model
 from d2csr.images.colors import heatmap
 from d2csr.images.exif import with_software
-from d2csr.images.formats import PixelFormat, format_limitations
+from d2csr.images.formats import PixelFormat, format_from_suffix, format_limitations
 from d2csr.images.metadata import NO_METADATA, ImageMetadata
 from d2csr.images.pixels import StoredPixels, to_engine_rgb, to_file_rows
 from d2csr.images.reader import DecodedImage
@@ -84,6 +84,7 @@ class Output:
         rows: returns the file's rows for a strip of the engine's output; None for files that are
             computed without the engine.
         software: what made the file, noted in its metadata; None adds no note.
+        quality: of lossy compression; None is the format's default.
         legend: drawn below a map of numbers; None for other files.
     """
 
@@ -91,6 +92,7 @@ class Output:
     image: DecodedImage | None
     rows: Callable[[StripOutput], StoredRows] | None = None
     software: str | None = None
+    quality: int | None = None
     legend: Legend | None = None
 
     def open(self, size: Size) -> ImageWriter:
@@ -110,6 +112,7 @@ class Output:
             pixel_format=self.image.pixel_format,
             metadata=metadata,
             scale=size.width / self.image.size.width,
+            quality=self.quality,
         )
 
 
@@ -165,13 +168,15 @@ class ImageUpscaler:
     def outputs(self) -> tuple[Output, ...]:
         """Return the files that are made, SR first."""
         job, options, image = self.job, self.options, self.image
-        outputs = [Output(job.target, image, self._sr_rows, self._software)]
+        quality = self._quality
+        outputs = [Output(job.target, image, self._sr_rows, self._software, quality)]
         if options.bicubic:
-            outputs.append(Output(job.bicubic(), image))
+            outputs.append(Output(job.bicubic(), image, quality=quality))
         leaves = range(self.engine.bundle.card.config.leaves)
         if options.predictions:
             outputs += [
-                Output(job.prediction(leaf), image, self._prediction_rows(leaf)) for leaf in leaves
+                Output(job.prediction(leaf), image, self._prediction_rows(leaf), quality=quality)
+                for leaf in leaves
             ]
         if options.weight_maps:
             outputs += [
@@ -257,6 +262,14 @@ class ImageUpscaler:
             rgb8 = np.broadcast_to(image.pixels, (size.height, size.width, 3))
             return ResizedImage(rgb8, target=self.out_size)
         return ResizedImage(self._lr01, target=self.out_size)
+
+    @property
+    def _quality(self) -> int | None:
+        """Return the quality of lossy files: that of the options, or of an input of the format."""
+        if self.options.quality is not None:
+            return self.options.quality
+        is_same = format_from_suffix(self.job.target) == self.image.content
+        return self.image.quality if is_same else None
 
     @property
     def _software(self) -> str | None:

@@ -1,17 +1,16 @@
 """Jobs: which images are upscaled and where each result goes, decided before any work starts."""
 
 import os
-import posixpath
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from d2csr.core.errors import D2csrError, ImageError, UsageError
-from d2csr.images.formats import format_from_suffix, is_image_name
+from d2csr.core.errors import D2csrError, UsageError
+from d2csr.images.formats import format_from_suffix
+from d2csr.upscale.inputs import leave_out_named_results, list_inputs
 from d2csr.upscale.journal import KnownResults
 from d2csr.upscale.options import WRITABLE, OutputOptions
-from d2csr.upscale.storage import is_url, join_url, list_images
+from d2csr.upscale.storage import identity, is_url, join_url
 
 _UNWRITABLE = (".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
 _DEFAULT_SUFFIX = ".png"
@@ -73,7 +72,8 @@ class PlannedImage:
 
     Attributes:
         source: path or URL of the image.
-        target: path of the SR file, relative to the output folder; `/` between folders.
+        target: path of the SR file, relative to the output folder if there is one; `/` between
+            folders.
     """
 
     source: str
@@ -95,7 +95,9 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def plan_images(inputs: Sequence[str], output: str, *, options: OutputOptions, leaves: int) -> Plan:
+def plan_images(
+    inputs: Sequence[str], output: str, *, options: OutputOptions, leaves: int, scale: int
+) -> Plan:
     """Return the images to upscale, and an error for each input that can't be.
 
     Args:
@@ -103,58 +105,89 @@ def plan_images(inputs: Sequence[str], output: str, *, options: OutputOptions, l
             images, except for hidden files and folders, `output`, and results of earlier runs.
             Paths or URLs.
         output: a folder, in which the trees of the input folders are kept; for a single image also
-            the name of a file.
+            the name of a file; empty for results beside their originals.
         options: which files are made.
         leaves: number of predictions of the model.
+        scale: of the model.
 
     Raises:
         UsageError: nothing can be upscaled: there are no images, or all results would overwrite an
             input or have the same name.
     """
+    options = _with_suffix(options, output, scale=scale)
     _check_names(output, options)
     errors: list[D2csrError] = []
     results: list[str] = []
-    found = dict.fromkeys(list_inputs(inputs, output, errors=errors, results=results))
+    found = [*dict.fromkeys(list_inputs(inputs, output, errors=errors, results=results))]
+    if not output:
+        found = leave_out_named_results(found, inputs, results=results)
     if not found and not errors:
-        but = f" but {_count_results(results)}" if results else ""
+        raise _no_images(inputs, results)
+    naming = _Naming(output_folder(output), options, leaves)
+    images = naming.without_repetitions(
+        _name_results(found, inputs, output=output, options=options)
+    )
+    plan = naming.settle(naming.leave_out_results(images, results=results))
+    if plan.errors and not plan.images and not errors:
+        raise plan.errors[0]
+    notes = [_describe_left_out(results, beside=not output)] if results else []
+    if options.ext in {None, "same"} and not is_one_file(output):
+        notes += _describe_replaced_formats(plan.images)
+    return Plan(plan.images, (*errors, *plan.errors), (*notes, *plan.notes))
+
+
+def _no_images(inputs: Sequence[str], results: Sequence[str]) -> UsageError:
+    """Return the error of a call without any image, except perhaps results of earlier runs."""
+    if not results:
         remedy = "Give image files, or folders that contain some."
-        if results:
-            remedy = "To enlarge results again, give them by name."
-        raise UsageError(", ".join(inputs), f"contains no images{but}", remedy)
+        return UsageError(", ".join(inputs), "contains no images", remedy)
+    problem = f"contains no images but {_count_results(results)}"
+    return UsageError(", ".join(inputs), problem, "To enlarge results again, give them by name.")
+
+
+def _describe_left_out(results: Sequence[str], *, beside: bool) -> str:
+    again = "alone" if beside else "by name"
+    return f"left out {_count_results(results)}; to enlarge results again, give them {again}"
+
+
+def _name_results(
+    found: Sequence[tuple[str, str]],
+    inputs: Sequence[str],
+    *,
+    output: str,
+    options: OutputOptions,
+) -> list[PlannedImage]:
+    """Return each image that was found with the name of its result.
+
+    Raises:
+        UsageError: `output` is one file, and there are several images, or options contradict it.
+    """
     if is_one_file(output):
         if len(inputs) > 1 or (not is_url(inputs[0]) and Path(inputs[0]).is_dir()):
             raise UsageError(output, "is the name of one file", "Give a folder for several images.")
         name = _one_file_name(Path(output), options)
-        images = [PlannedImage(source, name) for source, _ in found]
-    else:
-        images = [PlannedImage(source, output_path(place, options)) for source, place in found]
-    naming = _Naming(output_folder(output), options, leaves)
-    plan = naming.settle(naming.leave_out_results(images, results=results))
-    if plan.errors and not plan.images and not errors:
-        raise plan.errors[0]
-    note = f"left out {_count_results(results)}; to enlarge results again, give them by name"
-    notes = (note, *plan.notes) if results else plan.notes
-    return Plan(plan.images, (*errors, *plan.errors), notes)
+        return [PlannedImage(source, name) for source, _ in found]
+    return [
+        PlannedImage(source, output_path(place if output else source, options))
+        for source, place in found
+    ]
 
 
-def list_inputs(
-    inputs: Sequence[str], output: str, *, errors: list[D2csrError], results: list[str]
-) -> Iterator[tuple[str, str]]:
-    """Yield the images of all inputs, each with its path in the tree of the results.
+def _with_suffix(options: OutputOptions, output: str, *, scale: int) -> OutputOptions:
+    """Return the options with the end of file names that a run has if none is given."""
+    if options.suffix is not None:
+        return options
+    return replace(options, suffix="" if output else options.size.name_suffix(scale=scale))
 
-    Args:
-        inputs: image files and folders, by path or URL.
-        output: folder of the results, which is skipped.
-        errors: gets an error for each input that can't be used.
-        results: gets the files in folders that are results of earlier runs, which are skipped.
-    """
-    known = KnownResults()
-    for each in inputs:
-        for source, place in _find_images(each, output, errors=errors):
-            if source != each and not is_url(source) and source in known:
-                results.append(source)
-            else:
-                yield source, place
+
+def _describe_replaced_formats(images: Sequence[PlannedImage]) -> Iterator[str]:
+    """Yield a sentence on images whose format can't be written, if there are any."""
+    suffixes = (PurePosixPath(image.source).suffix.lower() for image in images)
+    replaced = [each for each in suffixes if each not in WRITABLE]
+    if replaced:
+        kinds = ", ".join(sorted({each or "no suffix" for each in replaced}))
+        count = "1 result is" if len(replaced) == 1 else f"{len(replaced)} results are"
+        yield f"{count} PNG, because the format of the image can't be written ({kinds})"
 
 
 def is_one_file(output: str) -> bool:
@@ -164,22 +197,23 @@ def is_one_file(output: str) -> bool:
 
 
 def output_folder(output: str) -> str:
-    """Return the folder of the results, by path or URL."""
+    """Return the folder of the results, by path or URL; empty if there is none."""
     return str(Path(output).parent) if is_one_file(output) else output
 
 
 def output_path(image: str, options: OutputOptions) -> str:
     """Return the name of an image's SR file; formats that can't be written become PNG."""
     path = PurePosixPath(image)
-    suffix = _DEFAULT_SUFFIX if options.ext in {None, "same"} else f".{options.ext}"
-    if options.ext == "same" and path.suffix.lower() in WRITABLE:
-        suffix = path.suffix
-    return str(path.with_name(f"{path.stem}{options.suffix}{suffix}"))
+    if options.ext not in {None, "same"}:
+        suffix = f".{options.ext}"
+    else:
+        suffix = path.suffix if path.suffix.lower() in WRITABLE else _DEFAULT_SUFFIX
+    return str(path.with_name(f"{path.stem}{options.suffix or ''}{suffix}"))
 
 
 def _check_names(output: str, options: OutputOptions) -> None:
     """Refuse names that no file can have."""
-    if {"/", os.sep} & set(options.suffix):
+    if {"/", os.sep} & set(options.suffix or ""):
         problem = f"{options.suffix!r} contains a path separator"
         raise UsageError("--suffix", problem, "Give a part of a file name.")
     path = Path(output)
@@ -190,65 +224,6 @@ def _check_names(output: str, options: OutputOptions) -> None:
     if path.suffix.lower() in _UNWRITABLE:
         problem = f"can't be written: {path.suffix} is not an output format"
         raise UsageError(path, problem, f"Choose one of {', '.join(WRITABLE)}.")
-
-
-def _find_images(given: str, output: str, *, errors: list[D2csrError]) -> Iterator[tuple[str, str]]:
-    """Yield the images of one input, each with its path in the tree of the results."""
-    if is_url(given):
-        own = f"{_identity(output)}/"
-        is_inside = own.startswith(f"{_identity(given)}/") and _identity(given) != _identity(output)
-        try:
-            found = list_images(given)
-        except ImageError as error:
-            errors.append(error)
-            return
-        yield from (
-            each for each in found if not (is_inside and _identity(each[0]).startswith(own))
-        )
-        return
-    path = Path(given)
-    if path.is_dir():
-        yield from _walk(path, os.path.realpath(output), errors=errors)
-    elif (error := _describe_unreadable(path)) is not None:
-        errors.append(error)
-    else:
-        yield given, path.name
-
-
-def _walk(top: Path, own: str, *, errors: list[D2csrError]) -> Iterator[tuple[str, str]]:
-    """Yield the images below a folder, except those in the folder of the results."""
-
-    def on_error(error: OSError) -> None:
-        problem = f"can't be searched: {error.strerror}"
-        errors.append(ImageError(error.filename, problem, "Make it readable."))
-
-    for folder, folders, names in os.walk(top, onerror=on_error):
-        here = Path(folder)
-        folders[:] = sorted(
-            name for name in folders if name[0] != "." and os.path.realpath(here / name) != own
-        )
-        for image in (here / name for name in sorted(names) if is_image_name(Path(name))):
-            if (error := _describe_unreadable(image)) is not None:
-                errors.append(error)
-            else:
-                yield str(image), image.relative_to(top).as_posix()
-
-
-def _describe_unreadable(path: Path) -> ImageError | None:
-    """Return an error for what is no regular file, such as a pipe, a device or a broken link."""
-    try:
-        is_regular = stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        problem = (
-            "is a link to a file that doesn't exist" if path.is_symlink() else "does not exist"
-        )
-        return ImageError(path, problem, "Check the name.")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return ImageError(path, f"can't be read: {reason}", "Check the name.")
-    if is_regular:
-        return None
-    return ImageError(path, "is not a regular file", "Give image files, or remove it.")
 
 
 def _one_file_name(output: Path, options: OutputOptions) -> str:
@@ -267,7 +242,7 @@ class _Naming:
     """The names of all files of a run: no two files share one, and no input is overwritten.
 
     Attributes:
-        folder: of the results, by path or URL.
+        folder: of the results, by path or URL; empty if there is none.
         options: which files are made.
         leaves: number of predictions of the model.
     """
@@ -275,6 +250,14 @@ class _Naming:
     folder: str
     options: OutputOptions
     leaves: int
+
+    def without_repetitions(self, images: Sequence[PlannedImage]) -> list[PlannedImage]:
+        """Return the images without those given twice, as a file and in a folder."""
+        unique = {
+            (identity(each.source), identity(join_url(self.folder, each.target))): each
+            for each in reversed(images)
+        }
+        return [*unique.values()][::-1]
 
     def settle(self, images: Sequence[PlannedImage]) -> Plan:
         """Return the images with names that they don't share, and an error for each without one.
@@ -293,7 +276,7 @@ class _Naming:
         ]
         images = [self._with_format(each) if each in shared else each for each in images]
         errors: dict[PlannedImage, D2csrError] = {}
-        sources = {_identity(image.source): image.source for image in images}
+        sources = {identity(image.source): image.source for image in images}
         for image, other in self._find_shared(images).items():
             problem = f"its result would have the same name as that of {other}"
             remedy = "Rename one, or upscale them separately."
@@ -319,9 +302,7 @@ class _Naming:
         own = [
             each.source
             for each in images
-            if not is_url(each.source)
-            and _identity(each.source) in written
-            and each.source in known
+            if not is_url(each.source) and identity(each.source) in written and each.source in known
         ]
         results.extend(own)
         return [each for each in images if each.source not in own]
@@ -341,11 +322,11 @@ class _Naming:
     def _files(self, image: PlannedImage) -> list[str]:
         """Return the identities of the files that are written for an image."""
         files = Job(Path(image.source), Path(image.target)).files(self.options, self.leaves)
-        return [_identity(join_url(self.folder, file.as_posix())) for file in files]
+        return [identity(join_url(self.folder, file.as_posix())) for file in files]
 
     def _with_format(self, image: PlannedImage) -> PlannedImage:
         """Return an image with its format in the name of its result: a_jpg.png of a.jpg."""
-        target, suffix = PurePosixPath(image.target), self.options.suffix
+        target, suffix = PurePosixPath(image.target), self.options.suffix or ""
         mark = PurePosixPath(image.source).suffix.replace(".", "_")
         name = f"{target.stem.removesuffix(suffix)}{mark}{suffix}{target.suffix}"
         return replace(image, target=str(target.with_name(name)))
@@ -354,11 +335,3 @@ class _Naming:
 def _count_results(results: Sequence[str]) -> str:
     count = len(results)
     return "1 result of an earlier run" if count == 1 else f"{count} results of earlier runs"
-
-
-def _identity(name: str) -> str:
-    """Return a text that is the same for all names of one file."""
-    if not is_url(name):
-        return os.path.realpath(name)  # `Path.resolve` raises an error for links in a circle
-    protocol, _, path = name.partition("://")
-    return f"{protocol}://{posixpath.normpath(path.lstrip('/'))}"

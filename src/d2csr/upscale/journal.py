@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -104,6 +104,36 @@ class Journal:
         flush_to_disk(self._path)
         if is_new:
             flush_to_disk(self._folder)
+
+
+@final
+class FolderJournals:
+    """The journals of results beside their originals: each folder has its own, for its files."""
+
+    def __init__(self) -> None:
+        """Know no folder yet; each journal is read when it is needed."""
+        self._journals: dict[Path, Journal] = {}
+        self._lock = threading.Lock()
+
+    def wrote(self, file: Path) -> bool:
+        """Return whether a file is listed in its folder's journal, and unchanged."""
+        return self._of(file).wrote(file)
+
+    def is_complete(self, target: Path, *, input_sha256: str, settings: str) -> bool:
+        """Return whether an image is finished, as `Journal.is_complete`."""
+        journal = self._of(target)
+        return journal.is_complete(target, input_sha256=input_sha256, settings=settings)
+
+    def add(self, files: Sequence[Path], *, input_sha256: str, settings: str) -> None:
+        """Append an image whose files are complete, SR first."""
+        self._of(files[0]).add(files, input_sha256=input_sha256, settings=settings)
+
+    def _of(self, file: Path) -> Journal:
+        folder = file.parent
+        with self._lock:
+            if folder not in self._journals:
+                self._journals[folder] = Journal(folder)
+            return self._journals[folder]
 
 
 @final

@@ -11,7 +11,7 @@ from d2csr.core.bundle import Bundle, read_bundle
 from d2csr.core.errors import ImageError, ModelNameError, UsageError
 from d2csr.engine.model import Model, find_bundle, shipped_bundles
 from d2csr.images.reader import read_size
-from d2csr.upscale.jobs import list_inputs
+from d2csr.upscale.inputs import list_inputs
 from d2csr.upscale.options import NATIVE_SIZE, OutputSize
 from d2csr.upscale.storage import is_url
 
@@ -35,7 +35,7 @@ def select_bundle(
             reaches `size`, and 2 for the model's own size.
         size: of the results.
         inputs: the images and folders, whose sizes decide where `size` is a width or height.
-        output: folder of the results, which is no input.
+        output: folder of the results, which is no input; empty if there is none.
 
     Raises:
         ModelNameError: there is no such model, or no shipped model for photographs of this scale.

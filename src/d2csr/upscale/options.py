@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Extension = Literal["png", "jpg", "webp", "tif", "avif", "same"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 WRITABLE = tuple(suffix for name in WRITABLE_FORMATS for suffix in FORMATS[name])
+LOSSLESS_EXTENSIONS = ("png", "tif")
 _WRITER_BYTES = 64 << 20  # of the allowed memory: rows queued for the encoders, and the encoders
 
 
@@ -92,6 +93,16 @@ class OutputSize:
             return f"to a height of {self.height}"
         return f"x{scale if self.outscale is None else self.outscale:g}"
 
+    def name_suffix(self, *, scale: int) -> str:
+        """Return the end of the names of results that lie beside their originals, such as `_x2`."""
+        if self.width and self.height:
+            return f"_{Size(self.width, self.height)}"
+        if self.width:
+            return f"_{self.width}w"
+        if self.height:
+            return f"_{self.height}h"
+        return f"_{self.describe(scale=scale)}"
+
 
 NATIVE_SIZE = OutputSize()
 
@@ -101,8 +112,12 @@ class OutputOptions:
     """Which files are made from each image.
 
     Attributes:
-        suffix: Append this to every file name, before the extension.
-        ext: Format of the images: png (the default), jpg, webp, tif, avif, or same as each input.
+        suffix: Append this to every file name, before the extension; by default the enlargement,
+            such as _x2, for results beside their originals, and nothing in a folder of results.
+        ext: Format of the images: png, jpg, webp, tif, avif, or same as each input (the default;
+            PNG where that format can't be written).
+        quality: Quality of JPEG, WebP and AVIF files, 1 to 100; by default that of the input, if it
+            has the same format, otherwise 95 (JPEG), 90 (AVIF) or without loss (WebP).
         predictions: Also write each prediction.
         weight_maps: Also write the weights of each prediction: dark violet is 0, teal an equal
             share, yellow twice that or more.
@@ -118,8 +133,9 @@ class OutputOptions:
         size: Size of SR and of the bicubic enlargement.
     """
 
-    suffix: str = ""
+    suffix: str | None = None
     ext: Extension | None = None
+    quality: int | None = None
     predictions: bool = False
     weight_maps: bool = False
     uncertainty: bool = False
@@ -130,14 +146,15 @@ class OutputOptions:
     size: OutputSize = NATIVE_SIZE
 
     def __post_init__(self) -> None:
-        """Check the strength, and that predictions and maps belong to the result.
+        """Check strength and quality, and that predictions and maps belong to the result.
 
         Raises:
-            UsageError: the strength is out of range; or predictions or maps are wanted, but the
-                result is resized, an average of several runs, or, for the uncertainty, of another
-                strength.
+            UsageError: the strength or the quality is out of range, or has no effect; or
+                predictions or maps are wanted, but the result is resized, an average of several
+                runs, or, for the uncertainty, of another strength.
         """
         check_strength(self.strength)
+        self._check_quality()
         if self.needs_predictions and (self.self_ensemble or self.size != NATIVE_SIZE):
             problem = "exist only for one run at the model's own size"
             remedy = "Remove -x, --outscale, --width and --height."
@@ -148,6 +165,17 @@ class OutputOptions:
                 f"is the expected error of the model's own result, at strength {MODEL_STRENGTH:g}"
             )
             raise UsageError("--uncertainty", problem, "Remove --strength.")
+
+    def _check_quality(self) -> None:
+        if self.quality is None:
+            return
+        if not 1 <= self.quality <= 100:
+            raise UsageError(
+                "--quality", f"can't be {self.quality}", "Give a number from 1 to 100."
+            )
+        if self.ext in LOSSLESS_EXTENSIONS:
+            problem = f"has no effect on {self.ext}, which is stored without loss"
+            raise UsageError("--quality", problem, "Remove it, or choose jpg, webp or avif.")
 
     @property
     def needs_predictions(self) -> bool:
@@ -215,8 +243,10 @@ class BatchOptions:
     """How a run over many images proceeds; the contents of the results don't depend on it.
 
     Attributes:
-        resume: Skip images that an earlier run has finished, unless the image or the options have
-            changed since.
+        overwrite: Replace files that exist already. Without it they are kept: an image whose result
+            is finished, with the same options, is skipped; any other is reported.
+        resume: Continue an earlier run: skip the images that it has finished, and replace its
+            results whose image or options have changed since.
         json: Print a line of JSON for each image and one for the run, on standard output.
         executor: What does the work: this process (local), or a Ray cluster (ray), which is the one
             that RAY_ADDRESS names, or a local one. With ray, inputs and output may be URLs of
@@ -225,6 +255,7 @@ class BatchOptions:
         dry_run: Print what would be done, how, and with how much memory, and write nothing.
     """
 
+    overwrite: bool = False
     resume: bool = False
     json: bool = False
     executor: Literal["local", "ray"] = "local"
@@ -240,6 +271,11 @@ class BatchOptions:
         if self.workers is not None and self.executor == "local":
             remedy = "Remove it, or add --executor ray."
             raise UsageError("--workers", "is the number of processes of a Ray cluster", remedy)
+
+    @property
+    def skips_finished(self) -> bool:
+        """Return whether images that an earlier run has finished are left as they are."""
+        return self.resume or not self.overwrite
 
 
 DEFAULT_OUTPUT = OutputOptions()

@@ -22,11 +22,16 @@ from d2csr.images.formats import DEFAULT_LIMIT_MP
 from d2csr.images.reader import DecodedImage, read_image, read_size
 from d2csr.upscale.image_upscaler import ImageUpscaler
 from d2csr.upscale.jobs import Job
-from d2csr.upscale.journal import Journal
-from d2csr.upscale.options import OutputOptions
+from d2csr.upscale.journal import FolderJournals, Journal
+from d2csr.upscale.options import DEFAULT_BATCH, BatchOptions, OutputOptions
 from d2csr.upscale.report import ImageReport, ProgressBar, Stopwatch
 
 IMAGE_ERRORS = (D2csrError, MemoryError, OSError)  # end the work on one image, not the run
+
+EXISTS = (
+    "exists already",
+    "Add --overwrite to replace it, or choose another folder or --suffix.",
+)  # problem and remedy of a result that would be overwritten
 
 _ITEMS_AHEAD = 2
 _AHEAD_BYTES = 512 << 20  # of decoded images, the current one included, at most
@@ -93,6 +98,26 @@ def _states_memory(error: BaseException) -> TypeGuard[UsageError]:
     return isinstance(error, UsageError) and error.where == "memory"
 
 
+def check_overwriting(
+    files: Iterable[Path], *, journal: Journal | FolderJournals | None, batch: BatchOptions
+) -> None:
+    """Check that no file would be overwritten against the options.
+
+    Args:
+        files: the files to write.
+        journal: of earlier runs; None if there is none.
+        batch: with `overwrite` all may be replaced, with `resume` those of the journal.
+
+    Raises:
+        ImageError: a file exists that may not be replaced.
+    """
+    for file in () if batch.overwrite else files:
+        if not (file.is_file() or file.is_symlink()):
+            continue
+        if not (batch.resume and journal is not None and journal.wrote(file)):
+            raise ImageError(file, *EXISTS)
+
+
 @final
 @dataclass(frozen=True)
 class Decoded:
@@ -112,18 +137,20 @@ class Pipeline:
     Attributes:
         options: which files are made from each image.
         bar: shows the progress.
+        leaves: number of predictions of the model.
         journal: list of finished images; None writes none.
         settings: hash of everything that the contents of the results depend on.
-        resume: skip images that the journal lists as finished.
+        batch: whether finished images are skipped, and files replaced.
         memory: bytes that the process may use; None if not limited.
         limit_mp: largest image accepted, in megapixels.
     """
 
     options: OutputOptions
     bar: ProgressBar
-    journal: Journal | None = None
+    leaves: int
+    journal: Journal | FolderJournals | None = None
     settings: str = ""
-    resume: bool = False
+    batch: BatchOptions = DEFAULT_BATCH
     memory: int | None = None
     limit_mp: float = DEFAULT_LIMIT_MP
 
@@ -179,10 +206,12 @@ class Pipeline:
             with watch.timing("decode"):
                 if self.journal is not None and job.source.is_file():
                     sha256 = sha256_file(job.source)  # before the pixels, in case the file changes
-                    if self.resume and self.journal.is_complete(
+                    if self.batch.skips_finished and self.journal.is_complete(
                         job.target, input_sha256=sha256, settings=self.settings
                     ):
                         return ImageReport(str(job.source), str(job.target), "unchanged")
+                files = job.files(self.options, self.leaves)
+                check_overwriting(files, journal=self.journal, batch=self.batch)
                 image = read_image(job.source, limit_mp=self.limit_mp)
                 return Decoded(job, watch, sha256, image)
         except IMAGE_ERRORS as error:

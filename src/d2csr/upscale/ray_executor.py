@@ -16,11 +16,11 @@ from d2csr.core.files import atomic_folder, cache_folder, sha256_file
 from d2csr.core.parallel import MAX_ATTEMPTS, ActorPool, ray_session, require_packages
 from d2csr.upscale.jobs import Job, PlannedImage, is_one_file
 from d2csr.upscale.journal import JOURNAL_NAME, Journal, JournalEntry, describe_files
-from d2csr.upscale.options import ComputeOptions, OutputOptions
-from d2csr.upscale.pipeline import IMAGE_ERRORS, Pipeline, to_image_error
+from d2csr.upscale.options import DEFAULT_BATCH, BatchOptions, ComputeOptions, OutputOptions
+from d2csr.upscale.pipeline import EXISTS, IMAGE_ERRORS, Pipeline, to_image_error
 from d2csr.upscale.report import ImageReport, ProgressBar
 from d2csr.upscale.run import Run
-from d2csr.upscale.storage import download, file_digest, is_url, join_url, upload
+from d2csr.upscale.storage import download, file_digest, file_exists, is_url, join_url, upload
 
 _UPLOAD_EVERY_S = 2.0
 
@@ -32,7 +32,7 @@ class RemoteJob:
     Attributes:
         source: its URL or path, which is the same on every machine.
         target: path of its SR file in the folder of results.
-        entry: its line in the journal; None if the image is to be upscaled in any case.
+        entry: its line in the journal; None if there is none.
     """
 
     source: str
@@ -64,6 +64,7 @@ class UpscaleWorker:
         *,
         options: OutputOptions,
         compute: ComputeOptions,
+        batch: BatchOptions = DEFAULT_BATCH,
     ) -> None:
         """Write the model's files to the cache and open the engine.
 
@@ -72,9 +73,11 @@ class UpscaleWorker:
             output: URL or path of the folder of results.
             options: which files are made from each image.
             compute: what computes them.
+            batch: whether finished images are skipped, and files replaced.
         """
         self._engine = compute.open(read_bundle(_unpack(files)))
         self._output, self._options, self._limit_mp = output, options, compute.limit_mp
+        self._batch = batch
 
     def run(self, job: RemoteJob, settings: str) -> RemoteResult:
         """Upscale one image; its files are copied directly, and only the report is returned.
@@ -92,6 +95,7 @@ class UpscaleWorker:
                 if self._is_complete(job, sha256, settings=settings):
                     report = ImageReport(job.source, target, "unchanged", worker=os.getpid())
                     return RemoteResult(report)
+                self._check_overwriting(job)
                 results = Path(folder) / "out"
                 report = self._upscale(Job(source, results / job.target))
                 if report.error is not None:
@@ -100,7 +104,9 @@ class UpscaleWorker:
                 for file in reversed(files):  # SR last
                     upload(results / file.path, join_url(self._output, file.path))
             except IMAGE_ERRORS as error:
-                return _failed(job, target, error=to_image_error(source, error))
+                known = to_image_error(source, error)
+                where = job.source if known.where.startswith(folder) else known.where
+                return _failed(job, target, error=ImageError(where, known.problem, known.remedy))
         written = tuple(join_url(self._output, file.path) for file in files)
         report = replace(
             report, source=job.source, target=target, files=written, worker=os.getpid()
@@ -108,7 +114,7 @@ class UpscaleWorker:
         return RemoteResult(report, JournalEntry(sha256, settings, files))
 
     def _is_complete(self, job: RemoteJob, sha256: str, *, settings: str) -> bool:
-        entry = job.entry
+        entry = job.entry if self._batch.skips_finished else None
         if entry is None or (entry.input_sha256, entry.settings) != (sha256, settings):
             return False
         return all(
@@ -116,9 +122,27 @@ class UpscaleWorker:
             for file in entry.files
         )
 
+    def _check_overwriting(self, job: RemoteJob) -> None:
+        """Check that no file would be overwritten against the options, as `check_overwriting`.
+
+        Raises:
+            ImageError: a file exists that may not be replaced.
+        """
+        known = job.entry.files if self._batch.resume and job.entry is not None else ()
+        own = {file.path: (file.bytes, file.sha256) for file in known}
+        files = Job(Path(job.source), Path(job.target)).files(self._options, self._leaves)
+        for path in () if self._batch.overwrite else map(Path.as_posix, files):
+            url = join_url(self._output, path)
+            if file_exists(url) and (path not in own or file_digest(url) != own[path]):
+                raise ImageError(url, *EXISTS)
+
+    @property
+    def _leaves(self) -> int:
+        return self._engine.bundle.card.config.leaves
+
     def _upscale(self, job: Job) -> ImageReport:
         bar = ProgressBar(None, images=1, input_bytes=0)
-        pipeline = Pipeline(self._options, bar, limit_mp=self._limit_mp)
+        pipeline = Pipeline(self._options, bar, leaves=self._leaves, limit_mp=self._limit_mp)
         (report,) = pipeline.run([job], lambda: self._engine)
         return report
 
@@ -135,10 +159,7 @@ def _unpack(files: Mapping[str, bytes]) -> Path:
 
 
 def _failed(job: RemoteJob, target: str, *, error: D2csrError) -> RemoteResult:
-    """Return a failure that names the image by its source, not by the local copy."""
-    is_copy = error.where.endswith(PurePosixPath(job.source).name)
-    where = job.source if is_copy else error.where
-    error = ImageError(where, error.problem, error.remedy)
+    """Return the result of an image that failed."""
     return RemoteResult(ImageReport(job.source, target, "failed", error=error, worker=os.getpid()))
 
 
@@ -208,7 +229,7 @@ def upscale_on_ray(images: Sequence[PlannedImage], run: Run) -> Iterator[ImageRe
             RemoteJob(
                 each.source if is_url(each.source) else str(Path(each.source).resolve()),
                 each.target,
-                journal.find(each.target) if run.batch.resume else None,
+                journal.find(each.target),
             )
             for each in images
         ]
@@ -228,7 +249,7 @@ def _make_workers(run: Run, output: str) -> ActorPool[RemoteJob, RemoteResult]:
         UpscaleWorker,
         _crashed,
         actor_args=(files, output),
-        actor_kwargs={"options": run.options, "compute": run.compute},
+        actor_kwargs={"options": run.options, "compute": run.compute, "batch": run.batch},
         task_args=(run.settings,),
     )
 

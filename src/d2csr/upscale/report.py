@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from d2csr.upscale.jobs import Plan
 
+_NAMED_FILES = 3  # in the last line of a run
+
 Status = Literal["done", "unchanged", "failed", "to do"]
 
 
@@ -168,6 +170,16 @@ class Summary:
         text = f"{images} enlarged {self.size} by {self.model} in {seconds:.1f} s"
         text += f", {self.unchanged} done before" if self.unchanged else ""
         return f"{text}, {len(self.errors)} failed" if self.errors else text
+
+    def describe_files(self) -> str:
+        """Return the names of the SR files, those of earlier runs included; empty without any.
+
+        Up to three are named, of more the first.
+        """
+        files = [each.target for each in self.images if each.status in {"done", "unchanged"}]
+        if len(files) <= _NAMED_FILES:
+            return ", ".join(files)
+        return f"{files[0]} and {len(files) - 1} more, each beside its original"
 
 
 @final

@@ -21,7 +21,7 @@ from d2csr.engine.model import Model
 from d2csr.engine.tail import require_predictions
 from d2csr.engine.uncertainty import require_error_model
 from d2csr.upscale.jobs import Job, Plan, PlannedImage, is_one_file, output_folder, plan_images
-from d2csr.upscale.journal import Journal, settings_hash
+from d2csr.upscale.journal import FolderJournals, Journal, settings_hash
 from d2csr.upscale.model_selection import select_bundle
 from d2csr.upscale.options import (
     DEFAULT_BATCH,
@@ -48,7 +48,8 @@ class Run:
 
     Attributes:
         bundle: the model.
-        output: folder or file of the results, by path or URL.
+        output: folder or file of the results, by path or URL; empty for results beside their
+            originals.
         options: which files are made.
         compute: what computes them.
         batch: how the run proceeds.
@@ -78,7 +79,7 @@ class Run:
 
 def upscale_files(  # noqa: PLR0913 - one keyword per concern
     inputs: Sequence[str | Path],
-    output: str | Path,
+    output: str | Path = "",
     *,
     model: "str | Path | Bundle | Model | None" = None,
     scale: int | None = None,
@@ -94,13 +95,14 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
 
     Args:
         inputs: image files, and folders that are searched recursively.
-        output: folder for the results; for a single image also the name of a file.
+        output: folder for the results; for a single image also the name of a file; empty writes
+            each result beside its original, with the enlargement in its name.
         model: name of a shipped model, folder of a bundle or run, or a loaded model, which is
             opened again with `compute`; None takes the shipped model for photographs.
         scale: of the model; without one, the smallest that reaches the size of the results, or 2.
         options: which files are made from each image.
         compute: what computes them.
-        batch: resume, JSON output, and the executor.
+        batch: whether existing files are replaced, resuming, JSON output, and the executor.
 
     Raises:
         ModelNameError: there is no such model.
@@ -160,11 +162,23 @@ def plan_run(inputs: Sequence[str | Path], run: Run) -> Plan:
         for name in filter(is_url, (*names, run.output)):
             problem = "is a URL, which only --executor ray reads and writes, without --dry-run"
             raise UsageError(name, problem, "Use --executor ray, or give a folder.")
+    if run.batch.executor == "ray" and not run.output and not run.batch.dry_run:
+        remedy = "Give a folder with -o, or remove --executor ray."
+        raise UsageError("--output", "is needed on a cluster", remedy)
     if run.batch.resume and is_one_file(run.output):
         problem = "is one file, which can't be resumed"
         raise UsageError(run.output, problem, "Remove --resume, or give a folder.")
-    leaves = run.bundle.card.config.leaves
-    return plan_images(names, run.output, options=run.options, leaves=leaves)
+    config = run.bundle.card.config
+    return plan_images(
+        names, run.output, options=run.options, leaves=config.leaves, scale=config.scale
+    )
+
+
+def open_journal(run: Run) -> Journal | FolderJournals | None:
+    """Return the journal of a run on this machine; None for a result that is one file."""
+    if not run.output:
+        return FolderJournals()
+    return None if is_one_file(run.output) else Journal(Path(output_folder(run.output)))
 
 
 def _execute(
@@ -195,9 +209,12 @@ def upscale_locally(
     if not images:
         return
     folder = Path(output_folder(run.output))
-    if run.batch.resume:
-        remove_stale_temp_files(folder)
     jobs = [Job(Path(each.source), folder / each.target) for each in images]
+    if run.batch.resume and run.output:
+        remove_stale_temp_files(folder)
+    elif run.batch.resume:
+        for beside in {job.target.parent for job in jobs}:
+            remove_stale_temp_files(beside, recursive=False)
     input_bytes = sum(job.source.stat().st_size for job in jobs if job.source.is_file())
     with (
         ThreadPoolExecutor(1) as opener,
@@ -207,9 +224,10 @@ def upscale_locally(
         pipeline = Pipeline(
             run.options,
             bar,
-            journal=None if is_one_file(run.output) else Journal(folder),
+            leaves=run.bundle.card.config.leaves,
+            journal=open_journal(run),
             settings=run.settings,
-            resume=run.batch.resume,
+            batch=run.batch,
             memory=run.compute.memory,
             limit_mp=run.compute.limit_mp,
         )

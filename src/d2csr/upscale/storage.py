@@ -1,6 +1,7 @@
 """Storage: files on this machine, and objects in object storage by URL, through fsspec."""
 
 import hashlib
+import os
 import posixpath
 import shutil
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,16 @@ def is_url(text: str) -> bool:
 
 
 def join_url(folder: str, path: str) -> str:
-    """Return the URL or path of a file in a folder."""
-    return f"{folder.rstrip('/')}/{path}"
+    """Return the URL or path of a file in a folder; without a folder, the path."""
+    return f"{folder.rstrip('/')}/{path}" if folder else path
+
+
+def identity(name: str) -> str:
+    """Return a text that is the same for all names of one file."""
+    if not is_url(name):
+        return os.path.realpath(name)  # `Path.resolve` raises an error for links in a circle
+    protocol, _, path = name.partition("://")
+    return f"{protocol}://{posixpath.normpath(path.lstrip('/'))}"
 
 
 def list_images(url: str) -> list[tuple[str, str]]:
@@ -73,6 +82,12 @@ def upload(source: Path, target: str) -> None:
         return
     system.makedirs(posixpath.dirname(path), exist_ok=True)
     system.put_file(str(source), path)
+
+
+def file_exists(url: str) -> bool:
+    """Return whether there is a file of this path or URL."""
+    system, path = _open_file_system(url)
+    return bool(system.isfile(path))
 
 
 def file_digest(url: str) -> tuple[int, str] | None:
