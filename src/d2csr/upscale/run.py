@@ -90,13 +90,11 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     """Upscale image files and return a summary with a report per image.
 
     Errors and warnings are printed on standard error; an image that fails doesn't stop the others.
-    Files are complete or absent, also after Ctrl-C or SIGTERM. A folder of results contains a
-    journal, which `batch.resume` uses.
+    Files are complete or absent, also after Ctrl-C or SIGTERM. Folders of results have a journal.
 
     Args:
         inputs: image files, and folders that are searched recursively.
-        output: folder for the results; for a single image also the name of a file; empty writes
-            each result beside its original, with the enlargement in its name.
+        output: folder, or file for a single image; empty: each result lies beside its original.
         model: name of a shipped model, folder of a bundle or run, or a loaded model, which is
             opened again with `compute`; None takes the shipped model for photographs.
         scale: of the model; without one, the smallest that reaches the size of the results, or 2.
@@ -112,13 +110,13 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     require_address_space(MIN_ADDRESS_SPACE)  # before threads load libraries, which end the process
     reporter, watch = Reporter(json=batch.json), Stopwatch()
     with watch.timing("total"):
-        names = [str(each) for each in inputs]
-        bundle = select_bundle(model, scale, size=options.size, inputs=names, output=str(output))
+        names, size = [str(each) for each in inputs], options.size
+        bundle = select_bundle(model, scale, size=size, inputs=names, output=str(output))
         run = _make_run(bundle, output, options=options, compute=compute, batch=batch)
         plan = plan_run(inputs, run)
         reporter.report_plan(plan)
         interrupted = _report_images(plan.images, run, reporter=reporter, watch=watch)
-    return reporter.summarize(run.bundle.card, options.size, watch, interrupted=interrupted)
+    return reporter.summarize(run.bundle.card, size, watch, interrupted=interrupted)
 
 
 def _make_run(
