@@ -78,6 +78,22 @@ def test_photographs_may_stand_before_and_after_options(d2csr, bundle, photo, tm
     assert sorted(path.name for path in tmp_path.glob("*_x3.png")) == ["a_x3.png", "b_x3.png"]
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--compare", "PHOTO"), "a_x2_compare.png"),
+        (("PHOTO", "--compare"), "a_x2_compare.png"),
+        (("--compare", "html", "PHOTO"), "a_x2_compare.html"),
+        (("--compare=html", "PHOTO"), "a_x2_compare.html"),
+    ],
+)
+def test_compare_without_a_value_is_an_image(d2csr, bundle, photo, tmp_path, words, name):
+    words = (photo if word == "PHOTO" else word for word in words)
+    answer = d2csr("upscale", *words, "-n", bundle.folder)
+    assert (answer.code, answer.err) == (0, "")
+    assert [path.name for path in tmp_path.glob("*_compare.*")] == [name]
+
+
 def test_where_nothing_was_made_no_place_is_named(d2csr, bundle, photo, tmp_path):
     (tmp_path / "a_x2.png").write_bytes(b"the user's own")
     answer = d2csr("upscale", photo, "-n", bundle.folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import d2csr
-from d2csr.cli.app import build_app
+from d2csr.cli.app import build_app, complete_words
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -186,7 +186,9 @@ def test_every_command_shown_is_one_that_the_program_takes(page):
     for line in "".join(code_blocks(page, "sh")).replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words and Path(words[0]).name == "d2csr":
-            build_app().parse_args(words[1:], exit_on_error=False, print_error=False)
+            build_app().parse_args(
+                complete_words(words[1:]), exit_on_error=False, print_error=False
+            )
 
 
 def test_every_extra_named_exists():

@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 is an interrupt, and 141 a reader of the output that has gone, as `head` has.
     """
     warnings.formatwarning = _format_warning
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = complete_words(list(sys.argv[1:] if arguments is None else arguments))
     try:
         code = _run(words)
         sys.stdout.flush()  # here, where a broken pipe can still be caught
@@ -110,6 +110,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return _BROKEN_PIPE
     return code
+
+
+def complete_words(words: Sequence[str]) -> list[str]:
+    """Return the arguments with the value of `--compare` that it has without one."""
+    kinds = ("image", "html")
+    following = (*words[1:], "")
+    return [
+        f"{word}={kinds[0]}" if word == "--compare" and after not in kinds else word
+        for word, after in zip(words, following, strict=False)
+    ]
 
 
 def _run(words: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ from d2csr.images.reader import DecodedImage
 from d2csr.images.resize import ResizedImage, resample_rows
 from d2csr.images.strength import MODEL_STRENGTH, StrengthBlend
 from d2csr.images.writer import ImageWriter
+from d2csr.upscale.comparison import Comparison, ComparisonImage, ComparisonPage
 from d2csr.upscale.jobs import Job
 from d2csr.upscale.legend import Legend
 from d2csr.upscale.options import OutputOptions
@@ -32,6 +33,7 @@ from d2csr.upscale.options import OutputOptions
 _MAX_DISAGREEMENT = 4.0  # gray levels
 _MAX_WEIGHT_SHARES = 2.0  # 1 is an equal share
 _HEATMAP = PixelFormat()  # 8-bit RGB
+_COMPARISON_QUALITY = {"jpeg": 95, "avif": 95}  # of the formats that are lossy by default
 _STRIP_ROWS = 128  # of a self-ensemble
 
 StoredRows = np.ndarray[Any, np.dtype[Any]]  # (rows, width, channels) as a file stores them
@@ -86,6 +88,7 @@ class Output:
         software: what made the file, noted in its metadata; None adds no note.
         quality: of lossy compression; None is the format's default.
         legend: drawn below a map of numbers; None for other files.
+        comparison: that the file shows; None for other files.
     """
 
     path: Path
@@ -94,9 +97,12 @@ class Output:
     software: str | None = None
     quality: int | None = None
     legend: Legend | None = None
+    comparison: Comparison | None = None
 
-    def open(self, size: Size) -> ImageWriter:
+    def open(self, size: Size) -> ImageWriter | ComparisonImage | ComparisonPage:
         """Return a writer for the file, for an image of this size."""
+        if self.comparison is not None:
+            return self.comparison.open()
         if self.legend is not None:
             metadata = ImageMetadata(texts=(("Description", self.legend.note),))
             own = self.legend.size
@@ -172,6 +178,8 @@ class ImageUpscaler:
         outputs = [Output(job.target, image, self._sr_rows, self._software, quality)]
         if options.bicubic:
             outputs.append(Output(job.bicubic(), image, quality=quality))
+        if (compared := self._comparison) is not None:
+            outputs.append(Output(compared.path, image, comparison=compared))
         leaves = range(self.engine.bundle.card.config.leaves)
         if options.predictions:
             outputs += [
@@ -196,12 +204,46 @@ class ImageUpscaler:
             for first, rows in with_positions(self._bicubic.iter_rows01(0, self.out_size.height)):
                 yield self.job.bicubic(), self._to_file(rows, first=first)
         if self.out_size != native:
-            yield from ((target, rows) for rows in self._resized_sr())
+            for first, rows in self._resized_sr():
+                yield target, rows
+                yield from self._compare(rows, first=first)
             return
         for strip in self._iter_strips(self._lr01):
             for output in self.outputs:
                 if output.rows is not None:
-                    yield output.path, output.rows(strip)
+                    rows = output.rows(strip)
+                    yield output.path, rows
+                    if output.path == target:
+                        yield from self._compare(rows, first=strip.first_row)
+
+    def _compare(self, sr: StoredRows, *, first: int) -> Iterator[tuple[Path, StoredRows]]:
+        """Yield the rows of the comparison, if there is one, for rows of the SR file."""
+        if self._comparison is None:
+            return
+        position = first
+        for bicubic in self._bicubic.iter_rows01(first, first + len(sr)):
+            left = self._to_file(bicubic, first=position)
+            right = sr[position - first : position - first + len(left)]
+            yield self._comparison.path, self._comparison.side_by_side(left, right)
+            position += len(left)
+
+    @cached_property
+    def _comparison(self) -> Comparison | None:
+        """Return the comparison of the bicubic enlargement with SR, if it is asked for."""
+        options, image = self.options, self.image
+        if options.compare is None:
+            return None
+        name = self.engine.bundle.card.name
+        if options.strength != MODEL_STRENGTH:
+            name += f" {options.strength:g}"
+        return Comparison(
+            self.job.comparison(options.compare),
+            self.out_size,
+            image.pixel_format,
+            labels=("bicubic", name),
+            icc=image.metadata.icc,
+            quality=self._quality or _COMPARISON_QUALITY.get(format_from_suffix(self.job.target)),
+        )
 
     def _iter_strips(self, lr01: Rgb01) -> Iterator[StripOutput]:
         """Yield the engine's output with flat regions blended."""
@@ -239,12 +281,12 @@ class ImageUpscaler:
     def _prediction_rows(self, leaf: int) -> Callable[[StripOutput], StoredRows]:
         return lambda strip: self._to_file(strip.output.predictions[leaf], first=strip.first_row)
 
-    def _resized_sr(self) -> Iterator[StoredRows]:
-        """Yield SR rows of a size that isn't the model's own."""
+    def _resized_sr(self) -> Iterator[tuple[int, StoredRows]]:
+        """Yield SR rows of a size that isn't the model's own, each block with its first row."""
         sr = (strip.output.sr for strip in self._iter_strips(self._lr01))
         native = self.lr_size.times(self.scale)
         for first, rows in with_positions(resample_rows(sr, size=native, target=self.out_size)):
-            yield self._sr_to_file(rows, first=first)
+            yield first, self._sr_to_file(rows, first=first)
 
     def _to_file(self, rows: SrRows, *, first: int) -> StoredRows:
         alpha = None if self._alpha is None else self._alpha[first : first + len(rows)]

@@ -9,10 +9,11 @@ from d2csr.core.errors import D2csrError, UsageError
 from d2csr.images.formats import format_from_suffix
 from d2csr.upscale.inputs import leave_out_named_results, list_inputs
 from d2csr.upscale.journal import KnownResults
-from d2csr.upscale.options import WRITABLE, OutputOptions
+from d2csr.upscale.options import WRITABLE, ComparisonKind, OutputOptions
 from d2csr.upscale.storage import identity, is_url, join_url
 
 _UNWRITABLE = (".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm")
+_NARROW = (".webp", ".avif")  # formats of 16,384 px at most
 _DEFAULT_SUFFIX = ".png"
 
 
@@ -31,6 +32,11 @@ class Job:
     def bicubic(self) -> Path:
         """Return the file of the bicubic enlargement."""
         return self._beside("bicubic", self.target.suffix)
+
+    def comparison(self, kind: ComparisonKind) -> Path:
+        """Return the file of the comparison; JPEG, whose images may be wide, for WebP and AVIF."""
+        wide = ".jpg" if self.target.suffix.lower() in _NARROW else self.target.suffix
+        return self._beside("compare", ".html" if kind == "html" else wide)
 
     def prediction(self, leaf: int) -> Path:
         """Return the file of a prediction; the names count from 1."""
@@ -53,6 +59,8 @@ class Job:
         yield self.target
         if options.bicubic:
             yield self.bicubic()
+        if options.compare is not None:
+            yield self.comparison(options.compare)
         if options.predictions:
             yield from map(self.prediction, range(leaves))
         if options.weight_maps:

@@ -29,23 +29,38 @@ _GLYPHS = {
     "5": (31, 16, 30, 1, 1, 17, 14),
     "6": (6, 8, 16, 30, 17, 17, 14),
     "8": (14, 17, 17, 14, 17, 17, 14),
+    "7": (31, 1, 2, 4, 8, 8, 8),
+    "9": (14, 17, 17, 15, 1, 2, 12),
     "A": (14, 17, 17, 31, 17, 17, 17),
+    "B": (30, 17, 17, 30, 17, 17, 30),
     "C": (14, 17, 16, 16, 16, 17, 14),
     "D": (30, 17, 17, 17, 17, 17, 30),
     "E": (31, 16, 16, 30, 16, 16, 31),
+    "F": (31, 16, 16, 30, 16, 16, 16),
     "G": (14, 17, 16, 23, 17, 17, 15),
+    "H": (17, 17, 17, 31, 17, 17, 17),
+    "I": (14, 4, 4, 4, 4, 4, 14),
+    "J": (7, 2, 2, 2, 2, 18, 12),
+    "K": (17, 18, 20, 24, 20, 18, 17),
     "L": (16, 16, 16, 16, 16, 16, 31),
+    "M": (17, 27, 21, 21, 17, 17, 17),
+    "N": (17, 17, 25, 21, 19, 17, 17),
     "O": (14, 17, 17, 17, 17, 17, 14),
     "P": (30, 17, 17, 30, 16, 16, 16),
+    "Q": (14, 17, 17, 17, 21, 18, 13),
     "R": (30, 17, 17, 30, 20, 18, 17),
     "S": (15, 16, 16, 14, 1, 1, 30),
     "T": (31, 4, 4, 4, 4, 4, 4),
+    "U": (17, 17, 17, 17, 17, 17, 14),
     "V": (17, 17, 17, 17, 17, 10, 4),
+    "W": (17, 17, 17, 21, 21, 21, 10),
     "X": (17, 17, 10, 4, 10, 17, 17),
     "Y": (17, 17, 10, 4, 4, 4, 4),
+    "Z": (31, 1, 2, 4, 8, 16, 31),
     ".": (0, 0, 0, 0, 0, 12, 12),
     ",": (0, 0, 0, 0, 12, 4, 8),
     "-": (0, 0, 0, 31, 0, 0, 0),
+    "_": (0, 0, 0, 0, 0, 0, 31),
     " ": (0, 0, 0, 0, 0, 0, 0),
 }
 _LETTER = Size(5, 7)
@@ -119,7 +134,11 @@ def color_levels(levels: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3
 
 
 def render_text(text: str) -> Bool[np.ndarray, "7 w"]:
-    """Return the pixels of a line of text, one column between letters."""
+    """Return the pixels of a line of text in capitals, one column between letters.
+
+    Characters without a glyph are left blank.
+    """
     bits = 1 << np.arange(_LETTER.width)[::-1]
-    letters = [np.array(_GLYPHS[letter])[:, None] & bits > 0 for letter in text]
+    glyphs = [_GLYPHS.get(letter, _GLYPHS[" "]) for letter in text.upper()]
+    letters = [np.array(glyph)[:, None] & bits > 0 for glyph in glyphs]
     return np.concatenate([np.pad(letter, [(0, 0), (0, 1)]) for letter in letters], axis=1)[:, :-1]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from d2csr.engine.engine import Engine
 
 Extension = Literal["png", "jpg", "webp", "tif", "avif", "same"]
+ComparisonKind = Literal["image", "html"]
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 WRITABLE = tuple(suffix for name in WRITABLE_FORMATS for suffix in FORMATS[name])
 LOSSLESS_EXTENSIONS = ("png", "tif")
@@ -126,6 +127,8 @@ class OutputOptions:
         disagreement: Also write how much the predictions differ: dark violet is 0, yellow 4 gray
             levels or more. This is not an error in gray levels; --uncertainty is.
         bicubic: Also write the bicubic enlargement, for comparison.
+        compare: Also write a comparison with the bicubic enlargement: both side by side (image, the
+            kind without a value), or a page for the browser with a slider between them (html).
         self_ensemble: Average the results of the image's eight flips and rotations.
         strength: How much of what the model adds to the bicubic enlargement is kept, from 0
             (bicubic) over 1 (the model's result) to 1.5 (exaggerated). Predictions, weight maps and
@@ -141,6 +144,7 @@ class OutputOptions:
     uncertainty: bool = False
     disagreement: bool = False
     bicubic: bool = False
+    compare: ComparisonKind | None = None
     self_ensemble: bool = False
     strength: float = MODEL_STRENGTH
     size: OutputSize = NATIVE_SIZE
