@@ -1,8 +1,15 @@
-"""Commands `models`, `export` and `convert official`: their messages and the cards they write."""
+"""Commands `models`, `export` and `convert`: their messages and the cards they write."""
 
+import re
+
+import numpy as np
+import pytest
+import torch
 import yaml
 
+from d2csr.checkpoint import load_network
 from d2csr.checkpoint.io import save_checkpoint, save_weights
+from d2csr.cli.app import main
 from d2csr.core.bundle import read_bundle
 from d2csr.engine.model import shipped_bundles
 from tests.tiny_models import random_network, tiny_bundle
@@ -93,3 +100,83 @@ def test_export_to_another_program_needs_a_bundle(d2csr, tmp_path):
     answer = d2csr("export", tmp_path / "lone.safetensors", "--to", "onnx", "-o", tmp_path / "out")
     assert answer.code == 2
     assert "is neither a shipped model nor a folder" in answer.err
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory, data_folder):
+    """Return the folder of EDSR x3, converted from the weights of its public code by a command."""
+    folder = tmp_path_factory.mktemp("converted")
+    with np.load(data_folder / "systems/EDSR_x3.npz") as arrays:
+        state = {
+            name.removeprefix("weight/"): torch.from_numpy(arrays[name])
+            for name in arrays
+            if name.startswith("weight/")
+        }
+    torch.save(state, folder / "EDSR_x3.pt")
+    line = ["convert", "system", "edsr", str(folder / "EDSR_x3.pt"), "-o", str(folder / "edsr")]
+    assert main([*line, "--set", "res_scale=0.1", "--licence", "MIT"]) == 0
+    return folder
+
+
+def test_convert_system_writes_a_bundle_whose_native_is_the_public_code(converted, data_folder):
+    card = read_bundle(converted / "edsr").card
+    assert (card.name, card.scale, card.metadata.licence) == ("edsr", 3, "MIT")
+    assert card.config.sizes["res_scale"] == 0.1
+    network = load_network(converted / "edsr")
+    with np.load(data_folder / "systems/EDSR_x3.npz") as arrays, torch.no_grad():
+        x, expected = (torch.from_numpy(arrays[name]) for name in ("input", "output"))
+        difference = (network.native(x) - expected).abs().max() / expected.abs().max()
+    assert difference < 1e-5
+
+
+REFUSED = {
+    "another system": (["rcan", "EDSR_x3.pt"], "no weights of rcan .* fit edsr: name that system"),
+    "no system": (["edsrr", "EDSR_x3.pt"], "no system 'edsrr'; the nearest is edsr"),
+    "no option": (
+        ["edsr", "EDSR_x3.pt", "--set", "res_scal=0.1"],
+        "no option 'res_scal'; the nearest is res_scale",
+    ),
+    "a missing option": (["edsr", "EDSR_x3.pt"], "--set res_scale=VALUE"),
+    "no value": (["edsr", "EDSR_x3.pt", "--set", "res_scale"], "'res_scale' is not NAME=VALUE"),
+    "twice": (
+        ["edsr", "EDSR_x3.pt", "--set", "res_scale=1", "--set", "res_scale=2"],
+        "res_scale is given twice",
+    ),
+    "no weights": (["d2csr", "EDSR_x3.pt"], "use `d2csr convert official`"),
+    "no file": (["edsr", "none.pt"], "none.pt: it can't be read"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_convert_system_refuses_with_one_line(d2csr, converted, tmp_path, kind):
+    (name, file, *more), message = REFUSED[kind]
+    answer = d2csr("convert", "system", name, converted / file, *more, "-o", tmp_path / "out")
+    assert answer.code == 2
+    assert re.search(message, answer.err)
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_writes_the_bundle_of_a_system_again(d2csr, converted, tmp_path):
+    answer = d2csr("export", converted / "edsr", "-o", tmp_path / "out", "--data", "DIV2K")
+    assert (answer.code, answer.err) == (0, "")
+    before, after = (read_bundle(each).card for each in (converted / "edsr", tmp_path / "out"))
+    assert (after.config, after.metadata.data) == (before.config, "DIV2K")
+
+
+def test_a_system_is_exported_for_onnx_and_refused_for_other_programs(d2csr, converted, tmp_path):
+    answer = d2csr("export", converted / "edsr", "--to", "onnx", "-o", tmp_path)
+    assert (answer.code, answer.err) == (0, "")
+    assert (tmp_path / "edsr-x3.onnx").is_file()
+    for program in ("ncnn", "darktable", "spandrel", "huggingface", "openmodeldb"):
+        refused = d2csr("export", converted / "edsr", "--to", program, "-o", tmp_path / "no")
+        assert refused.code == 2
+        assert "network of edsr, which is written for ONNX alone" in refused.err
+    refused = d2csr("export", converted / "edsr", "--int8", tmp_path, "-o", tmp_path / "no")
+    assert (refused.code, "no graphs in int8" in refused.err) == (2, True)
+
+
+def test_a_system_has_no_error_model(d2csr, converted, tmp_path):
+    words = ["calibrate", "-n", converted / "edsr", "--data", tmp_path, "-o", tmp_path / "no"]
+    refused = d2csr(*words)
+    assert (refused.code, "has one prediction" in refused.err) == (2, True)

@@ -62,6 +62,15 @@ def load_network(folder: Path | str) -> D2CSR | SystemNetwork:
     path = find_weights(Path(folder))
     if path.name == WEIGHTS_NAME and (path.parent / CARD_NAME).is_file():
         verify_bundle(read_bundle(path.parent))
+    return load_network_file(path)
+
+
+def load_network_file(path: Path) -> D2CSR | SystemNetwork:
+    """Return the network in a weights file that d2csr wrote, of either kind, ready to predict.
+
+    Raises:
+        CheckpointError: missing, damaged, or not such a network's.
+    """
     tensors, options = read_file(path)
     if is_system_options(options):
         return build_from_tensors(tensors, options, where=path)

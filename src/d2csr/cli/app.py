@@ -42,6 +42,7 @@ _IMPORT_COMMANDS = {
 }
 _CONVERT_COMMANDS = {
     "official": ("d2csr.cli.models:official", "Convert a checkpoint of the paper's authors."),
+    "system": ("d2csr.cli.models:system", "Convert weights of another network's public code."),
 }
 
 # Modules by the extra that installs them.

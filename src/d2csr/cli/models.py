@@ -1,5 +1,6 @@
-"""Commands `models`, `export` and `convert official`: bundles listed, and made from weights."""
+"""Commands `models`, `export` and `convert`: bundles listed, and made from weights."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,21 +103,27 @@ def _export_bundle(
     int8: Path | None,
 ) -> int:
     """Write a bundle and print the error of every precision."""
-    from d2csr.checkpoint.io import find_weights, load_weights  # torch takes seconds to load
+    from d2csr.checkpoint.io import find_weights  # torch takes seconds to load
+    from d2csr.checkpoint.systems import load_network_file
     from d2csr.data.sources import open_pairs
     from d2csr.export.bundle_writer import export_bundle
+    from d2csr.export.system_bundle import write_system_bundle
     from d2csr.images.reader import read_rgb8
+    from d2csr.models.d2csr import D2CSR
 
     weights = find_weights(source)
-    network = load_weights(weights)
+    network = load_network_file(weights)
     error_model = _read_error_model(weights)  # the folder may be replaced
-    bundle = export_bundle(
-        network,
-        output,
-        metadata=replace(_read_metadata(weights, source), **card.given()),
-        verify_on=[read_rgb8(path) for path in verify_on],
-        int8_by=None if int8 is None else open_pairs(int8, scale=network.config.scale),
-    )
+    metadata = replace(_read_metadata(weights, source), **card.given())
+    images = [read_rgb8(path) for path in verify_on]
+    if isinstance(network, D2CSR):
+        pairs = None if int8 is None else open_pairs(int8, scale=network.config.scale)
+        bundle = export_bundle(network, output, metadata=metadata, verify_on=images, int8_by=pairs)
+    elif int8 is not None:
+        problem = "is for D2C-SR: other networks have no graphs in int8"
+        raise UsageError("--int8", problem, "Remove it.")
+    else:
+        bundle = write_system_bundle(network, output, metadata=metadata, verify_on=images)
     print_line(*_describe_export(_with_error_model(bundle, error_model).card, output))
     return 0
 
@@ -173,6 +180,69 @@ def official(
     size = f"{network.parameter_count()} parameters"
     print_line(f"{output}: x{network.config.scale}, {size}, name {bundle.card.name}")
     return 0
+
+
+def system(
+    name: str,
+    checkpoint: Path,
+    /,
+    *,
+    output: Output,
+    options: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
+    card: Annotated[CardOptions, Parameter(name="*")] = DEFAULT_CARD,
+) -> int:
+    """Convert weights of another network's public code into a model folder.
+
+    Sizes and scale are read from names and shapes. Nothing in the file is run: only tensors are
+    read.
+
+    Args:
+        name: The system, such as edsr, rcan, rrdbnet (ESRGAN, Real-ESRGAN x4plus), srvgg
+            (Real-ESRGAN general-v3), span or safmn; docs/systems.md lists them.
+        checkpoint: The .pth, .pt or .safetensors file.
+        output: Folder for the model; `d2csr upscale -n` takes it.
+        options: A size that the weights don't show, as NAME=VALUE, for example res_scale=0.1; may
+            be given several times.
+    """
+    from d2csr.checkpoint.public import load_public_system  # `d2csr --help` needs no torch
+    from d2csr.core.bundle import ModelMetadata
+    from d2csr.core.bundle_readme import describe_config
+    from d2csr.export.system_bundle import write_system_bundle
+    from d2csr.models.systems import find_system
+
+    network = load_public_system(checkpoint, name, options=parse_settings(options))
+    spec = find_system(name)
+    metadata = ModelMetadata(
+        name=output.resolve().name,
+        licence="that of the checkpoint",
+        data=f"unknown; converted from {checkpoint.name}",
+        description=f"{spec.title} ({spec.paper}), weights of its public code.",
+    )
+    bundle = write_system_bundle(network, output, metadata=replace(metadata, **card.given()))
+    made = bundle.card
+    print_line(f"{output}: {made.name}, x{made.scale}, {made.parameters:,} parameters at inference")
+    print_line(describe_config(made.config))
+    return 0
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, object]:
+    """Return the values of `NAME=VALUE`, each as JSON where it is some, else as text.
+
+    Raises:
+        UsageError: a text has no name or no value, or a name is given twice.
+    """
+    values: dict[str, object] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not (name.strip() and mark and value.strip()):
+            raise UsageError("--set", f"{text!r} is not NAME=VALUE", "Write it as res_scale=0.1.")
+        if name.strip() in values:
+            raise UsageError("--set", f"{name.strip()} is given twice", "Give it once.")
+        try:
+            values[name.strip()] = json.loads(value)
+        except (ValueError, RecursionError):
+            values[name.strip()] = value.strip()
+    return values
 
 
 def _read_metadata(weights: Path, source: Path) -> "ModelMetadata":

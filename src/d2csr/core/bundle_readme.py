@@ -39,11 +39,9 @@ def _rows(card: ModelCard) -> Iterator[tuple[str, str]]:
     known = {"steps": metadata.steps, "seed": metadata.seed, "machine": metadata.machine}
     yield from ((topic, str(value)) for topic, value in known.items() if value is not None)
     name = f" ({metadata.preset})" if metadata.preset else ""
+    yield "network", f"{describe_config(config)}{name}"
     if isinstance(config, SystemConfig):
-        yield "network", describe_system(config)
         yield "operations per LR megapixel", f"{config.gflop_per_lr_mp:,.1f} GFLOP"
-    else:
-        yield "network", f"{_sizes(config)}{_choices(config)}{name}"
     yield "parameters at inference", f"{card.parameters:,}"
     for precision, error in card.precisions.items():
         images = f"{error.images} images" if error.images else "noise"
@@ -66,8 +64,10 @@ def describe_error_model(facts: ErrorModelFacts) -> str:
     )
 
 
-def describe_system(config: SystemConfig) -> str:
-    """Return name and sizes of a compared system, and what an SR pixel depends on, in words."""
+def describe_config(config: ModelConfig | SystemConfig) -> str:
+    """Return the sizes of a network in words, of a compared system with its receptive field."""
+    if not isinstance(config, SystemConfig):
+        return f"{_sizes(config)}{_choices(config)}"
     sizes = ", ".join(f"{name} {value}" for name, value in config.sizes.items())
     reach = config.receptive_field_lr_px
     seen = "the whole image" if reach is None else f"{reach} LR pixels to each side"

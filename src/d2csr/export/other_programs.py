@@ -28,6 +28,7 @@ from d2csr.checkpoint.io import load_weights
 from d2csr.core.bundle import WEIGHTS_NAME, Bundle, ModelCard
 from d2csr.core.errors import BundleError, UsageError
 from d2csr.core.files import check_writable, sha256_file, write_atomically
+from d2csr.core.system_config import SystemConfig
 from d2csr.engine import open_engine
 from d2csr.export.graphs import write_whole
 from d2csr.export.ncnn import run_ncnn, write_ncnn
@@ -66,17 +67,26 @@ class _Job:
 
     Attributes:
         card: of the model.
-        network: collapsed.
+        network: collapsed; None for a compared system, which is its graph alone.
+        graph: of a compared system.
         folder: for the files, empty.
         images: LR and SR.
         are_photographs: whether the images are worth showing: not noise.
     """
 
     card: ModelCard
-    network: D2CSR
+    network: D2CSR | None
+    graph: Path | None
     folder: Path
     images: Sequence[tuple[Image, Image]]
     are_photographs: bool
+
+    @property
+    def d2csr(self) -> D2CSR:
+        """Return the network of a D2C-SR model."""
+        if self.network is None:
+            raise TypeError(f"{self.card.name} is no D2C-SR network")
+        return self.network
 
     @property
     def name(self) -> str:
@@ -112,10 +122,14 @@ def export_for(
     check_writable(folder, folder=True)
     engine = open_engine(bundle, backend="openvino", precision="fp32")
     crops = [middle_crop(each) / np.float32(255) for each in images or [noise_image()]]
-    network = load_weights(bundle.folder / WEIGHTS_NAME).collapse()
+    graph, network = None, None
+    if isinstance(bundle.card.config, SystemConfig):
+        graph = bundle.graph("whole")
+    else:
+        network = load_weights(bundle.folder / WEIGHTS_NAME).collapse()
     with TemporaryDirectory() as temporary:
         samples = [(crop, engine.run(crop).sr) for crop in crops]
-        job = _Job(bundle.card, network, Path(temporary), samples, bool(images))
+        job = _Job(bundle.card, network, graph, Path(temporary), samples, bool(images))
         verified = list(TARGETS[target](job))
         for file in verified:
             _check_difference(bundle.card, file)
@@ -130,6 +144,12 @@ def check_supported(target: Target, card: ModelCard) -> None:
         UsageError: it can't.
     """
     config = card.config
+    if isinstance(config, SystemConfig):
+        if target != "onnx":
+            problem = f"is a network of {config.system}, which is written for ONNX alone"
+            remedy = "Use `--to onnx`. Programs with spandrel read the public weights themselves."
+            raise UsageError(card.name, problem, remedy)
+        return
     if config.tail_border == "each" and target not in _IN_TORCH:
         problem = f"its border has kernels of its own (tail_border: each), which {target} lacks"
         raise UsageError(card.name, problem, "Export it `--to spandrel` or `--to huggingface`.")
@@ -154,7 +174,10 @@ def context_px(card: ModelCard) -> int | None:
 
 def _write_onnx(job: _Job) -> Iterator[VerifiedFile]:
     graph = _whole_graph(job)
-    for precision, model in (("fp32", graph), ("fp16", to_half(graph))):
+    models = {"fp32": graph}
+    if job.graph is None:  # of other networks, not all operations and values fit 16 bits
+        models["fp16"] = to_half(graph)
+    for precision, model in models.items():
         name = f"{job.name}.onnx" if precision == "fp32" else f"{job.name}-fp16.onnx"
         (job.folder / name).write_bytes(model.SerializeToString(deterministic=True))
         yield job.compare(name, _onnx_runner(job.folder / name), precision=precision)
@@ -209,7 +232,7 @@ def _write_spandrel(job: _Job) -> Iterator[VerifiedFile]:
     spandrel: Any = import_module("spandrel")  # of an extra of its own
     ours: Any = import_module("d2csr.integrations.spandrel")
     name = f"{job.name}.safetensors"
-    ours.save_for_spandrel(job.network, job.folder / name)
+    ours.save_for_spandrel(job.d2csr, job.folder / name)
     ours.write_comfyui_node(job.folder / "custom_nodes" / "d2csr")
     ours.install()
     descriptor = spandrel.ModelLoader().load_from_file(job.folder / name)
@@ -221,7 +244,7 @@ def _write_huggingface(job: _Job) -> Iterator[VerifiedFile]:
     """Write a folder with config, weights and model card."""
     ours: Any = import_module("d2csr.integrations.huggingface")
     with redirect_stdout(StringIO()):  # it prints that it loads from a folder
-        ours.save_for_hub(job.network, job.folder / job.name, card=job.card)
+        ours.save_for_hub(job.d2csr, job.folder / job.name, card=job.card)
         model = ours.HubModel.from_pretrained(job.folder / job.name)
     yield job.compare(f"{job.name}/model.safetensors", _torch_runner(model))
 
@@ -240,7 +263,7 @@ def _write_openmodeldb(job: _Job) -> Iterator[VerifiedFile]:
         "description": card.metadata.description.strip() or f"Enlarges photographs x{scale}.",
         "date": date.today().isoformat(),
         "architecture": "d2csr",
-        "size": [f"{card.config.channels}nf", f"{card.config.leaves}p"],
+        "size": [f"{job.d2csr.config.channels}nf", f"{card.config.leaves}p"],
         "scale": scale,
         "inputChannels": 3,
         "outputChannels": 3,
@@ -286,10 +309,13 @@ TARGETS: dict[Target, Callable[[_Job], Iterator[VerifiedFile]]] = {
 
 def _whole_graph(job: _Job) -> onnx.ModelProto:
     """Return the network as one graph, with the facts of its card in the file's properties."""
-    path = job.folder / ".whole.onnx"
-    write_whole(job.network, path)
+    path = job.graph
+    if path is None:
+        path = job.folder / ".whole.onnx"
+        write_whole(job.d2csr, path)
     model = onnx.load(path)
-    path.unlink()
+    if job.graph is None:
+        path.unlink()
     metadata = job.card.metadata
     facts = {"name": job.card.name, "scale": str(job.card.scale), "licence": metadata.licence}
     facts |= {"data": metadata.data, "description": metadata.description}

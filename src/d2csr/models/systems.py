@@ -341,12 +341,26 @@ _SPECS = (
 SYSTEMS: dict[str, SystemSpec] = {spec.name: spec for spec in _SPECS}
 
 
+# Other names of the systems, in papers and public code: small letters and digits alone.
+SYSTEM_ALIASES = {
+    "esrgan": "rrdbnet",
+    "rrdb": "rrdbnet",
+    "realesrgan": "rrdbnet",
+    "ddbpn": "dbpn",
+    "srmd": "srmdnf",
+    "srvggnetcompact": "srvgg",
+    "srgan": "srresnet",
+}
+
+
 def find_system(name: str) -> SystemSpec:
-    """Return the system of a name.
+    """Return the system of a name or an alias; capitals, dashes and such don't matter.
 
     Raises:
         UsageError: there is none; the message has the nearest one and the list.
     """
+    plain = "".join(letter for letter in name.lower() if letter.isalnum())
+    name = SYSTEM_ALIASES.get(plain, plain if plain in SYSTEMS else name)
     if name not in SYSTEMS:
         raise unknown_name(name, tuple(SYSTEMS), kind="system", where="system")
     return SYSTEMS[name]

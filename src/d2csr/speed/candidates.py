@@ -10,6 +10,7 @@ from typing import NamedTuple
 from d2csr.core.bundle import Bundle, read_bundle
 from d2csr.core.config import PRESETS, ModelConfig, preset
 from d2csr.core.errors import UsageError
+from d2csr.core.system_config import SystemConfig
 from d2csr.engine.backends.base import (
     BACKENDS,
     PRECISIONS,
@@ -90,7 +91,7 @@ def cases(
     own = candidate.bundle
     result: list[BenchmarkCase] = []
     if is_installed(REFERENCE):
-        result.append(BenchmarkCase(own, REFERENCE, "fp32", own.card.config.tail))
+        result.append(BenchmarkCase(own, REFERENCE, "fp32", trained_form(own.card.config)))
         if candidate.twin is not None:
             result.append(BenchmarkCase(candidate.twin, REFERENCE, "fp32", "expanded", twin=True))
     for name in backends:
@@ -120,6 +121,11 @@ def select_backends(names: Sequence[str]) -> tuple[str, ...]:
     return others
 
 
+def trained_form(config: ModelConfig | SystemConfig) -> Form:
+    """Return the form that a network was trained in; of a compared system, its only one."""
+    return "collapsed" if isinstance(config, SystemConfig) else config.tail
+
+
 def _with_random_weights(
     name: str, scale: int, *, path: Path, make_random: MakeBundle | None
 ) -> Candidate:
@@ -135,6 +141,6 @@ def _with_twin(
 ) -> Candidate:
     """Return the candidate of a bundle, with an expanded twin if it was trained collapsed."""
     config = bundle.card.config
-    if make_random is None or config.tail != "collapsed":
+    if make_random is None or isinstance(config, SystemConfig) or config.tail != "collapsed":
         return Candidate(name, bundle)
     return Candidate(name, bundle, twin=make_random(replace(config, tail="expanded"), path))

@@ -12,16 +12,26 @@ from typing import NamedTuple, final
 import numpy as np
 
 from d2csr import __version__
+from d2csr.core.bundle import ModelCard
 from d2csr.core.config import ModelConfig
 from d2csr.core.network_cost import network_cost
+from d2csr.core.system_config import SystemConfig
 from d2csr.engine.backends.base import PRECISIONS, Precision
 from d2csr.speed import peak_flops
 from d2csr.speed.accuracy import AccuracyCost, Images, cost, images_for, upscale
-from d2csr.speed.candidates import REFERENCE, BenchmarkCase, Candidate, cases, select_backends
+from d2csr.speed.candidates import (
+    REFERENCE,
+    BenchmarkCase,
+    Candidate,
+    cases,
+    select_backends,
+    trained_form,
+)
 from d2csr.speed.speed_results import (
     AccuracyChange,
     BackendResult,
     CeilingResult,
+    Form,
     ModelResult,
     PeakMemory,
     RunTimes,
@@ -32,6 +42,7 @@ from d2csr.speed.speed_results import (
 from d2csr.speed.worker import Worker
 
 _RESAMPLES = 4000
+_USUAL_CHANNELS = 64
 _WARM_UP_PX = 64  # eager networks need no warm-up at full size
 
 
@@ -113,7 +124,7 @@ def measure(
     backends = select_backends(options.backends)
     plans = [_plan(candidate, backends, options=options) for candidate in candidates]
     if ceilings is None:
-        channels = {candidate.bundle.card.config.channels for candidate in candidates}
+        channels = {channels_of(candidate.bundle.card.config) for candidate in candidates}
         ceilings = measure_ceilings(channels, options)
     models = [_measure_model(plan, options, ceilings=ceilings) for plan in plans]
     return SpeedResults(
@@ -257,20 +268,18 @@ def _measure_model(
     """Return the results of one candidate."""
     candidate, measured = plan.candidate, _measure_cases(plan, options)
     card, config = candidate.bundle.card, candidate.bundle.card.config
-    own, collapsed = (
-        network_cost(config, collapsed=form) for form in (config.tail == "collapsed", True)
-    )
+    form = trained_form(config)
     return ModelResult(
         name=candidate.name,
         scale=card.scale,
-        channels=config.channels,
+        channels=channels_of(config),
         trained=candidate.trained,
         weights_sha256=candidate.bundle.weights_sha256,
-        reference_form=config.tail,
-        parameters=own.parameters,
-        parameters_collapsed=collapsed.parameters,
-        gflop_per_lr_mp=network_cost(config, collapsed=False).gflop_per_lr_mp,
-        gflop_per_lr_mp_collapsed=collapsed.gflop_per_lr_mp,
+        reference_form=form,
+        parameters=_parameters(card, form),
+        parameters_collapsed=_parameters(card, "collapsed"),
+        gflop_per_lr_mp=_gflop_per_lr_mp(config, "expanded"),
+        gflop_per_lr_mp_collapsed=_gflop_per_lr_mp(config, "collapsed"),
         backends=[
             BackendResult(
                 backend=each.case.backend,
@@ -285,6 +294,28 @@ def _measure_model(
             for each in measured
         ],
     )
+
+
+def channels_of(config: ModelConfig | SystemConfig) -> int:
+    """Return the channels of most maps, which the ceiling is measured with."""
+    if not isinstance(config, SystemConfig):
+        return config.channels
+    features = config.sizes.get("features", _USUAL_CHANNELS)
+    return int(features[0] if isinstance(features, list | tuple) else features)
+
+
+def _parameters(card: ModelCard, form: Form) -> int:
+    """Return the number of trained values; of a compared system, those at inference."""
+    if isinstance(card.config, SystemConfig):
+        return card.parameters
+    return network_cost(card.config, collapsed=form == "collapsed").parameters
+
+
+def _gflop_per_lr_mp(config: ModelConfig | SystemConfig, form: Form) -> float:
+    """Return the operations for a million LR pixels, in 1e9."""
+    if isinstance(config, SystemConfig):
+        return config.gflop_per_lr_mp
+    return network_cost(config, collapsed=form == "collapsed").gflop_per_lr_mp
 
 
 def _references(measured: list[_Measured]) -> tuple[_Measured | None, _Measured | None]:
@@ -310,7 +341,7 @@ def _run_times(each: _Measured, measured: list[_Measured]) -> RunTimes:
 
 def _throughput(
     each: _Measured,
-    config: ModelConfig,
+    config: ModelConfig | SystemConfig,
     *,
     options: BenchmarkOptions,
     ceilings: list[CeilingResult],
@@ -318,11 +349,10 @@ def _throughput(
     convolutions = (
         row
         for row in ceilings
-        if row.operation == "convolution" and row.channels == config.channels and row.best
+        if row.operation == "convolution" and row.channels == channels_of(config) and row.best
     )
     best = next((row for row in convolutions if row.precision == each.case.precision), None)
-    gflop_per_lr_mp = network_cost(config, collapsed=each.case.form == "collapsed").gflop_per_lr_mp
-    gflop = gflop_per_lr_mp * options.height * options.width / 1e6
+    gflop = _gflop_per_lr_mp(config, each.case.form) * options.height * options.width / 1e6
     gflops_per_s = gflop / statistics.median(each.seconds)
     return Throughput(
         gflops_per_s=gflops_per_s,

@@ -214,16 +214,37 @@ class SystemNetwork(nn.Module):
         """
         check_sizes(cls, options, where=where)
         weights = cls.adapt_public(PublicWeights(state, where=where))
-        inferred = cls.infer_sizes(weights)
         arguments = complete_sizes(
-            inferred, options, names=argument_names(cls), hints=cls.unreadable, where=where
+            cls.infer_sizes(weights),
+            options,
+            names=argument_names(cls),
+            hints=cls.unreadable,
+            where=where,
         )
-        check_sizes(cls, arguments, where=where)
+        layers = cls._check_public(weights, arguments)
+        return load_public(cls(**arguments), weights, layers=layers).eval()
+
+    @classmethod
+    def fits_public(cls, state: Mapping[str, Tensor]) -> bool:
+        """Return whether a public state dict has the names and shapes of such a network."""
+        try:
+            weights = cls.adapt_public(PublicWeights(state, where="weights"))
+            inferred = cls.infer_sizes(weights)
+            scale = inferred.get("scale", cls.scales[-1])  # where shapes don't depend on it
+            cls._check_public(weights, {**inferred, "scale": scale})
+        except (D2csrError, LookupError, ValueError, RuntimeError):
+            return False
+        return True
+
+    @classmethod
+    def _check_public(cls, weights: PublicWeights, arguments: Sizes) -> LayerNames:
+        """Return the names of public layers, after comparing all tensors with a network's."""
+        check_sizes(cls, arguments, where=weights.where)
         with torch.device("meta"):  # shapes alone: nothing is allocated before they are compared
             expected = cls(**arguments)
         layers = expected.public_layers()
         weights.check_against(expected, layers)
-        return load_public(cls(**arguments), weights, layers=layers).eval()
+        return layers
 
 
 def _inputs(stages: Sequence[Stage], pixel: int) -> tuple[int, int]:

@@ -211,7 +211,8 @@ def complete_sizes(
     for name in names:
         if name in hints and name not in options and name not in inferred:
             problem = f"{name} can't be read from the weights"
-            raise UsageError(where, problem, remedy=f"Give {name}={hints[name]}.")
+            remedy = f"Give {name}={hints[name]}. On the command line: --set {name}=VALUE."
+            raise UsageError(where, problem, remedy)
     return {**inferred, **options}
 
 
