@@ -12,6 +12,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from d2csr.cli.app import build_app
+from d2csr.cli.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOT_PAGES = {
@@ -21,6 +22,7 @@ ROOT_PAGES = {
 }
 COMMANDS = "<!-- commands: filled in by docs/site_hooks.py -->"
 
+_USAGE = re.compile(r"^#+ d2csr (?P<command>.+)\n\n```console\n.*\n```\n", re.MULTILINE)
 _CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<path>[^)\s#]*)(?P<anchor>#[^)\s]*)?\)")
 
@@ -73,7 +75,17 @@ def command_reference() -> str:
     names = sorted(set(_command_names(build_app())))
     app = build_app(names)  # named in the call, commands are described by their whole docstrings
     list(_command_names(app))  # imports every command; the list of them lacks summaries otherwise
-    return generate_markdown_docs(app, heading_level=2, no_root_title=True, generate_toc=False)
+    text = generate_markdown_docs(app, heading_level=2, no_root_title=True, generate_toc=False)
+    # The library's anchors have one hyphen where those of the site have all three.
+    text = text.replace("(#d2csr-install-completion)", "(#d2csr---install-completion)")
+    return _USAGE.sub(_with_examples, text)
+
+
+def _with_examples(usage: re.Match[str]) -> str:
+    """Return heading and usage of a command with its examples below them."""
+    lines = EXAMPLES.get(usage["command"], ())
+    examples = "\n".join(("", "Examples:", "", "```sh", *lines, "```", "")) if lines else ""
+    return f"{usage[0]}{examples}"
 
 
 def _command_names(app: App) -> Iterator[str]:

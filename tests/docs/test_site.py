@@ -15,6 +15,7 @@ import pytest
 
 import d2csr
 from d2csr.cli.app import build_app, complete_words
+from d2csr.cli.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -119,7 +120,7 @@ def commands_of(app, *above):
     """Yield every command as the words it is called by, with its arguments and options."""
     defaults = build_app().default_parameter  # no --no-resume beside --resume
     for name in app:
-        if not name.startswith("-"):
+        if name not in {"--help", "-h", "--version"}:
             command, words = app[name], (*above, name)
             has_options = command.default_command is not None  # `d2csr data` alone does nothing
             arguments = (
@@ -140,6 +141,13 @@ def test_the_command_reference_has_every_command_and_every_option(site):
     for words, options in commands.items():
         code = " ".join(re.findall(r"<code>(.*?)</code>", sections["-".join(words)]))
         assert options - set(re.split(r"[, ]+", code)) == set(), words
+
+
+def test_the_command_reference_has_the_examples_of_every_command(hooks):
+    reference = hooks.command_reference()
+    for command, lines in EXAMPLES.items():
+        section = reference.partition(f" d2csr {command}\n")[2].partition("\n#")[0]
+        assert not command or "```sh\n" + "\n".join(lines) + "\n```\n" in section
 
 
 def test_a_command_is_described_by_its_whole_docstring(hooks):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 
 from d2csr import __version__
+from d2csr.cli.examples import describe_examples
 from d2csr.core.console import print_error, print_line
 from d2csr.core.errors import D2csrError, is_from_out_of_memory, printable, shorten
 
@@ -33,6 +34,7 @@ _COMMANDS = {
     "benchmark": ("d2csr.cli.benchmark:benchmark", "Measure speed and memory of models."),
     "doctor": ("d2csr.cli.doctor:doctor", "Report what works on this machine."),
 }
+_INSTALL_COMPLETION = "--install-completion"
 _DATA_COMMANDS = {
     "check": ("d2csr.cli.data:check", "Find all errors in a folder of pairs."),
     "bicubic": ("d2csr.cli.data:bicubic", "Make bicubic pairs from a folder of photographs."),
@@ -43,6 +45,12 @@ _IMPORT_COMMANDS = {
 _CONVERT_COMMANDS = {
     "official": ("d2csr.cli.models:official", "Convert a checkpoint of the paper's authors."),
     "system": ("d2csr.cli.models:system", "Convert weights of another network's public code."),
+}
+
+_GROUPS = {
+    "data": "Check, import and make pairs.",
+    "data import": "Import a public dataset.",
+    "convert": "Convert weights of other projects.",
 }
 
 # Modules by the extra that installs them.
@@ -75,26 +83,44 @@ def build_app(words: Sequence[str] = ()) -> App:
         name="d2csr",
         help="Super-resolution of real photographs by divergence and convergence.",
         help_format="markdown" if names_command else "plaintext",
+        help_epilogue=describe_examples(""),
         version=__version__,
         default_parameter=Parameter(negative=""),  # no --no-resume beside --resume
         error_formatter=lambda error: printable(f"error: {error}"),
         suppress_keyboard_interrupt=False,
     )
-    data = App(name="data", help="Check, import and make pairs.")
-    imports = App(name="import", help="Import a public dataset.")
-    convert = App(name="convert", help="Convert weights of other projects.")
-    for parent, commands in (
-        (app, _COMMANDS),
-        (data, _DATA_COMMANDS),
-        (imports, _IMPORT_COMMANDS),
-        (convert, _CONVERT_COMMANDS),
+    _add_commands(app, words)
+    return app
+
+
+def _add_commands(app: App, words: Sequence[str]) -> None:
+    """Register every command, with a summary unless it is among the arguments."""
+    app.command(
+        "d2csr.cli.completion:install_completion",
+        name=_INSTALL_COMPLETION,
+        help="Make the shell complete commands, options and file names.",
+        help_epilogue=describe_examples(_INSTALL_COMPLETION),
+    )
+    data, imports, convert = (
+        App(name=group.split()[-1], help=summary, help_epilogue=describe_examples(group))
+        for group, summary in _GROUPS.items()
+    )
+    for parent, above, commands in (
+        (app, "", _COMMANDS),
+        (data, "data ", _DATA_COMMANDS),
+        (imports, "data import ", _IMPORT_COMMANDS),
+        (convert, "convert ", _CONVERT_COMMANDS),
     ):
         for name, (path, summary) in commands.items():
-            parent.command(path, name=name, help=None if name in words else summary)
+            parent.command(
+                path,
+                name=name,
+                help=None if name in words else summary,
+                help_epilogue=describe_examples(f"{above}{name}"),
+            )
     data.command(imports)
     app.command(data)
     app.command(convert)
-    return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
