@@ -51,6 +51,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "data bicubic": ("d2csr data bicubic photos/ -o pairs/ -s 2",),
     "data import city100": ("d2csr data import city100 CameraSR/ -o city100/",),
     "convert official": ("d2csr convert official checkpoint.pkl -o converted/",),
+    "convert system": ("d2csr convert system edsr weights.pt -o converted/ --set res_scale=0.1",),
     "--install-completion": (
         "d2csr --install-completion",
         "d2csr --install-completion --shell zsh",
