@@ -24,8 +24,8 @@ demo: .venv/.installed-core ## enlarge the example photograph with a shipped mod
 		--bicubic --predictions --weight-maps --disagreement
 	@ls -1 $(DEMO_FOLDER)/*
 
-test: .venv/.installed-dev ## every test
-	@$(BIN)/python -m pytest
+test: .venv/.installed-dev ## every test, in two processes
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/.installed-dev ## format, lint, types, direction of imports
 	@faults=0; \
