@@ -173,7 +173,7 @@ def make_study(scale: int, arguments: argparse.Namespace) -> Study:
 def run_study(study: Study, arguments: argparse.Namespace) -> None:
     """Train and compare one scale's variants, seed by seed."""
     base = read_base(study.scale, train=None if study.train is None else str(study.train))
-    timed = find_sizes(study, base.model, time=engine_seconds(arguments.rounds))
+    timed = find_sizes(study, base.d2csr, time=engine_seconds(arguments.rounds))
     plan = {
         (name, seed): make_recipes(
             base, name, model=timed[name].model, steps=study.steps, seed=seed
@@ -261,7 +261,7 @@ def report(
             "networks": VARIANTS[name].networks,
             "model": timed[name].model.to_dict(),
             "parameters": sum(
-                network_cost(each.model, collapsed=True).parameters for each in recipes
+                network_cost(each.d2csr, collapsed=True).parameters for each in recipes
             ),
             "steps": {stage.kind: stage.steps for stage in next(iter(recipes)).stages},
             "training_pflop": sum(map(training_pflop, recipes)),

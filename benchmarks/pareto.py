@@ -116,12 +116,12 @@ def parse(words: list[str]) -> argparse.Namespace:
 def plan(base: Recipe, *, steps: int) -> list[Plan]:
     """Return the runs of all candidates; the most expensive one has `steps` steps."""
     recipes = {
-        name: with_steps(base, changed(base.model, changes), steps=steps)
+        name: with_steps(base, changed(base.d2csr, changes), steps=steps)
         for name, changes in CANDIDATES.items()
     }
     work = max(steps * training_pflop(each) / each.steps for each in recipes.values())
     return [
-        Plan(name, with_steps(base, each.model, steps=round(steps * work / training_pflop(each))))
+        Plan(name, with_steps(base, each.d2csr, steps=round(steps * work / training_pflop(each))))
         for name, each in recipes.items()
     ]
 
@@ -146,7 +146,7 @@ def with_steps(base: Recipe, model: ModelConfig, *, steps: int) -> Recipe:
 
 def lengthened(run: Plan, base: Recipe, *, steps: int) -> Plan:
     """Return a run of the same network with more steps."""
-    recipe = with_steps(base, run.recipe.model, steps=steps)
+    recipe = with_steps(base, run.recipe.d2csr, steps=steps)
     return Plan(f"{run.name}, {steps} steps", recipe)
 
 
@@ -206,7 +206,7 @@ def times_ms(runs: Sequence[Plan], output: Path, *, rounds: int) -> dict[ModelCo
     kept: dict[str, float] = {}
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-    networks = list(dict.fromkeys(each.recipe.model for each in runs))
+    networks = list(dict.fromkeys(each.recipe.d2csr for each in runs))
     keys = {network: json.dumps(network.to_dict(), sort_keys=True) for network in networks}
     if not set(keys.values()) <= set(kept):
         seconds = engine_seconds(rounds, threads=THREADS)(networks)
@@ -230,18 +230,18 @@ def report(plans: list[Plan], arguments: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for run in done:
         kinds = image_scores(run, output)
-        cost = network_cost(run.recipe.model, collapsed=True)
+        cost = network_cost(run.recipe.d2csr, collapsed=True)
         difference = paired_differences(window_scores(run, output), first)
         rows.append(
             {
                 "name": run.name,
-                "model": run.recipe.model.to_dict(),
+                "model": run.recipe.d2csr.to_dict(),
                 "parameters": cost.parameters,
                 "gflop_per_lr_mp": cost.gflop_per_lr_mp,
-                "receptive_field_px": run.recipe.model.trunk_receptive_field_px,
+                "receptive_field_px": run.recipe.d2csr.trunk_receptive_field_px,
                 "steps": run.recipe.steps,
                 "training_pflop": training_pflop(run.recipe),
-                "ms_per_lr_mp": times[run.recipe.model],
+                "ms_per_lr_mp": times[run.recipe.d2csr],
                 "psnr_db": mean_psnr_db(run, output),
                 "psnr_db_by_kind": {kind: float(np.mean(each)) for kind, each in kinds.items()},
                 "difference_db": float(difference.mean()),

@@ -128,7 +128,7 @@ def our_step(
     """Return the step of `d2csr train`, without the triplet term, which `plain` lacks."""
     loss = recipe.loss.model_copy(update={"alpha": type(recipe.loss.alpha)()})
     recipe = recipe.model_copy(update={"loss": loss})
-    network = network_of(recipe.model)
+    network = network_of(recipe.d2csr)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
     run = Trainer(recipe, Path("unused"), network=network, devices=DEVICES, precision=precision)
     if compiled:
@@ -138,7 +138,7 @@ def our_step(
 
 def plain_step(recipe: Recipe, batch: CropBatch) -> Step:
     """Return a step of the same network and loss as in the literature."""
-    network = network_of(recipe.model).divergence
+    network = network_of(recipe.d2csr).divergence
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     lr, hr = (
         torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous() / 255

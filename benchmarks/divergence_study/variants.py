@@ -119,7 +119,7 @@ def training_pflop(recipe: Recipe) -> float:
     """Return the operations of a training, in 1e15."""
     lr_mp = recipe.data.batch_size * recipe.data.patch_px**2 / 1e6
     steps = {stage.kind: stage.steps for stage in recipe.stages}
-    gflop = sum(n * step_gflop(recipe.model, kind) for kind, n in steps.items())
+    gflop = sum(n * step_gflop(recipe.d2csr, kind) for kind, n in steps.items())
     return gflop * lr_mp / 1e6
 
 
@@ -146,10 +146,10 @@ def _stages(
     first = base.stages[0]
     factor = steps / first.steps
     lengths = {stage.kind: max(1, round(factor * stage.steps)) for stage in base.stages}
-    work = sum(n * step_gflop(base.model, kind) for kind, n in lengths.items()) / networks
+    work = sum(n * step_gflop(base.d2csr, kind) for kind, n in lengths.items()) / networks
     if not model.has_convergence:
         lengths = {"divergence": max(1, round(work / step_gflop(model, "divergence")))}
-    elif model != base.model:
+    elif model != base.d2csr:
         raise ValueError("a network with a convergence network has to be the base's")
     warmup = round(factor * first.warmup)
     for stage in base.stages:

@@ -179,7 +179,10 @@ def numbered(value):
 
 def put(folder, value, *, name=MODEL_FILE):
     save_checkpoint(
-        folder, config=SMALL, tensors={name: numbered(value).state_dict()}, state={"step": value}
+        folder,
+        options=options_json(SMALL),
+        tensors={name: numbered(value).state_dict()},
+        state={"step": value},
     )
 
 
@@ -201,7 +204,7 @@ def test_of_a_run_bundle_comes_before_best_before_last(tmp_path):
 
 def test_of_a_checkpoint_the_averaged_weights_count(tmp_path):
     tensors = {MODEL_FILE: numbered(1).state_dict(), EMA_FILE: numbered(2).state_dict()}
-    save_checkpoint(tmp_path / "one", config=SMALL, tensors=tensors, state={})
+    save_checkpoint(tmp_path / "one", options=options_json(SMALL), tensors=tensors, state={})
     assert loaded(tmp_path / "one") == 2
 
 
@@ -217,6 +220,6 @@ def test_a_damaged_state_is_refused(tmp_path, text):
 
 def test_a_state_comes_back(tmp_path):
     state = {"step": 3, "best": {"step": 1, "psnr_db": 29.5}}
-    save_checkpoint(tmp_path / "one", config=SMALL, tensors={}, state=state)
+    save_checkpoint(tmp_path / "one", options=options_json(SMALL), tensors={}, state=state)
     assert read_state(tmp_path / "one") == state
     assert json.loads((tmp_path / "one" / STATE_FILE).read_text()) == state

@@ -14,6 +14,7 @@ from d2csr.checkpoint.io import (
     find_weights,
     last_checkpoint,
     load_network,
+    options_json,
     save_checkpoint,
     save_weights,
 )
@@ -38,7 +39,7 @@ def network(value):
 
 def put(folder, value):
     tensors = {MODEL_FILE: network(value).state_dict(), OPTIMIZER_FILE: {"m": torch.zeros(3)}}
-    save_checkpoint(folder, config=SMALL, tensors=tensors, state={"step": value})
+    save_checkpoint(folder, options=options_json(SMALL), tensors=tensors, state={"step": value})
 
 
 def value_in(run):
@@ -141,7 +142,7 @@ def test_a_failed_save_of_weights_leaves_the_old_file(tmp_path, monkeypatch):
 SAVER = """
 import sys, torch
 from pathlib import Path
-from d2csr.checkpoint.io import save_checkpoint
+from d2csr.checkpoint.io import options_json, save_checkpoint
 from d2csr.core.config import ModelConfig
 config = ModelConfig(scale=2, channels=4, groups=1, blocks=1, convergence_channels=3)
 from d2csr.models.d2csr import D2CSR
@@ -149,7 +150,10 @@ tensors = {"model.safetensors": D2CSR(config).state_dict(),
            "optimizer.safetensors": {"m": torch.zeros(300_000)}}
 print("ready", flush=True)
 while True:
-    save_checkpoint(Path(sys.argv[1]) / "best", config=config, tensors=tensors, state={"step": 1})
+    save_checkpoint(
+        Path(sys.argv[1]) / "best",
+        options=options_json(config), tensors=tensors, state={"step": 1},
+    )
 """
 
 

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from d2csr.checkpoint import load_network
-from d2csr.checkpoint.io import save_checkpoint, save_weights
+from d2csr.checkpoint.io import options_json, save_checkpoint, save_weights
 from d2csr.cli.app import main
 from d2csr.core.bundle import read_bundle
 from d2csr.engine.model import shipped_bundles
@@ -41,7 +41,7 @@ def test_export_of_a_run_takes_the_card_from_its_recipe_and_state(d2csr, tmp_pat
     (tmp_path / "run/recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     save_checkpoint(
         tmp_path / "run/best",
-        config=network.config,
+        options=options_json(network.config),
         tensors={"model.safetensors": network.state_dict()},
         state={"step": 3, "earlier_steps": 10, "machine": "a test"},
     )

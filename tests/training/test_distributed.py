@@ -12,9 +12,10 @@ from d2csr.core.errors import DataError, TrainingError, UsageError
 from d2csr.training import distributed
 from d2csr.training.distributed import DistributedContext, launch
 from d2csr.training.loop import fit
+from d2csr.training.networks import initial_network
 from d2csr.training.preflight import TrainJob, make_loader, prepare, prepare_sources
 from d2csr.training.train import train
-from d2csr.training.trainer import Trainer, initial_network, make_trainer
+from d2csr.training.trainer import Trainer, make_trainer
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
 
 STAGES = [

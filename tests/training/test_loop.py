@@ -14,11 +14,12 @@ from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import CheckpointError, TrainingError
 from d2csr.data.sampling import CropLoader
 from d2csr.training.loop import fit
+from d2csr.training.networks import initial_network
 from d2csr.training.optim import learning_rate
 from d2csr.training.recipe import Recipe, StageConfig
 from d2csr.training.stages import STAGE_SPECS, LossInputs, trained_parameters
 from d2csr.training.train import train
-from d2csr.training.trainer import initial_network, make_average
+from d2csr.training.trainer import make_average
 from tests.training.conftest import recipe_values, tiny_recipe, write_recipe
 from tests.training.test_train_resume import make_run
 

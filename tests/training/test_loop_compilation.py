@@ -12,7 +12,7 @@ from rich.console import Console
 from d2csr.checkpoint.io import read_file
 from d2csr.core.config import ModelConfig
 from d2csr.models.d2csr import D2CSR
-from d2csr.training.loop import compile_network
+from d2csr.training.networks import compile_network
 from d2csr.training.train import train
 from tests.training.conftest import recipe_values, write_recipe
 

@@ -1,8 +1,8 @@
 """Weights and checkpoints on disk, always as safetensors.
 
-A checkpoint is a folder of `model`, `ema` and `optimizer.safetensors`, each flat, and `state.json`.
-It is written to a temporary folder, flushed to the disk and then renamed, so that a kill at any
-moment loses nothing that was there.
+A checkpoint is a folder of `model`, `ema` and `optimizer.safetensors`, each flat, and `state.json`;
+of an adversarial stage also `discriminator.safetensors`. It is written to a temporary folder,
+flushed to the disk and then renamed, so that a kill at any moment loses nothing that was there.
 
 The configuration of a network is read from its weights: sizes from names and shapes, and the
 choices that shapes don't show (base, pooling, last ReLU, border) from a JSON object in the file's
@@ -166,10 +166,11 @@ def _scale(shapes: Shapes, channels: int) -> int:
     return math.prod(math.isqrt(count // channels) for count in outputs)
 
 
-MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, STATE_FILE = (
+MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, DISCRIMINATOR_FILE, STATE_FILE = (
     "model.safetensors",
     "ema.safetensors",
     "optimizer.safetensors",
+    "discriminator.safetensors",
     "state.json",
 )
 
@@ -177,13 +178,13 @@ MODEL_FILE, EMA_FILE, OPTIMIZER_FILE, STATE_FILE = (
 def save_weights(network: D2CSR, path: Path) -> None:
     """Write a network's weights as one flat safetensors file, atomically."""
     with atomic_path(path) as temporary:
-        _write_tensors(temporary, network.state_dict(), config=network.config)
+        _write_tensors(temporary, network.state_dict(), options=options_json(network.config))
 
 
 def save_checkpoint(
     folder: Path,
     *,
-    config: ModelConfig,
+    options: str,
     tensors: Mapping[str, Mapping[str, Tensor]],
     state: Mapping[str, Any],
 ) -> None:
@@ -191,20 +192,20 @@ def save_checkpoint(
 
     Args:
         folder: of the checkpoint.
-        config: the network's configuration, written into every tensor file.
+        options: JSON object that describes the network, written into every tensor file.
         tensors: file name -> name -> tensor.
         state: plain JSON values.
     """
     with atomic_folder(folder) as temporary:
         for name, values in tensors.items():
-            _write_tensors(temporary / name, values, config=config)
+            _write_tensors(temporary / name, values, options=options)
         (temporary / STATE_FILE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_tensors(path: Path, values: Mapping[str, Tensor], *, config: ModelConfig) -> None:
+def _write_tensors(path: Path, values: Mapping[str, Tensor], *, options: str) -> None:
     flat = {name: value.detach().cpu().contiguous() for name, value in values.items()}
     # not save_file, whose files only their owner can read
-    path.write_bytes(save(flat, metadata={METADATA_KEY: options_json(config)}))
+    path.write_bytes(save(flat, metadata={METADATA_KEY: options}))
 
 
 CHECKPOINTS = "checkpoints"  # of a run: one folder per checkpoint, `step-00001234`

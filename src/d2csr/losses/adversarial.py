@@ -34,12 +34,14 @@ class AdversarialConfig:
         perceptual: weight of the L1 distance of their VGG19 features.
         adversarial: weight of the relativistic loss.
         vgg_file: safetensors file with torchvision's VGG19; None leaves out the features.
+        discriminator_features: width of the discriminator's first level.
     """
 
     pixel: float = 1e-2
     perceptual: float = 1.0
     adversarial: float = 5e-3
     vgg_file: str | None = None
+    discriminator_features: int = 64
 
     def __post_init__(self) -> None:
         """Check that no weight is negative and not all are 0."""
@@ -47,6 +49,9 @@ class AdversarialConfig:
         if min(weights) < 0 or not any(weights):
             problem = f"weights {weights} must be at least 0, and one above"
             raise D2csrError("adversarial", problem, remedy="Correct the settings of the loss.")
+        if self.discriminator_features < 1:
+            problem = f"discriminator_features is {self.discriminator_features}"
+            raise D2csrError("adversarial", problem, remedy="Give 1 or more.")
 
     def omission(self) -> str | None:
         """Return a sentence about the term that the settings leave out, None if there is none."""

@@ -5,7 +5,7 @@ the 16-channel D2C-SR: within 10% of it at x3, counted per LR megapixel.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from d2csr.core.config import SCALES
@@ -389,3 +389,39 @@ def build_system(name: str, *, scale: int, size: str = "small", **sizes: Any) ->
     arguments = {"scale": scale, **spec.sizes[size], **sizes}
     check_sizes(spec.network, arguments, where=where)
     return spec.network(**arguments)
+
+
+@dataclass(frozen=True)
+class SystemModel:
+    """A network of this table, as a recipe names it.
+
+    Attributes:
+        system: its name in the table.
+        scale: SR pixels per LR pixel.
+        size: `paper` or `small`.
+        sizes: constructor arguments that replace those of the size.
+    """
+
+    system: str
+    scale: int
+    size: str = "small"
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self) -> SystemNetwork:
+        """Return the network with random weights.
+
+        Raises:
+            UsageError: name, size, scale or an argument doesn't exist.
+        """
+        return build_system(self.system, scale=self.scale, size=self.size, **self.sizes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a recipe has them, as JSON values."""
+        named = {"system": self.system, "scale": self.scale, "size": self.size}
+        return {**named, **self.sizes}
+
+
+def describe_network(network: SystemNetwork) -> SystemModel:
+    """Return the description of a network, every size of it given."""
+    name = next(name for name, spec in SYSTEMS.items() if spec.network is type(network))
+    return SystemModel(name, network.scale, sizes=network.sizes)

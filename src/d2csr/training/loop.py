@@ -6,16 +6,16 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from rich.console import Console
 
-from d2csr.core.errors import TrainingError, first_line
+from d2csr.core.errors import TrainingError
 from d2csr.data.sampling import CropBatch, CropLoader
 from d2csr.losses.reconstruction import LossTerm, weighted_sum
-from d2csr.models.d2csr import D2CSR
 from d2csr.training.distributed import autocast, graceful_shutdown
 from d2csr.training.optim import learning_rate, set_learning_rate
 from d2csr.training.stages import STAGE_SPECS, LossInputs
 from d2csr.training.trainer import Trainer
+
+_STEP_BITS = 32  # of the seed of random numbers in the loss
 
 
 @runtime_checkable
@@ -66,7 +66,12 @@ def train_step(trainer: Trainer, batch: CropBatch) -> dict[str, float]:
         _to_tensor(batch.hr, trainer),
         recipe.loss,
         recipe.loss.alpha.at(trainer.step),
+        progress=trainer.stage_step / stage.steps,
+        noise_seed=(recipe.seed << _STEP_BITS) + trainer.step,
+        adversary=trainer.adversary,
     )
+    if trainer.stage_step == 0:
+        STAGE_SPECS[stage.kind].prepare(trainer.network, inputs)
     with autocast(trainer.precision, trainer.devices.device):
         terms = STAGE_SPECS[stage.kind].terms(trainer.network, inputs)
     loss = weighted_sum(terms)
@@ -118,27 +123,3 @@ def _to_metrics(
     if trainer.is_logged(trainer.step + 1):
         values = trainer.devices.mean(values)
     return dict(zip(("loss", *(term.name for term in terms)), values.tolist(), strict=True))
-
-
-def compile_network(network: D2CSR, *, device: torch.device, console: Console) -> None:
-    """Compile both networks at their first step, or print why this machine can't."""
-    if problem := _find_compiler_problem(device):
-        console.print(
-            f"compile: true has no effect here ({problem}); training continues uncompiled. It "
-            "needs a C++ compiler; on Debian install g++.",
-            soft_wrap=True,
-            markup=False,
-        )
-        return
-    network.divergence.compile()
-    network.convergence.compile()
-
-
-def _find_compiler_problem(device: torch.device) -> str | None:
-    """Return the error of compiling the smallest program, or None; seconds once, then cached."""
-    double = torch.compile(lambda value: value * 2)
-    try:
-        double(torch.ones(8, device=device))
-    except RuntimeError as error:  # of any step: tracing, code, compiler, loading
-        return first_line(error)
-    return None

@@ -20,13 +20,19 @@ from torch.utils.tensorboard import SummaryWriter
 
 from d2csr.checkpoint.io import find_weights
 from d2csr.core.bundle import CARD_NAME, TrainingRun, read_bundle
-from d2csr.core.config import ModelConfig
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocols import score
-from d2csr.models.d2csr import D2CSR, D2CSROutput
-from d2csr.training.recipe import RECIPE_NAME, Recipe, find_initial_weights, read_recipe
+from d2csr.models.d2csr import D2CSROutput
+from d2csr.training.networks import Network, predict
+from d2csr.training.recipe import (
+    RECIPE_NAME,
+    Recipe,
+    find_initial_weights,
+    read_recipe,
+    stage_kinds,
+)
 from d2csr.training.trainer import Trainer
 
 PROTOCOL = "y"
@@ -36,12 +42,12 @@ LOG_NAME = "log.jsonl"  # in a run's folder
 class Validator:
     """The validation pairs, decoded once, and the network that runs on them."""
 
-    def __init__(self, manifest: Manifest, config: ModelConfig, *, device: torch.device) -> None:
-        """Decode the pairs; the configuration is the finished model's."""
+    def __init__(self, manifest: Manifest, network: Network, *, device: torch.device) -> None:
+        """Decode the pairs; the network is the finished model's, with any weights."""
         self.scale = manifest.scale
         self.pairs = [load_pair(pair, scale=manifest.scale) for pair in manifest.pairs]
         self.device = device
-        self.network = D2CSR(config).to(device).eval()
+        self.network = network.to(device).eval()
 
     def load_weights(self, average: nn.Module) -> None:
         """Take the weights of an averaged network."""
@@ -57,7 +63,7 @@ class Validator:
         """Return the network's output for one 8-bit RGB image."""
         image = torch.tensor(lr, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
         with torch.inference_mode():
-            return self.network(image.contiguous(memory_format=torch.channels_last))
+            return predict(self.network, image.contiguous(memory_format=torch.channels_last))
 
     def _psnr_db(
         self, lr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "sh sw 3"]
@@ -135,17 +141,19 @@ class TrainingMonitor:
         only stages that train it compete for the best weights.
         """
         sr, leaves = validator.mean_psnr_db()
-        has_convergence = self.trainer.recipe.model.has_convergence
-        is_fusion_ready = self.trainer.stage.kind != "divergence" or not has_convergence
+        model, kind = self.trainer.recipe.model, self.trainer.stage.kind
+        is_fusion_ready = kind != "divergence" or "convergence" not in stage_kinds(model)
         is_best = is_fusion_ready and sr > self.trainer.best.psnr_db
         if is_best:
             self.trainer.save_best(sr)
         row = {"val_psnr_db": sr, "val_best_leaf_psnr_db": max(leaves)}
         self._write({**row, "val_worst_leaf_psnr_db": min(leaves), "protocol": PROTOCOL})
         note = " (best so far)" if is_best else ""
+        text = f"step {self.trainer.step}: validation (protocol {PROTOCOL}) {sr:.3f} dB"
+        if len(leaves) > 1:
+            text += f", leaves {min(leaves):.3f} to {max(leaves):.3f} dB"
         self.console.print(
-            f"step {self.trainer.step}: validation (protocol {PROTOCOL}) {sr:.3f} dB, leaves "
-            f"{min(leaves):.3f} to {max(leaves):.3f} dB{note}",
+            text + note,
             soft_wrap=True,
         )
         self._timed_from = (time.monotonic(), self.trainer.step)

@@ -69,13 +69,14 @@ def restore_optimizer(
     Raises:
         CheckpointError: the moments are of other parameters.
     """
-    expected = {f"{moment}.{name}" for name, _ in named for moment in _MOMENTS}
-    if tensors and set(tensors) != expected:
+    trained = [(name, value) for name, value in named if f"step.{name}" in tensors]
+    expected = {f"{moment}.{name}" for name, _ in trained for moment in _MOMENTS}
+    if set(tensors) != expected:
         problem = "the saved optimizer state is of other parameters"
         raise CheckpointError(
             "resume", problem, remedy="Resume with the recipe that the run was started with."
         )
-    for name, parameter in named if tensors else []:
+    for name, parameter in trained:  # the others have had no gradient yet
         step = tensors[f"step.{name}"].to(parameter.device)
         moments = {
             # in the weight's memory format: fused Adam steps through raw memory, and would apply

@@ -1,6 +1,7 @@
 """Everything checked and prepared before training: run folder, devices, pairs, decoded pixels."""
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -8,7 +9,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import torch
 import yaml
+from torch import nn
 
 from d2csr.checkpoint.io import BEST, BUNDLE, last_checkpoint, read_state
 from d2csr.core.console import console
@@ -19,14 +22,23 @@ from d2csr.data.pixel_cache import PairCache, cache_path, hash_files, is_cached,
 from d2csr.data.sampling import CropLoader, CropSampler, CropSource
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
+from d2csr.models.networks.base import SystemNetwork
 from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
+from d2csr.training.networks import Network, build_network, initial_network, make_adversary
 from d2csr.training.optim import iter_rates
-from d2csr.training.recipe import RECIPE_NAME, Recipe, StageConfig, expand_path, read_recipe
-from d2csr.training.trainer import initial_network
+from d2csr.training.recipe import (
+    RECIPE_NAME,
+    Recipe,
+    StageConfig,
+    StageKind,
+    expand_path,
+    read_recipe,
+)
 
 # Keys of a recipe on which the weights don't depend.
 _WITHOUT_EFFECT = ("name", "intervals", "licence", "data_note", "description")
+_WHOLE_BATCH_STAGES: tuple[StageKind, ...] = ("adversarial", "likelihood")
 _FEW_PAIRS = 8  # docs/your-own-camera.md: enough to see that everything works
 
 
@@ -70,14 +82,17 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
     Raises:
         UsageError: the folder holds a run and `resume` is off, is in use, or can't be written.
         RecipeError: the folder holds the run of another recipe.
-        CheckpointError: the initial weights are missing, or of another network.
+        RecipeError: crops have sides that the network would pad.
+        CheckpointError: the initial weights, or those of VGG19, are missing or of another network.
         DataError: the pairs have errors, are of another split, or those of validation are trained
             on.
         D2csrError: the pairs can't be opened.
     """
     if is_main_process():
         check_run_folder(recipe, folder, resume=resume)
-    initial_network(recipe)
+    _check_crops(recipe, initial_network(recipe))
+    if any(stage.kind == "adversarial" for stage in recipe.stages):
+        make_adversary(recipe, torch.device("cpu"))
     sources = prepare_sources(recipe)
     validation = None
     if recipe.data.validate_on is not None:
@@ -88,6 +103,31 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
     if is_main_process():
         save_recipe(recipe, folder)
     return TrainJob(recipe, folder, sources, validation, resume)
+
+
+def _check_crops(recipe: Recipe, network: Network) -> None:
+    """Check that the sides of a crop are multiples of what a compared system pads to.
+
+    Raises:
+        RecipeError: they aren't; padding would be trained on.
+    """
+    if not isinstance(network, SystemNetwork):
+        return
+    multiple = network.side_multiple
+    if network.takes == "enlarged":
+        multiple //= math.gcd(multiple, network.scale)
+    side = recipe.data.patch_px
+    if side % multiple:
+        nearest = max(multiple, side - side % multiple)
+        problem = f"{side} isn't a multiple of {multiple}, to which the network pads images"
+        raise RecipeError("data.patch_px", problem, remedy=f"Use {nearest}.")
+
+
+def _has_batch_norm(recipe: Recipe) -> bool:
+    """Return whether a recipe's network has statistics over the batch."""
+    with torch.device("meta"):
+        network = build_network(recipe.model)
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
@@ -285,6 +325,9 @@ def check_devices(recipe: Recipe, devices: int) -> None:
     world_size = get_world_size(devices)
     if world_size == 1:
         return
+    if any(stage.kind in _WHOLE_BATCH_STAGES for stage in recipe.stages) or _has_batch_norm(recipe):
+        problem = "networks and stages with statistics over the batch train on one device"
+        raise RecipeError("model.system", problem, remedy="Use one device.")
     if recipe.loss.triplet.statistics == "batch":
         problem = "statistics: batch needs the whole batch on one device"
         raise RecipeError("loss.triplet", problem, remedy="Use statistics: image, or one device.")

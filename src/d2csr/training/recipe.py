@@ -1,42 +1,40 @@
 """The recipe: a typed tree of every choice of a training run; a YAML file overrides its defaults.
 
-The sections `model`, `loss.triplet`, `loss.alpha` and `loss.wta` are the dataclasses that the
-network and the loss are built from, so each setting is declared once.
+The sections `model`, `loss.triplet`, `loss.alpha`, `loss.wta` and `loss.adversarial` are the
+dataclasses that the network and the loss are built from, so each setting is declared once. A model
+with a `system` is a network of `models/systems.py`.
 """
 
 import os
-from collections.abc import Callable, Container
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationError,
-    WrapValidator,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, field_validator, model_validator
 
-from d2csr.checkpoint.io import find_weights, read_tensors
+from d2csr.checkpoint.io import config_from_shapes, find_weights, read_file
+from d2csr.checkpoint.systems import build_from_tensors, is_system_options
 from d2csr.core.bundle import ModelMetadata, TrainingRun
-from d2csr.core.config import PRESETS, ModelConfig, find_config_errors
-from d2csr.core.errors import CheckpointError, D2csrError, DataError, RecipeError
-from d2csr.core.yaml_config import ConfigBase, Count, Share, describe_unknown_key, read_settings
+from d2csr.core.config import ModelConfig, find_config_errors
+from d2csr.core.errors import CheckpointError, DataError, RecipeError
+from d2csr.core.yaml_config import ConfigBase, Count, Share, read_settings
 from d2csr.engine.model import find_bundle, shipped_names
+from d2csr.losses.adversarial import AdversarialConfig
+from d2csr.losses.likelihood import NOISE_LEVELS
 from d2csr.losses.reconstruction import ReconstructionName, WtaConfig
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
+from d2csr.models.systems import SystemModel, describe_network
 from d2csr.training.data_config import DataConfig
+from d2csr.training.model_config import ModelSection, section
 
 RECIPE_NAME = "recipe.yaml"  # in a run's folder
 
-StageKind = Literal["divergence", "convergence", "joint", "together"]
+StageKind = Literal[
+    "divergence", "convergence", "joint", "together", "network", "adversarial", "likelihood"
+]
 DivergenceName = Literal["triplet", "wta"]
 _CONVERGENCE_STAGES: tuple[StageKind, ...] = ("convergence", "together")  # need that network
-DEFAULT_PRESET = "paper"
-_LISTED_KEYS = 20  # unknown ones of a section
+_D2CSR_STAGES: tuple[StageKind, ...] = ("divergence", "convergence", "joint", "together")
 # Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
 _RENAMED_KEYS = {
     "": {"pace": "intervals", "initial": "initial_weights"},
@@ -50,74 +48,17 @@ _RENAMED_KEYS = {
 }
 
 
-def _section(
-    settings: type[Any], *, find_errors: Callable[[dict[str, Any]], dict[str, str]] | None = None
-) -> WrapValidator:
-    """Return the validation of a section that is a dataclass; errors carry the key they are at.
+class LikelihoodConfig(ConfigBase):
+    """Settings of the likelihood of SRFlow.
 
-    Pydantic builds the dataclass, but ignores unknown keys, and would let a D2csrError through.
-
-    Args:
-        settings: the dataclass.
-        find_errors: more errors of its values, by key, than the types of its fields tell.
+    Attributes:
+        noise_levels: levels per color that uniform noise as wide as one of them hides; None adds
+            no noise.
+        frozen_encoder: share of the stage in which the encoder stays as it is.
     """
-    known = [field.name for field in fields(settings)]
 
-    def validate(values: Any, build: Callable[[Any], Any]) -> Any:
-        if not isinstance(values, dict):
-            return build(values)
-        given = {key: value for key, value in values.items() if key in known}
-        unknown = [key for key in values if key not in known][:_LISTED_KEYS]
-        problems = {key: describe_unknown_key(str(key), known) for key in unknown}
-        problems |= find_errors(given) if find_errors else {}
-        errors = [_error_at(key, problem) for key, problem in problems.items()]
-        try:
-            section = build(given)
-        except ValidationError as error:
-            errors += _other_errors(error, set(problems))
-        except D2csrError as error:
-            errors = errors or [_error_at(None, f"{error.problem}. {error.remedy}")]
-        else:
-            if not errors:
-                return section
-        raise ValidationError.from_exception_data(settings.__name__, errors)
-
-    return WrapValidator(validate)
-
-
-def _error_at(key: str | None, problem: str) -> InitErrorDetails:
-    kind = PydanticCustomError("setting", "{problem}", {"problem": problem})
-    return InitErrorDetails(type=kind, loc=() if key is None else (key,), input=None)
-
-
-def _other_errors(error: ValidationError, known: Container[int | str]) -> list[InitErrorDetails]:
-    """Return the errors at other keys than those known to be wrong."""
-    return [
-        InitErrorDetails(
-            type=each["type"], loc=each["loc"], input=each["input"], ctx=each.get("ctx", {})
-        )
-        for each in error.errors()
-        if each["loc"][0] not in known
-    ]
-
-
-def _apply_preset(values: Any) -> Any:
-    """Return a network's settings: those of its preset, replaced by those given."""
-    if not isinstance(values, dict):
-        return values
-    given = {key: value for key, value in values.items() if value is not None}
-    name = given.pop("preset", DEFAULT_PRESET)
-    if name not in PRESETS:
-        problem = f"no preset is named {name!r}; choose one of {', '.join(PRESETS)}"
-        raise ValidationError.from_exception_data("model", [_error_at("preset", problem)])
-    return {**PRESETS[name], **given}
-
-
-ModelSection = Annotated[
-    ModelConfig,
-    _section(ModelConfig, find_errors=find_config_errors),
-    BeforeValidator(_apply_preset),
-]
+    noise_levels: Count | None = NOISE_LEVELS
+    frozen_encoder: Share = 0.5
 
 
 class LossConfig(ConfigBase):
@@ -132,14 +73,21 @@ class LossConfig(ConfigBase):
         alpha: its weight over the steps of the whole run; 0 leaves it out.
         wta: settings of `wta`; unused with `triplet`.
         branch_weight: weight of the predictions' own loss in the joint stage.
+        system: distance to HR in a `network` stage; `own` is the loss of the system's paper
+            (docs/systems.md), which is L1 for ESRGAN's and SRFlow's networks.
+        adversarial: weights of the terms of an `adversarial` stage.
+        likelihood: settings of a `likelihood` stage.
     """
 
     reconstruction: ReconstructionName = "mse"
     divergence: DivergenceName = "triplet"
-    triplet: Annotated[TripletConfig, _section(TripletConfig)] = TripletConfig()
-    alpha: Annotated[AlphaSchedule, _section(AlphaSchedule)] = AlphaSchedule()
-    wta: Annotated[WtaConfig, _section(WtaConfig)] = WtaConfig()
+    triplet: Annotated[TripletConfig, section(TripletConfig)] = TripletConfig()
+    alpha: Annotated[AlphaSchedule, section(AlphaSchedule)] = AlphaSchedule()
+    wta: Annotated[WtaConfig, section(WtaConfig)] = WtaConfig()
     branch_weight: float = Field(default=1.0, ge=0)
+    system: Literal["own"] | ReconstructionName = "own"
+    adversarial: Annotated[AdversarialConfig, section(AdversarialConfig)] = AdversarialConfig()
+    likelihood: LikelihoodConfig = LikelihoodConfig()
 
     @model_validator(mode="after")
     def _check_divergence(self) -> "LossConfig":
@@ -154,7 +102,9 @@ class StageConfig(ConfigBase):
     Attributes:
         kind: `divergence`; `convergence` with the divergence network frozen; `joint`, both on the
             fused image; `together`, both on every batch, without the fusion's gradient in
-            the divergence network (the authors' code).
+            the divergence network (the authors' code). Of a compared system: `network`, by its
+            distance to HR; `adversarial`, against a discriminator (ESRGAN); `likelihood` (SRFlow,
+            whose `network` stage trains the encoder).
         steps: batches of the stage.
         learning_rate: at the stage's start, after the warm-up.
         schedule: `cosine` to `final_share` of the rate, `halving`, or `constant`.
@@ -220,9 +170,11 @@ class Recipe(ConfigBase):
     Attributes:
         name: the bundle's name.
         seed: of weights and crops.
-        model: the network: `preset`, and settings that differ from it. With initial weights and
-            without a preset, what is left out is as in their network.
-        precision: arithmetic of the forward pass; `auto` takes bf16 where the device has it.
+        model: the network: `preset`, and settings that differ from it; or `system`, `size` and
+            sizes that differ from it. With initial weights and without a preset or system, what is
+            left out is as in their network.
+        precision: arithmetic of the forward pass; `auto` takes bf16 where the device has it, and
+            fp32 for compared systems.
         compile: compile the network with `torch.compile`.
         test_pooling_px: window, odd, that the finished model's channel attention averages over
             (validation and bundle; TLC, arXiv:2112.04491); None leaves it as trained.
@@ -277,11 +229,16 @@ class Recipe(ConfigBase):
         return stages
 
     @model_validator(mode="after")
-    def _check_convergence(self) -> "Recipe":
-        kinds = [stage.kind for stage in self.stages if stage.kind in _CONVERGENCE_STAGES]
-        if kinds and not self.model.has_convergence:
-            problem = f"model.convergence_channels is 0, so a {kinds[0]} stage has nothing to train"
-            raise ValueError(f"{problem}; use divergence or joint")
+    def _check_kinds(self) -> "Recipe":
+        possible = stage_kinds(self.model)
+        kinds = [stage.kind for stage in self.stages]
+        if wrong := [kind for kind in kinds if kind not in possible]:
+            if isinstance(self.model, ModelConfig) and wrong[0] in _CONVERGENCE_STAGES:
+                problem = "model.convergence_channels is 0, so a"
+                problem = f"{problem} {wrong[0]} stage has nothing to train"
+                raise ValueError(f"{problem}; use divergence or joint")
+            problem = f"a {wrong[0]} stage can't train this network"
+            raise ValueError(f"{problem}; use {' or '.join(possible)}")
         return self
 
     @field_validator("test_pooling_px")
@@ -291,8 +248,26 @@ class Recipe(ConfigBase):
             raise ValueError(problems["pooling_px"])
         return window
 
-    def inference_config(self) -> ModelConfig:
-        """Return the configuration of the finished model's network."""
+    @model_validator(mode="after")
+    def _check_settings_of_d2csr(self) -> "Recipe":
+        if isinstance(self.model, SystemModel):
+            for name in ("test_pooling_px", "grow_initial_weights"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is a setting of D2C-SR alone; leave it out")
+        return self
+
+    @property
+    def d2csr(self) -> ModelConfig:
+        """Return the network, which is one of D2C-SR; RecipeError for a compared system."""
+        if isinstance(self.model, SystemModel):
+            problem = f"is a network of {self.model.system}, not of D2C-SR"
+            raise RecipeError("model", problem, remedy="Give a preset.")
+        return self.model
+
+    def inference_model(self) -> ModelConfig | SystemModel:
+        """Return the finished model's network."""
+        if isinstance(self.model, SystemModel):
+            return self.model
         return replace(self.model, pooling_px=self.test_pooling_px or self.model.pooling_px)
 
     @property
@@ -330,6 +305,15 @@ class Recipe(ConfigBase):
         return self.model_dump(mode="json")
 
 
+def stage_kinds(model: ModelConfig | SystemModel) -> tuple[StageKind, ...]:
+    """Return the kinds of stages that can train a network."""
+    if isinstance(model, SystemModel):
+        return ("network", "likelihood" if model.system == "srflow" else "adversarial")
+    if model.has_convergence:
+        return _D2CSR_STAGES
+    return tuple(kind for kind in _D2CSR_STAGES if kind not in _CONVERGENCE_STAGES)
+
+
 def _rename_keys(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Return the values under their new names; a name given both ways stays an unknown key."""
     return {
@@ -341,19 +325,28 @@ def _inherit_model(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values; what `model` leaves out is taken from the initial weights.
 
     Except for the pooling window, which holds no weights: a finished model has the one it is used
-    with. With a preset, nothing is taken, nor from weights that aren't there: training reports it.
+    with. With a preset or a system, nothing is taken, nor from weights that aren't there, which
+    training reports.
 
     Raises:
         CheckpointError: the weights are damaged, or missing although there is no `model`.
     """
     weights, given = values.get("initial_weights"), values.get("model", {})
-    if not isinstance(weights, str) or not isinstance(given, dict) or "preset" in given:
+    if not isinstance(weights, str) or not isinstance(given, dict):
         return values
-    if given and not _find_weights(weights).exists():
+    if {"preset", "system"} & set(given) or (given and not _find_weights(weights).exists()):
         return values
-    _, config = read_tensors(find_weights(find_initial_weights(weights)))
-    inherited = {**config.to_dict(), "pooling_px": None}
-    return {**values, "model": {**inherited, **given}}
+    path = find_weights(find_initial_weights(weights))
+    return {**values, "model": {**_read_model(path), **given}}
+
+
+def _read_model(path: Path) -> dict[str, Any]:
+    """Return the settings of the network in a weights file, as the section `model` has them."""
+    tensors, options = read_file(path)
+    if is_system_options(options):
+        return describe_network(build_from_tensors(tensors, options, where=path)).to_dict()
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    return {**config_from_shapes(shapes, options, where=path).to_dict(), "pooling_px": None}
 
 
 def find_initial_weights(name_or_path: str) -> Path:

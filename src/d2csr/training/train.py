@@ -16,11 +16,12 @@ from d2csr.data.pairs import load_pair
 from d2csr.evaluation.checks import EvaluationOptions
 from d2csr.evaluation.evaluate import RESULTS_NAME, evaluate, model_scores
 from d2csr.evaluation.tables import print_results
-from d2csr.export.bundle_writer import export_bundle, update_scores
+from d2csr.export.bundle_writer import update_scores
 from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, launch
-from d2csr.training.loop import compile_network, fit
+from d2csr.training.loop import fit
 from d2csr.training.monitor import PROTOCOL, TrainingMonitor, Validator, read_runs
+from d2csr.training.networks import build_network, compile_network, export_network
 from d2csr.training.preflight import TrainJob, check_devices, lock_run, make_loader, prepare
 from d2csr.training.recipe import Recipe, expand_path, read_recipe
 from d2csr.training.trainer import Trainer, describe_device, make_trainer
@@ -92,8 +93,8 @@ def make_monitor(trainer: Trainer, job: TrainJob, *, console: Console) -> Traini
     """Return the monitor of a run, with a validator if there are validation pairs."""
     validator = None
     if job.validation is not None:
-        config = job.recipe.inference_config()
-        validator = Validator(job.validation, config, device=trainer.devices.device)
+        network = build_network(job.recipe.inference_model())
+        validator = Validator(job.validation, network, device=trainer.devices.device)
     return TrainingMonitor(trainer, validator, console=console)
 
 
@@ -101,7 +102,7 @@ def finish(trainer: Trainer, job: TrainJob) -> Path:
     """Export the run's bundle, evaluate it on the validation pairs, and return its folder."""
     folder = trainer.folder / BUNDLE
     pairs = job.validation or job.sources[0].pairs
-    export_bundle(
+    export_network(
         trainer.best_network(),
         folder,
         metadata=describe_model(trainer),
@@ -145,6 +146,9 @@ def _print_start(trainer: Trainer, job: TrainJob, *, console: Console) -> None:
     elif job.resume:
         message = f"{job.folder} contains no checkpoint to resume from: a new run begins"
         console.print(printable(message), soft_wrap=True, markup=False)
+    omission = job.recipe.loss.adversarial.omission()
+    if omission and any(stage.kind == "adversarial" for stage in job.recipe.stages):
+        console.print(f"note: {omission}", soft_wrap=True, markup=False)
 
 
 def replace_paths(recipe: Recipe, **paths: Path | str | None) -> Recipe:

@@ -1,10 +1,9 @@
 """The state of a training run: network, average, optimizer and step, saved and resumed as one."""
 
 import platform
-import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,23 +14,29 @@ from torch.optim.swa_utils import AveragedModel
 from d2csr.checkpoint.io import (
     BEST,
     CHECKPOINTS,
+    DISCRIMINATOR_FILE,
     EMA_FILE,
     MODEL_FILE,
     OPTIMIZER_FILE,
     last_checkpoint,
-    load_network,
     read_file,
     read_state,
     save_checkpoint,
     trained_steps,
 )
-from d2csr.core.config import ModelConfig
 from d2csr.core.errors import CheckpointError, UsageError
-from d2csr.models.d2csr import D2CSR, GROWABLE, grow
+from d2csr.models.systems import SystemModel
 from d2csr.training.distributed import DistributedContext, Precision, resolve_precision
+from d2csr.training.networks import (
+    Network,
+    build_network,
+    initial_network,
+    make_adversary,
+    weights_options,
+)
 from d2csr.training.optim import make_optimizer, optimizer_tensors, restore_optimizer
 from d2csr.training.recipe import Recipe, StageConfig, find_initial_weights
-from d2csr.training.stages import trained_parameters
+from d2csr.training.stages import Adversary, trained_parameters
 
 
 def make_average(network: nn.Module, decay: float) -> AveragedModel:
@@ -73,7 +78,7 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         *,
-        network: D2CSR,
+        network: Network,
         devices: DistributedContext,
         precision: Precision,
     ) -> None:
@@ -130,7 +135,9 @@ class Trainer:
             EMA_FILE: self.average.module.state_dict(),
             OPTIMIZER_FILE: optimizer_tensors(self.optimizer, self._named),
         }
-        self._write(folder, tensors, config=self.network.config)
+        if self.adversary is not None:
+            tensors[DISCRIMINATOR_FILE] = self.adversary.discriminator.state_dict()
+        self._write(folder, tensors, network=self.network)
         kept = self.recipe.intervals.keep_checkpoints
         for old in sorted(folder.parent.glob("step-*"))[:-kept]:
             shutil.rmtree(old)
@@ -140,13 +147,14 @@ class Trainer:
         """Save the averaged weights as the best of the run."""
         self.best = Best(self.step, psnr_db)
         tensors = {MODEL_FILE: self.average.module.state_dict()}
-        self._write(self.folder / BEST, tensors, config=self.recipe.inference_config())
+        network = build_network(self.recipe.inference_model())
+        self._write(self.folder / BEST, tensors, network=network)
 
-    def best_network(self) -> D2CSR:
+    def best_network(self) -> Network:
         """Return the network with the best weights; without validation, the averaged ones."""
         path = self.folder / BEST / MODEL_FILE
         tensors = read_file(path)[0] if path.is_file() else self.average.module.state_dict()
-        network = D2CSR(self.recipe.inference_config())
+        network = build_network(self.recipe.inference_model())
         network.load_state_dict(tensors)
         return network.to("cpu", torch.float32).eval()
 
@@ -177,6 +185,9 @@ class Trainer:
         if self.stage_step:
             saved, _ = read_file(folder / OPTIMIZER_FILE)
             restore_optimizer(self.optimizer, self._named, tensors=saved)
+            if self.adversary is not None:
+                saved, _ = read_file(folder / DISCRIMINATOR_FILE)
+                self.adversary.discriminator.load_state_dict(saved)
         return True
 
     def _enter_stage(self) -> None:
@@ -188,10 +199,15 @@ class Trainer:
             if self.step < start:
                 break
         self._named = trained_parameters(self.network, self.stage.kind)
+        self.adversary: Adversary | None = None
+        if self.stage.kind == "adversarial":
+            self.adversary = make_adversary(self.recipe, self.devices.device)
+            judge = self.adversary.discriminator.named_parameters(prefix="discriminator")
+            self._named += list(judge)
         self.optimizer = make_optimizer(self._named, self.recipe.optimizer)
 
     def _write(
-        self, folder: Path, tensors: dict[str, dict[str, Tensor]], *, config: ModelConfig
+        self, folder: Path, tensors: dict[str, dict[str, Tensor]], *, network: Network
     ) -> None:
         state = {
             "step": self.step,
@@ -202,7 +218,7 @@ class Trainer:
             "machine": describe_device(self.devices.device),
             "precision": self.precision,
         }
-        save_checkpoint(folder, config=config, tensors=tensors, state=state)
+        save_checkpoint(folder, options=weights_options(network), tensors=tensors, state=state)
 
 
 def make_trainer(recipe: Recipe, folder: Path, *, devices: DistributedContext) -> Trainer:
@@ -213,7 +229,10 @@ def make_trainer(recipe: Recipe, folder: Path, *, devices: DistributedContext) -
             are of another network.
         UsageError: not all processes find the same checkpoint.
     """
-    precision = resolve_precision(recipe.precision, devices.device)
+    asked = recipe.precision
+    if asked == "auto" and isinstance(recipe.model, SystemModel):
+        asked = "fp32"  # outputs of 0..255, determinants and statistics lose too much in bf16
+    precision = resolve_precision(asked, devices.device)
     network = initial_network(recipe).to(devices.device)
     network.to(torch.float64 if precision == "fp64" else torch.float32)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - not stubbed
@@ -227,45 +246,6 @@ def make_trainer(recipe: Recipe, folder: Path, *, devices: DistributedContext) -
         remedy = "--output must be a folder that all machines share."
         raise UsageError(folder, problem, remedy=remedy)
     return trainer
-
-
-def initial_network(recipe: Recipe) -> D2CSR:
-    """Return the network at step 0: random by the seed, or the weights that the recipe names.
-
-    Raises:
-        CheckpointError: these weights are of another network.
-    """
-    random.seed(recipe.seed)
-    torch.manual_seed(recipe.seed)
-    network = D2CSR(recipe.model)
-    if recipe.initial_weights is not None:
-        path = find_initial_weights(recipe.initial_weights)
-        given = load_network(path)
-        # the window holds no weights, and a finished model has the one it is used with
-        config = replace(given.config, pooling_px=recipe.model.pooling_px)
-        if config == recipe.model:
-            network.load_state_dict(given.state_dict())
-        elif recipe.grow_initial_weights and _can_grow(config, recipe.model):
-            grow(network, given)
-        else:
-            problem = f"is another network: {_describe_differences(config, recipe.model)}"
-            remedy = "Name the same model in the recipe."
-            if recipe.grow_initial_weights:
-                remedy = f"Only the scale may differ, and {', '.join(GROWABLE)} may be larger."
-            raise CheckpointError(path, problem, remedy=remedy)
-    return network.train()
-
-
-def _can_grow(smaller: ModelConfig, larger: ModelConfig) -> bool:
-    """Return whether a network is another one with added channels, groups or blocks."""
-    sizes = {name: getattr(larger, name) for name in GROWABLE}
-    is_larger = all(size >= getattr(smaller, name) for name, size in sizes.items())
-    return is_larger and replace(smaller, scale=larger.scale, **sizes) == larger
-
-
-def _describe_differences(found: ModelConfig, expected: ModelConfig) -> str:
-    one, other = found.to_dict(), expected.to_dict()
-    return ", ".join(f"{k} {one[k]} for {other[k]}" for k in one if one[k] != other[k])
 
 
 def describe_device(device: torch.device) -> str:

@@ -102,6 +102,16 @@ class SRFlow(SystemNetwork):
             for grid in reversed(grids)
         )
 
+    def encoder_sr(self, lr01: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 sh sw"]:
+        """Return the SR of the encoder alone, ESRGAN's network, which the flow is trained after."""
+        features = self.trunk.first(lr01)
+        for block in self.trunk.blocks:
+            features = block(features)
+        features = features + self.trunk.last(features)
+        for conv, factor in zip(self.upsample, self.factors, strict=True):
+            features = leaky(conv(F.interpolate(features, scale_factor=factor, mode="nearest")))
+        return self.last(leaky(self.full(features)))
+
     def encode(
         self, hr: Float[Tensor, "b 3 H W"], conditions: tuple[Tensor, ...]
     ) -> tuple[list[Tensor], LogDeterminant]:
