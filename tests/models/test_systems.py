@@ -16,6 +16,7 @@ from d2csr.core.errors import UsageError
 from d2csr.core.network_cost import network_cost
 from d2csr.models.d2csr import D2CSR
 from d2csr.models.systems import SYSTEMS, build_system
+from tests.tiny_systems import TINY
 
 SHIPPED = Path(d2csr.__file__).parent / "weights" / "city100-nikon-x3"
 D2CSR_16 = read_bundle(SHIPPED).card.config
@@ -91,10 +92,10 @@ def test_every_network_is_counted():
 
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_every_small_network_enlarges_any_sides_at_every_scale(name: str):
+def test_every_network_enlarges_any_sides_at_every_scale(name: str):
     lr = torch.rand(1, 3, 7, 9)
     for scale in SYSTEMS[name].scales:
-        network = build_system(name, scale=scale).eval()
+        network = build_system(name, scale=scale, **TINY[name]).eval()
         sr = network(lr)
         assert sr.shape == (1, 3, 7 * scale, 9 * scale)
         assert sr.isfinite().all()
@@ -111,14 +112,11 @@ def test_sizes_are_json_and_rebuild_the_network(name: str):
     }
 
 
-NARROW = {"cdc": {"features": 2, "hourglasses": 4}}  # it sees 320 pixels to each side
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_an_sr_pixel_depends_on_the_receptive_field_and_all_of_it(name: str, monkeypatch):
     monkeypatch.setattr("torch.nn.functional.max_pool2d", F.avg_pool2d)  # it sees all it pools
     for scale in SYSTEMS[name].scales[:2]:
-        network = build_system(name, scale=scale, **NARROW.get(name, {})).eval().double()
+        network = build_system(name, scale=scale, **TINY[name]).eval().double()
         with torch.no_grad():
             for value in network.parameters():  # none is 0, such as those of DRCN's identity
                 value.add_(0.02 * torch.randn_like(value))

@@ -8,6 +8,7 @@ from d2csr.models.networks.base import SystemNetwork
 from d2csr.models.networks.public_weights import PublicWeights, public_name
 from d2csr.models.systems import SYSTEMS, build_system
 from tests.models.networks.conftest import assert_near
+from tests.tiny_systems import TINY
 
 # Files of `systems/`: the system, the options that weights don't determine, and what they do.
 FILES = {
@@ -153,7 +154,7 @@ def test_sizes_are_read_from_names_and_shapes_at_every_scale(name: str):
     for scale in network.scales:
         if name == "lapsrn" and scale == 3:
             continue  # its weights are those of x4
-        built = build_system(name, scale=scale).eval()
+        built = build_system(name, scale=scale, **TINY[name]).eval()
         layers = built.public_layers()
         names = {ours: public_name(ours, layers) for ours in built.state_dict()}
         state = {theirs: built.state_dict()[ours] for ours, theirs in names.items() if theirs}
