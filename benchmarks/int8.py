@@ -181,7 +181,7 @@ def variants(bundle: Bundle) -> Iterator[Variant]:
 
 def trunk_parts(bundle: Bundle) -> dict[str, tuple[str, ...]]:
     """Return the convolutions of each part of the trunk, in writing order."""
-    config, names = bundle.card.config, convolutions(bundle, "trunk")
+    config, names = bundle.card.d2csr_config, convolutions(bundle, "trunk")
     of_branch = config.groups * (4 * config.blocks + 1) + 1
     parts = {"head": names[:1]}
     rest = names[1:]

@@ -129,7 +129,7 @@ def main() -> None:
         backends=("openvino",),
         on_progress=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    widths = {bundle.card.config.channels for bundle in shipped_bundles()}
+    widths = {bundle.card.d2csr_config.channels for bundle in shipped_bundles()}
     ceilings = measure_ceilings({*widths, PAPER_CHANNELS}, options)
     for case in arguments.cases:
         if case == "peers":

@@ -65,7 +65,7 @@ def measure(photo: Path) -> Iterator[dict[str, Any]]:
 def upscale(engine: Engine, lr: NchwArray, *, rows: int) -> np.ndarray:
     """Return SR (1, 3, S h, S w), clipped, with features computed in tiles of `rows` rows."""
     backend = engine.backend
-    halo_rows = backend.bundle.card.config.trunk_receptive_field_px
+    halo_rows = backend.bundle.card.d2csr_config.trunk_receptive_field_px
     trunk = TiledTrunk(backend.compile("trunk"), lr, rows=rows, halo_rows=halo_rows)
     parts = [trunk.read(at, min(at + rows, lr.shape[2])) for at in range(0, lr.shape[2], rows)]
     _, _, sr = backend.compile("tail")([np.concatenate(parts, axis=2), lr])

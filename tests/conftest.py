@@ -3,7 +3,10 @@
 import os
 import random
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before numpy, torch and OpenVINO are imported: the time limits are meant for two cores, and a
 # machine with many would spend more on waking threads than on these small images.
@@ -13,6 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from d2csr.core.bundle import Bundle
 
 TYPED_ROOMS = (
     *("core", "images", "align", "simulate", "data", "models", "systems", "losses", "metrics"),
@@ -42,6 +48,19 @@ def _seeded() -> None:
     np.random.seed(0)  # noqa: NPY002 - libraries under test may draw from it
     if torch := sys.modules.get("torch"):  # not imported for the sake of tests without it
         torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def system_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], "Bundle"]:
+    """Return a function from a compared system to its tiny x3 bundle, written once."""
+
+    @cache
+    def write(name: str) -> "Bundle":
+        from tests.tiny_systems import tiny_system_bundle  # imports torch
+
+        return tiny_system_bundle(name, tmp_path_factory.mktemp("systems") / name)
+
+    return write
 
 
 @pytest.fixture(scope="session")

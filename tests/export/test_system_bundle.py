@@ -10,27 +10,13 @@ from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
 from d2csr.export.system_bundle import verify_system
 from d2csr.export.verification import noise_image
-from tests.tiny_systems import NAMES, tiny_system, tiny_system_bundle
-
-
-@pytest.fixture(scope="session")
-def bundle_of(tmp_path_factory):
-    """Return a function from a system to its bundle, written once."""
-    bundles = {}
-
-    def write(name: str):
-        if name not in bundles:
-            folder = tmp_path_factory.mktemp("systems") / name
-            bundles[name] = tiny_system_bundle(name, folder)
-        return bundles[name]
-
-    return write
+from tests.tiny_systems import NAMES, tiny_system
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundle_computes_what_the_network_does_whole_and_in_strips(bundle_of, name: str):
+def test_a_bundle_computes_what_the_network_does_whole_and_in_strips(system_bundle, name: str):
     """Strips of one row and of all; `write_system_bundle` has compared tiny crops already."""
-    bundle, network = bundle_of(name), tiny_system(name)
+    bundle, network = system_bundle(name), tiny_system(name)
     lr01 = np.random.default_rng(3).random((37, 13, 3), np.float32)
     with torch.no_grad():
         lr = torch.from_numpy(lr01).permute(2, 0, 1)[None]
@@ -44,8 +30,8 @@ def test_a_bundle_computes_what_the_network_does_whole_and_in_strips(bundle_of, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_network_comes_back_from_its_bundle(bundle_of, name: str):
-    bundle, network = bundle_of(name), tiny_system(name)
+def test_the_network_comes_back_from_its_bundle(system_bundle, name: str):
+    bundle, network = system_bundle(name), tiny_system(name)
     again = load_network(bundle.folder)
     assert (again.scale, again.sizes) == (network.scale, network.sizes)
     assert not again.training
@@ -53,8 +39,8 @@ def test_the_network_comes_back_from_its_bundle(bundle_of, name: str):
         assert again.state_dict()[key].equal(value)
 
 
-def test_the_card_describes_the_network(bundle_of):
-    card = read_bundle(bundle_of("edsr").folder).card
+def test_the_card_describes_the_network(system_bundle):
+    card = read_bundle(system_bundle("edsr").folder).card
     network = tiny_system("edsr")
     assert card.graphs == {"whole": "whole.onnx"}
     assert card.config.system == "edsr"
@@ -62,13 +48,13 @@ def test_the_card_describes_the_network(bundle_of):
     assert card.config.receptive_field_lr_px == network.receptive_field
     assert card.parameters == sum(value.numel() for value in network.parameters())
     assert set(card.precisions) <= {"bf16"}
-    readme = (bundle_of("edsr").folder / "README.md").read_text()
+    readme = (system_bundle("edsr").folder / "README.md").read_text()
     assert "edsr: features 4, blocks 1" in readme
 
 
-def test_a_bundle_with_the_weights_of_another_network_is_found(bundle_of):
+def test_a_bundle_with_the_weights_of_another_network_is_found(system_bundle):
     other = tiny_system("edsr")
     with torch.no_grad():
         other.out.weight.add_(0.1)
     with pytest.raises(BundleError, match="differs from its network by"):
-        verify_system(bundle_of("edsr"), other, images=[noise_image()])
+        verify_system(system_bundle("edsr"), other, images=[noise_image()])

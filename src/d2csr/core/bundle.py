@@ -167,6 +167,13 @@ class ModelCard:
         """Return the model's name."""
         return self.metadata.name
 
+    @property
+    def d2csr_config(self) -> ModelConfig:
+        """Return the configuration of a D2C-SR network; TypeError for a compared system."""
+        if isinstance(self.config, SystemConfig):
+            raise TypeError(f"{self.name} is a network of {self.config.system}")
+        return self.config
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -285,7 +285,8 @@ def plan_system(config: SystemConfig, size: Size, *, budget: int, strip_rows: in
     if rows < size.height:  # else no strip reads beyond the image
         rows -= halos
     rows = min(rows, size.height if strip_rows is None else strip_rows)
-    rows = min(max(rows // step, 1) * step, size.height)
+    if rows < size.height:  # else the last rows, less than a multiple, are one strip with the rest
+        rows = min(max(rows // step, 1) * step, size.height)
     read = min(rows + halos, size.height)
     return Plan("none", read, rows, read * row_bytes + _FIXED_BYTES)
 

@@ -263,7 +263,7 @@ def _write_openmodeldb(job: _Job) -> Iterator[VerifiedFile]:
         "description": card.metadata.description.strip() or f"Enlarges photographs x{scale}.",
         "date": date.today().isoformat(),
         "architecture": "d2csr",
-        "size": [f"{job.d2csr.config.channels}nf", f"{card.config.leaves}p"],
+        "size": [f"{card.d2csr_config.channels}nf", f"{card.config.leaves}p"],
         "scale": scale,
         "inputChannels": 3,
         "outputChannels": 3,
