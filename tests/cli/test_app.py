@@ -97,6 +97,7 @@ def test_every_command_is_where_the_table_says(path):
         *(["data", name, "--help"] for name in app._DATA_COMMANDS),
         ["data", "import", "city100", "--help"],
         ["convert", "official", "--help"],
+        *(["suite", name, "--help"] for name in app._SUITE_COMMANDS),
     ],
     ids=" ".join,
 )

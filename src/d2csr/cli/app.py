@@ -51,6 +51,12 @@ _GROUPS = {
     "data": "Check, import and make pairs.",
     "data import": "Import a public dataset.",
     "convert": "Convert weights of other projects.",
+    "suite": "Compare trainings: systems, seeds and data sets.",
+}
+_SUITE_COMMANDS = {
+    "run": ("d2csr.cli.suite:run", "Train and score every system of a suite."),
+    "table": ("d2csr.cli.suite:table", "Print the scores of a suite."),
+    "figure": ("d2csr.cli.suite:figure", "Draw the scores of a suite."),
 }
 
 # Modules by the extra that installs them.
@@ -101,7 +107,7 @@ def _add_commands(app: App, words: Sequence[str]) -> None:
         help="Make the shell complete commands, options and file names.",
         help_epilogue=describe_examples(_INSTALL_COMPLETION),
     )
-    data, imports, convert = (
+    data, imports, convert, suite = (
         App(name=group.split()[-1], help=summary, help_epilogue=describe_examples(group))
         for group, summary in _GROUPS.items()
     )
@@ -110,6 +116,7 @@ def _add_commands(app: App, words: Sequence[str]) -> None:
         (data, "data ", _DATA_COMMANDS),
         (imports, "data import ", _IMPORT_COMMANDS),
         (convert, "convert ", _CONVERT_COMMANDS),
+        (suite, "suite ", _SUITE_COMMANDS),
     ):
         for name, (path, summary) in commands.items():
             parent.command(
@@ -121,6 +128,7 @@ def _add_commands(app: App, words: Sequence[str]) -> None:
     data.command(imports)
     app.command(data)
     app.command(convert)
+    app.command(suite)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

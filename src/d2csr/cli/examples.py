@@ -52,6 +52,16 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "data import city100": ("d2csr data import city100 CameraSR/ -o city100/",),
     "convert official": ("d2csr convert official checkpoint.pkl -o converted/",),
     "convert system": ("d2csr convert system edsr weights.pt -o converted/ --set res_scale=0.1",),
+    "suite run": (
+        "d2csr suite run rates.yaml -o runs/rates",
+        "d2csr suite run rates.yaml -o runs/rates --workers 2",
+        "d2csr suite run rates.yaml -o /shared/rates --executor ray",
+    ),
+    "suite table": (
+        "d2csr suite table runs/rates",
+        "d2csr suite table runs/rates --format csv -o rates.csv",
+    ),
+    "suite figure": ("d2csr suite figure runs/rates -o rates.png",),
     "--install-completion": (
         "d2csr --install-completion",
         "d2csr --install-completion --shell zsh",

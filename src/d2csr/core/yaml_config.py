@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -205,9 +205,12 @@ def _known_keys(model: type[BaseModel], location: Location) -> list[str]:
     """Return the keys that the settings have at a location."""
     part: Any = model
     for step in location:
-        if isinstance(step, str):
+        if get_origin(part) is dict:  # of names to settings
+            part = get_args(part)[1]
+        elif isinstance(step, str):
             part = part.model_fields[step].annotation
-        part = next((each for each in get_args(part) if _is_model(each)), part)
+        if get_origin(part) is not dict:
+            part = next((each for each in get_args(part) if _is_model(each)), part)
     return list(part.model_fields) if _is_model(part) else []
 
 

@@ -54,21 +54,25 @@ def mean(values: Float[np.ndarray, " n"]) -> float:
 
 def summarize_system(system: System, protocol: str, *, images: list[ImageScore]) -> SystemResult:
     """Return a system's means over the images under one protocol, with their intervals."""
+    facts = {"weights_sha256": system.weights_sha256, "fitted_on": system.fitted_on}
+    return summarize_images(system.name, protocol, images=images).model_copy(update=facts)
+
+
+def summarize_images(model: str, protocol: str, *, images: list[ImageScore]) -> SystemResult:
+    """Return the means over the images under one protocol, with their intervals."""
     psnr_db = np.array([image.psnr_db for image in images])
     ssim = np.array([image.ssim for image in images])
     registered_db = [
         image.psnr_registered_db for image in images if image.psnr_registered_db is not None
     ]
     return SystemResult(
-        model=system.name,
+        model=model,
         protocol=protocol,
         images=images,
         mean=MeanScore(psnr_db=mean(psnr_db), ssim=mean(ssim)),
         interval95=ScoreInterval(psnr_db=interval95(psnr_db), ssim=interval95(ssim)),
         mean_psnr_registered_db=mean(np.array(registered_db)) if registered_db else None,
         brightness_shift=mean_brightness_shift(images),
-        weights_sha256=system.weights_sha256,
-        fitted_on=system.fitted_on,
     )
 
 
