@@ -15,7 +15,10 @@ from d2csr.cli import app
 from d2csr.core.errors import D2csrError
 
 HEAVY = ("numpy", "openvino", "pydantic", "pyvips", "torch")
-TABLES = (app._COMMANDS, app._DATA_COMMANDS, app._IMPORT_COMMANDS, app._CONVERT_COMMANDS)
+TABLES = (
+    app._COMMANDS, app._DATA_COMMANDS, app._IMPORT_COMMANDS, app._CONVERT_COMMANDS,
+    app._SUITE_COMMANDS,
+)  # fmt: skip
 PATHS = [path for table in TABLES for path, _ in table.values()]
 
 
@@ -38,7 +41,9 @@ def failing(monkeypatch):
 def test_help_names_every_command(d2csr):
     answer = d2csr("--help")
     assert answer.code == 0
-    assert [name for name in (*app._COMMANDS, "data", "convert") if name not in answer.out] == []
+    assert [
+        name for name in (*app._COMMANDS, "data", "convert", "suite") if name not in answer.out
+    ] == []
 
 
 def test_help_loads_nothing_heavy():

@@ -12,6 +12,7 @@ COMMANDS = [
     *(f"data {name}" for name in app._DATA_COMMANDS),
     *(f"data import {name}" for name in app._IMPORT_COMMANDS),
     *(f"convert {name}" for name in app._CONVERT_COMMANDS),
+    *(f"suite {name}" for name in app._SUITE_COMMANDS),
     app._INSTALL_COMPLETION,
 ]
 LINES = [(command, line) for command, lines in EXAMPLES.items() for line in lines]

@@ -46,6 +46,18 @@ def write_suite(folder: Path, **changes) -> Path:
     return path
 
 
+STEPS, SAVE_EVERY = 100_000, 5  # more steps than a test waits for
+
+
+def long_suite(folder: Path, steps: int) -> Path:
+    """Write a suite of one training of so many steps, with a checkpoint after every few."""
+    recipe = {
+        "stages": [{"kind": "divergence", "steps": steps, "learning_rate": 1e-3}],
+        "intervals": {"log": 1, "save": SAVE_EVERY, "validation": STEPS},
+    }
+    return write_suite(folder, systems={"d2c": {"recipe": recipe}}, seeds=[1])
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     before = torch.get_num_threads()

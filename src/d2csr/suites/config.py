@@ -130,7 +130,9 @@ def read_suite(path: Path) -> SuiteConfig:
         UsageError: unreadable, no YAML, or errors in it: all of them, each with its line and, for
             an unknown key, the nearest known one.
     """
-    remedy = "Give a suite file, or the --out of a suite; experiments/suites/table3.yaml is an example."
+    remedy = (
+        "Give a suite file, or the --out of a suite; experiments/suites/table3.yaml is an example."
+    )
     file = path / SUITE_NAME if path.is_dir() else path
     return read_settings(file, SuiteConfig, error_type=UsageError, remedy=remedy)
 

@@ -103,7 +103,8 @@ def _score(trial: Trial, model: str | None, *, test: str, path: Path) -> None:
 
 def _stop_with_parent() -> None:
     """Ask this process to stop, and to save its run, once standard input is closed."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin, whose lock this thread would hold at the end
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
