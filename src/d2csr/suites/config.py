@@ -142,6 +142,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in changes.items():
         before = merged.get(key)
-        is_section = isinstance(value, Mapping) and isinstance(before, Mapping) and key != "model"
-        merged[key] = merge(before, value) if is_section else value
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and key != "model":
+            merged[key] = merge(before, value)
+        else:
+            merged[key] = value
     return merged

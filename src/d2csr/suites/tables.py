@@ -125,7 +125,7 @@ def _seeds_sd(scores: dict[str, SystemResult], system: str) -> float | None:
 
 
 def _facts(records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """Return what the trainings and the cost of a system are."""
+    """Return the fields of a system's row that its trainings and its cost give."""
     facts: dict[str, Any] = {}
     trained = [each for each in records if each.trial.recipe is not None]
     if trained:
