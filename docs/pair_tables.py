@@ -91,29 +91,44 @@ def _accuracy(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _phone(values: dict[str, Any]) -> Iterator[str]:
-    """Yield every accepted pair of a phone's two lenses, and the reasons against the others."""
+    """Yield the trusted texture of accepted pairs of a phone's two lenses, and other reasons."""
     pairs = values["pairs"]
-    accepted = [row for row in pairs if row["verdict"] == "accepted"]
-    yield f"{len(accepted)} of {len(pairs)} accepted at scale {values['scale']}:"
+    accepted = [row["scores"] for row in pairs if row["verdict"] == "accepted"]
+    shares = sorted(scores["trusted_share"] for scores in accepted)
+    yield (
+        f"{len(accepted)} of {len(pairs)} accepted at scale {values['scale']}, with "
+        f"{np.median(shares):.0%} of their texture trusted at the median "
+        f"({shares[0]:.0%} to {shares[-1]:.0%}):"
+    )
     yield ""
-    names = ("residual_median_px", "residual_p95_px", "grid_error_px", "parallax", "masked")
+    names = ("trusted_share", "trusted_mp", "grid_error_px", "residual_median_px", "parallax")
     yield _row(["pair", *(f"`{name}`" for name in names)])
     yield _row(["---"] * (len(names) + 1))
-    for row in accepted:
-        yield _row([row["capture"], *(f"{row['scores'][name]:.2f}" for name in names)])
-    yield ""
-    reasons = {
-        "a grid known too badly": "the grid is known",
-        "parallax": "(parallax)",
-        "too much masked": "would be masked",
-        "a tele or wide image out of focus": "out of focus",
+    for row in pairs:
+        if row["verdict"] == "accepted":
+            yield _row([row["capture"], *(f"{row['scores'][name]:.2f}" for name in names)])
+    for row in pairs:
+        if row["verdict"] != "accepted":
+            yield ""
+            yield f"Pair {row['capture']} was rejected: {row['reason']}."
+
+
+def _two_lenses(values: dict[str, Any]) -> Iterator[str]:
+    """Yield the errors of trusted pixels of simulated pairs of two lenses."""
+    summary, pairs = values["summary"], values["pairs"]
+    measures = {
+        "pairs accepted": f"{summary['accepted']} of {len(pairs)}",
+        "error of trusted pixels, median": f"{summary['median_px']:.3f} HR px",
+        "95th percentile": f"{summary['p95_px']:.3f} HR px",
+        "trusted pixels off by more than 1 HR px": f"{summary['above_1px']:.2%}",
+        "trusted pixels that the tele frame doesn't show": f"{summary['hidden']:.2%}",
+        "visible texture that is trusted": f"{summary['trusted_of_visible']:.0%}",
+        "wrong pairs accepted": f"{summary['wrong_accepted']} of {len(values['wrong'])}",
     }
-    rejected = [row["reason"] for row in pairs if row["verdict"] != "accepted"]
-    counts = ", ".join(
-        f"{sum(phrase in reason for reason in rejected)} for {name}"
-        for name, phrase in reasons.items()
-    )
-    yield f"Rejected, a pair for several reasons: {counts}."
+    yield _row(["measure", "result"])
+    yield _row(["---"] * 2)
+    for name, value in measures.items():
+        yield _row([name, value])
 
 
 def _large(values: dict[str, Any]) -> Iterator[str]:
@@ -207,6 +222,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], Iterator[str]]]] = {
     "accuracy": ("align_accuracy", _accuracy),
     "compared": ("align_accuracy", _compared),
     "city100": ("align_city100", _city100),
+    "two lenses": ("align_two_lenses", _two_lenses),
     "phone": ("phone_pairs", _phone),
     "large": ("align_large", _large),
     "registered": ("registered_training", _trained),

@@ -57,9 +57,12 @@ def test_grid_is_recovered(registered, truths):
         assert np.percentile(error, 95) < 0.25
 
 
-def test_good_pairs_are_accepted(registered):
+def test_good_pairs_of_a_zoom_lens_are_accepted_and_stay_global(registered):
     for found in registered:
         check_quality(found.scores, scale=3)
+        assert not found.scores.is_dense
+        assert found.mapping.field is None
+        assert found.scores.trust.trusted_share > 0.9
 
 
 def test_centre_and_edge_crop_the_given_amount(photo_pairs, registered):

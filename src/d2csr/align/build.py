@@ -13,7 +13,7 @@ import numpy as np
 from d2csr.align.camera_info import read_camera_info
 from d2csr.align.dataset import DatasetLayout, locate, remove_stale, write_set
 from d2csr.align.html_report import REPORT_NAME, write_report
-from d2csr.align.outcome import PairResult, read_result, read_results
+from d2csr.align.outcome import PairResult, advise, read_result, read_results
 from d2csr.align.pair_worker import PairJob, process_on_cluster, process_pair, use_one_thread
 from d2csr.align.pairing import PairingResult, PhotoPair, find_pairs
 from d2csr.align.photo import is_raw_name
@@ -75,7 +75,7 @@ class BuildSummary:
         return 0 if accepted == len(self.results) else 1 if accepted else 2
 
     def as_text(self) -> str:
-        """Return the lines for the terminal: counts, then every pair that isn't in the set.
+        """Return the lines for the terminal: counts, pairs that aren't in the set, and advice.
 
         Control characters in names are escaped.
         """
@@ -90,6 +90,7 @@ class BuildSummary:
             if not result.is_accepted
         ]
         lines += [f"unpaired: {path.name}: {reason}" for path, reason in self.unpaired]
+        lines += advise(self.results)
         return "\n".join(map(printable, lines))
 
 

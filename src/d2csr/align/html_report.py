@@ -55,6 +55,7 @@ def write_report(
 
 def _describe_pair(result: PairResult, work: Path) -> dict[str, Any]:
     """Return the JSON values of a pair that the page uses."""
+    is_dense = result.registration.transform.get("field") is not None
     return {
         "name": result.name,
         "photos": result.photos.name,
@@ -64,6 +65,7 @@ def _describe_pair(result: PairResult, work: Path) -> dict[str, Any]:
         "lr_size": result.images.lr_size,
         "hr_size": result.images.hr_size,
         "scores": result.registration.scores,
+        "limits": [name for name, limit in LIMITS.items() if limit.applies_to(is_dense=is_dense)],
         "arrows": result.registration.arrows,
         "notes": result.notes,
         "images": {kind: _embed(preview_path(work, result.name, kind=kind)) for kind in PREVIEWS},

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +13,39 @@ from d2csr.core.errors import DataError
 from d2csr.core.files import sha256_file, write_atomically
 from d2csr.core.typed_reader import LIST_VALUES, read_json
 
-VERSION = 3  # of the method and the format: pairs of another version are made again
+VERSION = 4  # of the method and the format: pairs of another version are made again
 IMAGES = ("LR", "HR", "mask")
 # Present names of the scores in the order in which version 2 stored them; one had another name.
 _SCORES_2 = (
     "residual_median_px", "residual_p95_px", "grid_error_px", "parallax", "similarity", "textured",
     "blur_minor", "blur_major", "detail", "exposure_ev", "colour_residual", "saturated", "overlap",
     "masked", "ratio", "features",
+)  # fmt: skip
+
+# What a photographer can do, for groups of causes: why pairs were rejected, what to do, the causes.
+ADVICE = (
+    (
+        "too much depth close by, or movement",
+        "stand further away, choose flat or distant subjects, and wait until nothing moves",
+        ("trusted_share", "trusted_mp", "parallax", "masked", "residual_median_px"),
+    ),
+    (
+        "not the same scene, or too little of it",
+        "take both photographs from one place, at the same subject, one right after the other",
+        ("similarity", "features", "geometry", "overlap"),
+    ),
+    ("too little texture", "choose subjects with detail everywhere", ("textured", "grid_error_px")),
+    (
+        "out of focus or shaken",
+        "hold still or use a tripod, and let the camera focus before each photograph",
+        ("blur_minor", "blur_major", "detail"),
+    ),
+    (
+        "different exposures or colors, or overexposed",
+        "set exposure and white balance by hand, and avoid bright sky",
+        ("exposure_ev", "colour_residual", "saturated"),
+    ),
+    ("too little zoom", "choose a smaller --scale, or zoom in further", ("ratio",)),
 )  # fmt: skip
 
 Status = Literal["accepted", "rejected", "failed"]
@@ -125,8 +152,10 @@ def read_result(path: Path) -> PairResult | None:
     """Return the result that an earlier run stored, or None if there is no readable one."""
     try:
         values = read_json(path, dict, error_type=DataError, remedy="", max_values=LIST_VALUES)
-        if values.get("version") != VERSION:
+        if values.get("version") == 2:
             values = _upgrade(values)
+        elif values.get("version") not in (3, VERSION):
+            return None
         return PairResult(
             key=values["key"],
             name=values["name"],
@@ -145,6 +174,17 @@ def read_results(work: Path) -> list[PairResult]:
     """Return all results in a folder, sorted by name."""
     results = (read_result(path) for path in sorted(work.glob("*.json")))
     return [result for result in results if result is not None]
+
+
+def advise(results: Iterable[PairResult]) -> list[str]:
+    """Return a line for each main cause of rejections, the most frequent first, with advice."""
+    rejected = [each.verdict.cause for each in results if each.verdict.status == "rejected"]
+    counts = [(sum(cause in causes for cause in rejected), *words) for *words, causes in ADVICE]
+    return [
+        f"{count} rejected: {reason}; {advice}"
+        for count, reason, advice in sorted(counts, key=lambda each: -each[0])
+        if count
+    ]
 
 
 def _parse_photos(values: dict[str, Any]) -> PhotoPair:

@@ -127,6 +127,12 @@ def _describe_transform(
         "mesh": None
         if mesh is None
         else {"region": list(vars(mesh.region).values()), "values": mesh.values.round(5).tolist()},
+        "field": None
+        if mapping.field is None
+        else {
+            "region": list(vars(mapping.field.region).values()),
+            "largest_px": round(mapping.field.largest_px, 3),
+        },
         "lr_region": [region.left, region.top, region.width, region.height],
         "wide_size": list(mapping.wide),
         "tele_size": list(mapping.tele),

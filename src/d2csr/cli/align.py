@@ -24,15 +24,17 @@ class RegistrationOptions:
     Attributes:
         lens: Lens distortion to start from: identity (none), lensfun (by EXIF), estimate (from all
             pairs of a lens), or a JSON file of coefficients.
-        warp: Corrections besides the homography: none, radial (distortion of both lenses, fitted to
-            the pair), or auto (also a coarse mesh, if it lowers the error on held-out patches).
+        warp: Corrections besides the homography: none; radial (distortion of both lenses, fitted to
+            the pair); global (also a coarse mesh, if it lowers the error on held-out patches);
+            dense (also a field of displacements, for two lenses beside each other); or auto (a
+            field if held-out patches gain by it, or if the global registration isn't good enough).
         edge: LR pixels to crop from every edge.
         centre: Share of the sides of the common area to use, to avoid lens distortion.
         colors: Give HR the brightness and colors of LR (match), or leave its own (keep).
     """
 
     lens: str = "identity"
-    warp: Literal["auto", "radial", "none"] = "auto"
+    warp: Literal["auto", "global", "dense", "radial", "none"] = "auto"
     edge: Annotated[int, Parameter(validator=Number(gte=0))] = 2
     centre: Annotated[float, Parameter(validator=Number(gt=0, lte=1))] = 1.0
     colors: Literal["match", "keep"] = "match"

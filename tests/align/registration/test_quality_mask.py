@@ -14,6 +14,7 @@ from d2csr.align.registration.quality import (
     GeometryScores,
     Scores,
     SharpnessScores,
+    TrustScores,
     check_quality,
     find_displaced,
 )
@@ -76,27 +77,31 @@ def test_dissimilar_patches_have_no_influence():
     assert not find_displaced(unlike, SHAPE, step_px=STEP_PX).any()
 
 
-def scores_at_limits(*, scale: int) -> Scores:
+def scores_at_limits(*, scale: int, is_dense: bool) -> Scores:
     """Return scores that all break their limits by a hair."""
     values = {
         name: limit.bound(scale) + (-1e-6 if limit.is_minimum else 1e-6)
         for name, limit in LIMITS.items()
     }
-    groups = (GeometryScores, ContentScores, SharpnessScores, ColorScores)
+    groups = (GeometryScores, ContentScores, SharpnessScores, ColorScores, TrustScores)
     return Scores(
         *(
             group(**{field.name: values.get(field.name, field.type(99)) for field in fields(group)})
             for group in groups
-        )
+        ),
+        is_dense=is_dense,
     )
 
 
-def test_no_reason_contradicts_itself_by_rounding():
+@pytest.mark.parametrize("is_dense", [False, True])
+def test_no_reason_contradicts_itself_by_rounding(is_dense):
     """Such as "a similarity of 0.60, below 0.60"."""
     with pytest.raises(PairRejectedError) as caught:
-        check_quality(scores_at_limits(scale=4), scale=4)
+        check_quality(scores_at_limits(scale=4, is_dense=is_dense), scale=4)
     reasons = caught.value.reason.split("; ")
-    assert len(reasons) == len(LIMITS)
+    assert len(reasons) == len(
+        [each for each in LIMITS.values() if each.applies_to(is_dense=is_dense)]
+    )
     for reason in reasons:
         if numbers := re.search(r"(-?[\d.]+%?).*(?:above|below) (-?[\d.]+%?)", reason):
             assert numbers[1] != numbers[2], reason

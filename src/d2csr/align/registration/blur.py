@@ -9,12 +9,13 @@ detail in one direction, which the power spectra show.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 SIDE_PX = 32
 FREQUENCY_BAND = (0.06, 0.30)  # cycles per pixel: above lighting, below most aliasing
 DETAIL_BAND = (0.10, 0.30)
 DIRECTIONS = 8
+MIN_UNMASKED = 0.9  # share of a patch
 
 
 class Blur(NamedTuple):
@@ -25,9 +26,13 @@ class Blur(NamedTuple):
 
 
 def directional_blur(
-    wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"], *, sigma: float
+    wide: Float32[np.ndarray, "h w"],
+    reduced: Float32[np.ndarray, "h w"],
+    *,
+    sigma: float,
+    mask: UInt8[np.ndarray, "h w"],
 ) -> Blur | None:
-    """Return the blur from the tele image to the wide one; None if the images are too small.
+    """Return the blur from the tele image to the wide one; None if too little can be compared.
 
     A negative value means that the tele image is the more blurred one.
 
@@ -35,10 +40,12 @@ def directional_blur(
         wide: gray.
         reduced: the blurred tele image on the same grid.
         sigma: standard deviation of the blur already applied to `reduced`, in wide pixels.
+        mask: patches where it is mostly 0 aren't compared.
     """
-    if min(wide.shape) < SIDE_PX:
+    spectra = _spectra(wide, reduced, mask=mask)
+    if spectra is None:
         return None
-    cross, power, _ = _spectra(wide, reduced)
+    cross, power, _ = spectra
     x, y = _frequencies()
     radius = np.hypot(x, y)
     used = (radius > FREQUENCY_BAND[0]) & (radius < FREQUENCY_BAND[1]) & (power > 0)
@@ -54,15 +61,19 @@ def directional_blur(
 
 
 def min_detail_ratio(
-    wide: Float32[np.ndarray, "h w"], reduced: Float32[np.ndarray, "h w"]
+    wide: Float32[np.ndarray, "h w"],
+    reduced: Float32[np.ndarray, "h w"],
+    *,
+    mask: UInt8[np.ndarray, "h w"],
 ) -> float | None:
     """Return the ratio of the tele image's power to the wide one's, minimum over directions.
 
-    None if the images are too small.
+    None if too little can be compared, outside places where the mask is 0.
     """
-    if min(wide.shape) < SIDE_PX:
+    spectra = _spectra(wide, reduced, mask=mask)
+    if spectra is None:
         return None
-    _, power, wide_power = _spectra(wide, reduced)
+    _, power, wide_power = spectra
     x, y = _frequencies()
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     shares = []
@@ -81,14 +92,18 @@ class _Spectra(NamedTuple):
     wide: np.ndarray
 
 
-def _spectra(wide: np.ndarray, reduced: np.ndarray) -> _Spectra:
-    """Return cross and power spectra, summed over half-overlapping windowed patches."""
+def _spectra(wide: np.ndarray, reduced: np.ndarray, *, mask: np.ndarray) -> _Spectra | None:
+    """Return cross and power spectra, summed over half-overlapping windowed patches, if any."""
     window = np.hanning(SIDE_PX + 2)[1:-1]
     window = np.outer(window, window)
     cross, tele_power, wide_power = np.zeros((3, SIDE_PX, SIDE_PX // 2 + 1))
+    count = 0
     for top in range(0, wide.shape[0] - SIDE_PX + 1, SIDE_PX // 2):
         for left in range(0, wide.shape[1] - SIDE_PX + 1, SIDE_PX // 2):
             part = np.s_[top : top + SIDE_PX, left : left + SIDE_PX]
+            if (mask[part] > 0).mean() < MIN_UNMASKED:
+                continue
+            count += 1
             a, b = (
                 np.fft.rfft2((image[part] - image[part].mean()) * window)
                 for image in (wide, reduced)
@@ -96,7 +111,7 @@ def _spectra(wide: np.ndarray, reduced: np.ndarray) -> _Spectra:
             cross += (a * b.conj()).real
             tele_power += np.abs(b) ** 2
             wide_power += np.abs(a) ** 2
-    return _Spectra(cross, tele_power, wide_power)
+    return _Spectra(cross, tele_power, wide_power) if count else None
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ image shows something else than the LR image.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -67,17 +68,30 @@ class ColorScores:
 
 
 @dataclass(frozen=True)
+class TrustScores:
+    """Scores of the area that training uses."""
+
+    trusted_share: float
+    trusted_mp: float
+
+
+@dataclass(frozen=True)
 class Scores:
-    """Scores of a pair in four groups; `MEANINGS` explains each of them."""
+    """Scores of a pair in five groups; `MEANINGS` explains each of them.
+
+    A pair is dense if a field of displacements was added to the global mapping.
+    """
 
     geometry: GeometryScores
     content: ContentScores
     sharpness: SharpnessScores
     color: ColorScores
+    trust: TrustScores
+    is_dense: bool = False
 
     def as_dict(self) -> dict[str, float]:
         """Return every score by its name; inf if too little is left to measure it."""
-        groups = (self.geometry, self.content, self.sharpness, self.color)
+        groups = (self.geometry, self.content, self.sharpness, self.color, self.trust)
         return {name: value for group in groups for name, value in asdict(group).items()}
 
     def as_json(self) -> dict[str, float | None]:
@@ -96,8 +110,10 @@ MEANINGS: Mapping[str, str] = {
     "includes the noise of each measurement",
     "residual_p95_px": "the same, 95th percentile",
     "grid_error_px": "uncertainty of the alignment, in HR pixels: half the difference between fits "
-    "to two halves of the patches, about twice the true error",
-    "parallax": "share of textured patches that don't fit the rest: other depths, moved objects",
+    "to two halves of the patches, about twice the true error; of a dense registration, the "
+    "standard deviation of a displacement",
+    "parallax": "share of textured patches that don't fit one global mapping: other depths, moved "
+    "objects",
     "overlap": "share of the tele photograph that is in the pair",
     "ratio": "ratio of the focal lengths, measured in pixels",
     "features": "features that agree in the first, coarse registration",
@@ -112,6 +128,8 @@ MEANINGS: Mapping[str, str] = {
     "exposure_ev": "stops by which the tele photograph is darker (above 0) than the wide one",
     "colour_residual": "median color difference left after matching, 0 to 1",
     "saturated": "share of overexposed pixels in LR",
+    "trusted_share": "share of the texture that training uses",
+    "trusted_mp": "texture that training uses, in megapixels of HR",
 }
 
 
@@ -123,11 +141,17 @@ class Limit:
         bound: returns the limit at a scale.
         is_minimum: whether smaller values are rejected, not larger ones.
         message: reason for a rejection, with placeholders `value` and `bound`.
+        registration: the kind of registration that it applies to.
     """
 
     bound: Callable[[int], float]
     is_minimum: bool
     message: str
+    registration: Literal["any", "global", "dense"] = "any"
+
+    def applies_to(self, *, is_dense: bool) -> bool:
+        """Return whether pairs of a kind of registration must respect the limit."""
+        return self.registration in ("any", "dense" if is_dense else "global")
 
 
 # Chosen on simulated and real pairs, good and wrong (docs/align.md).
@@ -140,6 +164,19 @@ LIMITS: Mapping[str, Limit] = {
     ),
     "textured": Limit(
         lambda _: 0.02, True, "only {value:.1%} of the area has texture to register by"
+    ),
+    "trusted_share": Limit(
+        lambda _: 0.10,
+        True,
+        "only {value:.0%} of the texture could be registered reliably, below {bound:.0%}: too much "
+        "depth close by, movement, or blur",
+        "dense",
+    ),
+    "trusted_mp": Limit(
+        lambda _: 0.01,
+        True,
+        "only {value:.3f} MP of texture could be registered reliably, below {bound:.3f}",
+        "dense",
     ),
     "grid_error_px": Limit(
         lambda scale: 0.30 if scale <= 4 else 0.075 * scale,
@@ -155,6 +192,7 @@ LIMITS: Mapping[str, Limit] = {
         lambda _: 0.35,
         False,
         "{value:.0%} of the area doesn't fit the rest (parallax), above {bound:.0%}",
+        "global",
     ),
     "blur_minor": Limit(
         lambda _: -0.30,
@@ -189,7 +227,10 @@ LIMITS: Mapping[str, Limit] = {
         "only {value:.0%} of the tele photograph is in the pair, below {bound:.0%}",
     ),
     "masked": Limit(
-        lambda _: 0.75, False, "{value:.0%} of the area would be masked, above {bound:.0%}"
+        lambda _: 0.75,
+        False,
+        "{value:.0%} of the area would be masked, above {bound:.0%}",
+        "global",
     ),
 }
 
@@ -204,6 +245,8 @@ def check_quality(scores: Scores, *, scale: int) -> None:
     breaches = []
     values = scores.as_dict()
     for name, limit in LIMITS.items():
+        if not limit.applies_to(is_dense=scores.is_dense):
+            continue
         bound = limit.bound(scale)
         value = abs(values[name]) if name == "exposure_ev" else values[name]
         if not np.isfinite(value):

@@ -34,7 +34,7 @@ MIN_SIMILARITY = 0.3  # of a patch whose displacement is used
 MAX_DISPLACEMENT = 0.35  # of the window: larger ones can't be measured
 COARSE_PX = 360  # longer side of the grid that brightness is matched on
 
-Warp = Literal["auto", "radial", "none"]
+Warp = Literal["mesh", "radial", "none"]
 
 
 class GrayPair(NamedTuple):
@@ -114,7 +114,7 @@ def refine(
     *,
     mapping: Mapping,
     lens_prior: Mapping,
-    warp: Warp = "auto",
+    warp: Warp = "mesh",
     iterations: Sequence[Iteration] = ITERATIONS,
     mask: RegionMask | None = None,
 ) -> Refinement:
@@ -124,7 +124,7 @@ def refine(
         gray: both photographs, whole frames.
         mapping: initial mapping.
         lens_prior: mapping whose lens coefficients are the prior of the fitted ones.
-        warp: none fits the matrix alone; radial fits lens distortion too; auto also a mesh.
+        warp: none fits the matrix alone; radial fits lens distortion too; mesh also a coarse mesh.
         iterations: parameters of each one.
         mask: excludes patches on nearer or moved objects.
 
@@ -145,7 +145,7 @@ def refine(
             mapping,
             to_matches(mapping, patches),
             region=region.times(mapping.scale),
-            cells=_mesh_sizes(iteration.cells if warp == "auto" else 0, region),
+            cells=_mesh_sizes(iteration.cells if warp == "mesh" else 0, region),
             lens_prior=lens_prior if fits_lenses else None,
         )
     return Refinement(mapping, sigma)

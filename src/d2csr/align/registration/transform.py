@@ -1,4 +1,4 @@
-"""Mapping from the registered grid to the tele photograph: lenses, homography and B-spline mesh.
+"""Mapping from the registered grid to the tele photograph: field, lenses, homography and mesh.
 
 The registered grid covers the whole wide frame and is `scale` times finer: its position X is
 (X + 0.5) / scale - 0.5 on the wide photograph. Pixel centres are at whole numbers. The parts of the
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
+from d2csr.align.registration.field import DisplacementField
 from d2csr.align.registration.lens import distort, undistort
 from d2csr.core.geometry import NO_DISTORTION, BrownDistortion, Region, Size
 
@@ -94,7 +95,7 @@ Points = Float64[np.ndarray, "*n 2"]
 class Mapping:
     """Mapping from the registered grid to the tele photograph.
 
-    Undoes the wide lens, applies homography and mesh, then applies the tele lens.
+    Adds the field, undoes the wide lens, applies homography and mesh, then applies the tele lens.
 
     Attributes:
         scale: registered pixels per wide pixel, along one axis.
@@ -104,6 +105,7 @@ class Mapping:
         wide_lens: distortion of the wide photograph.
         tele_lens: distortion of the tele photograph.
         mesh: displacements added after the matrix; None without a mesh.
+        field: displacements of wide pixels, added before all else; None if registration is global.
     """
 
     scale: int
@@ -113,9 +115,13 @@ class Mapping:
     wide_lens: BrownDistortion = NO_DISTORTION
     tele_lens: BrownDistortion = NO_DISTORTION
     mesh: Mesh | None = None
+    field: DisplacementField | None = None
 
     def __call__(self, registered: Points) -> Points:
         """Return the tele positions of registered positions (x, y)."""
+        if self.field is not None:
+            wide = wide_of_registered(registered, self.scale)
+            registered = registered + self.scale * self.field.at(wide)
         return self.through_lens(self.before_lens(registered))
 
     def before_lens(self, registered: Points) -> Points:
@@ -140,6 +146,11 @@ class Mapping:
     ) -> Float64[np.ndarray, "h w 2"]:
         """Return the tele positions of the grid of registered columns x and rows y."""
         points = np.stack(np.meshgrid(x, y), axis=-1)
+        if self.field is not None:
+            wide = (wide_of_registered(each, self.scale) for each in (x, y))
+            return self.through_lens(
+                self.before_lens(points + self.scale * self.field.on_grid(*wide))
+            )
         ideal = project(self.matrix, self.ideal_wide(points))
         if self.mesh is not None:
             ideal = ideal + self.mesh.on_grid(x, y)
@@ -164,6 +175,13 @@ class Mapping:
 def registered_of_wide(wide: Float64[np.ndarray, "*n"], scale: int) -> Float64[np.ndarray, "*n"]:
     """Return the positions on the registered grid of positions on the wide photograph."""
     return (wide + 0.5) * scale - 0.5
+
+
+def wide_of_registered(
+    registered: Float64[np.ndarray, "*n"], scale: int
+) -> Float64[np.ndarray, "*n"]:
+    """Return the positions on the wide photograph of positions on the registered grid."""
+    return (registered + 0.5) / scale - 0.5
 
 
 def project(matrix: Float64[np.ndarray, "3 3"], points: Points) -> Points:

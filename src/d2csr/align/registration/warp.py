@@ -96,6 +96,7 @@ def _interpolate(
     tele: Pixels, positions: Float64[np.ndarray, "h w 2"], *, kernel: Float64[np.ndarray, " taps"]
 ) -> Float32[np.ndarray, "h w 3"]:
     """Return interpolated values 0..1 at positions of the tele image."""
+    positions = np.clip(positions, 0, np.array(tele.shape[1::-1]) - 1.0)  # a field leads outside
     margin = TAPS_PX + len(kernel) // 2
     low = np.maximum(np.floor(positions.min((0, 1))).astype(int) - margin, 0)
     high = np.ceil(positions.max((0, 1))).astype(int) + margin + 1
