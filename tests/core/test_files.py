@@ -209,6 +209,23 @@ with atomic_path(Path(sys.argv[1])) as beside:
             process.communicate()
 
 
+def test_the_first_file_in_a_folder_removes_what_killed_processes_left_there(tmp_path):
+    """`data import`, killed and run again, left the half of an image for ever."""
+    writing = """
+import os, sys
+from pathlib import Path
+from d2csr.core.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as beside:
+    beside.write_bytes(b"half")
+    os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", writing, str(tmp_path / "a.png")], check=False)
+    (half,) = tmp_path.iterdir()
+    assert half.name.startswith(".d2csr-")
+    write_atomically(tmp_path / "a.png", b"whole")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
 def test_a_folder_is_replaced_with_all_its_contents(tmp_path):
     folder = tmp_path / "model.v2"
     for name in ("one", "two"):

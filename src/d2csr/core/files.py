@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from io import BufferedReader
 from pathlib import Path
 
@@ -25,13 +25,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The temporary file keeps the suffix, because image and weight writers choose their format by it.
     It is flushed to disk before it is renamed, so a killed process leaves either the old file or
-    the new one, never half of one; if the block fails, the temporary file is removed.
+    the new one, never half of one; if the block fails, the temporary file is removed. The first
+    file in a folder also removes the temporary files that killed processes left there.
 
     Raises:
         UsageError: the file can't be written there.
     """
     check_writable(path, folder=False)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clean_once(path.parent.absolute())
     temporary = _temporary_path(path)
     try:
         yield temporary
@@ -93,6 +95,12 @@ def _replace_folder(folder: Path, temporary: Path) -> None:
 def remove_stale_temp_files(folder: Path, *, recursive: bool = True) -> None:
     """Remove what killed processes of this machine left half-written in a folder."""
     _remove_stale((folder.rglob if recursive else folder.glob)(f"{_mark()}*"))
+
+
+@lru_cache(maxsize=1024)
+def _clean_once(folder: Path) -> None:
+    """Remove what killed processes left in a folder; again only after many other folders."""
+    _remove_stale(folder.glob(f"{_mark()}*"))
 
 
 def _remove_stale(paths: Iterator[Path]) -> None:
