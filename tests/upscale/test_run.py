@@ -2,6 +2,9 @@
 
 import errno
 import re
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +98,22 @@ def test_an_image_that_fails_for_lack_of_memory_is_told_so_and_nothing_else():
     for error in (damaged, OSError(errno.ENOMEM, "Cannot allocate memory"), MemoryError()):
         told = str(to_image_error(Path("a.png"), error))
         assert told.startswith("a.png: is too large for this machine's memory. Use a smaller")
+
+
+def test_a_limited_address_space_is_no_matter_if_it_is_large_enough(bundle, photos, tmp_path):
+    """Below 1.3 GB a run failed whose threads each reserved a heap."""
+    words = ["upscale", "-i", photos, "-o", tmp_path / "out", "-n", bundle.folder]
+    limit = 700 * 10**6
+    subprocess.run(
+        [sys.executable, "-m", "d2csr", *map(str, words)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        check=True,
+        capture_output=True,
+    )
+    upscale_files([photos], tmp_path / "right", model=bundle)
+    for name in _names(tmp_path / "right"):
+        right = (tmp_path / "right" / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == right
 
 
 def test_a_failed_write_leaves_nothing_behind(bundle: Bundle, photos, tmp_path):

@@ -20,9 +20,9 @@ from d2csr.core.errors import BundleError, OutOfMemoryError
 from d2csr.core.geometry import Size
 from d2csr.core.hardware import (
     MIB,
+    fit_address_space,
     free_bytes,
     free_disk_bytes,
-    require_address_space,
     rss_bytes,
 )
 from d2csr.core.system_config import SystemConfig
@@ -61,8 +61,8 @@ from d2csr.engine.tail import (
 )
 
 WHOLE = 1 << 30  # strip rows of backends that run an image in one piece
-# To load OpenVINO, libvips and a small graph on two cores: 800 MB suffice, 700 don't.
-MIN_ADDRESS_SPACE = 768 * MIB
+# To load OpenVINO, libvips and a small graph on two cores: 520 MB suffice, 300 don't.
+MIN_ADDRESS_SPACE = 512 * MIB
 _MEMORY_SHARE = 0.6  # of free memory; the rest is for other processes and for underestimates
 
 _OnWarning = Callable[[str], object]
@@ -321,7 +321,7 @@ def open_engine(
         BundleError: a graph can't be read, or a file isn't the one that the card has the hash of.
         OutOfMemoryError: the process may not allocate what the libraries take.
     """
-    require_address_space(MIN_ADDRESS_SPACE)
+    fit_address_space(MIN_ADDRESS_SPACE)
     verify_bundle(bundle)
     options = DeviceOptions(device=device, precision=precision)
     resolved = resolve_backend(bundle, backend=backend, options=options)

@@ -14,10 +14,9 @@ from threading import Lock
 from typing import Any, NamedTuple, final
 
 import numpy as np
-from openvino import Core
 
 from d2csr.engine.backends.base import Graph, NchwArray, Precision, ResolvedBackend
-from d2csr.engine.backends.openvino import OpenVinoBackend, compile_model
+from d2csr.engine.backends.openvino import OpenVinoBackend, compile_model, read_graph
 from d2csr.engine.feature_store import FeatureStore, Rows
 from d2csr.engine.planning import StreamingRequirements
 from d2csr.engine.segments import Segment, SegmentedTrunk
@@ -197,7 +196,7 @@ class StreamedTrunk:
         """Return the trunk cut into segments, once for all threads."""
         with self._lock:
             if self._trunk is None:
-                self._trunk = SegmentedTrunk(Core().read_model(self._bundle.graph("trunk")))
+                self._trunk = SegmentedTrunk(read_graph(self._bundle.graph("trunk")))
             return self._trunk
 
     def _compile(self, segment: Segment) -> Graph:

@@ -17,10 +17,12 @@ import simplejpeg
 from d2csr.core.errors import ImageError, is_out_of_memory
 from d2csr.core.files import open_regular
 from d2csr.core.geometry import Size
+from d2csr.core.hardware import lacks_address_space
 from d2csr.images.exif import COMPRESSION, Tags, read_file_tags
 from d2csr.images.formats import FORMATS, HEAD_BYTES, IMAGE_SUFFIXES, sniff_format
 
 SWAPPED_SIDES: Final = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+_DECODER_BYTES: Final = 32 << 20  # with less than these left, decoders take files for damaged ones
 _REPLACE: Final = "Replace the file, or leave it out."
 _DOUBT: Final = "may be damaged, look at it and at the result"
 _DEVELOP: Final = "Develop it to TIFF, PNG or JPEG first."
@@ -135,7 +137,7 @@ def decode_error(path: Path, error: pyvips.Error) -> ImageError:
         problem = "is coded in HEVC, as photos of phones are, and no decoder for it is installed"
         remedy = "Install one (pip install 'd2csr[heif]'), or convert it to AVIF, JPEG or PNG."
         return ImageError(path, problem, remedy)
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or lacks_address_space(_DECODER_BYTES):
         problem = "is too large for the memory of this machine"
         return ImageError(path, problem, "Use a smaller image, or a part of it.")
     return _damaged(path, str(error))

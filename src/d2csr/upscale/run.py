@@ -15,7 +15,7 @@ from d2csr import __version__
 from d2csr.core.bundle import Bundle
 from d2csr.core.errors import UsageError
 from d2csr.core.files import remove_stale_temp_files
-from d2csr.core.hardware import require_address_space
+from d2csr.core.hardware import fit_address_space
 from d2csr.engine.engine import MIN_ADDRESS_SPACE, Engine
 from d2csr.engine.model import Model
 from d2csr.engine.tail import require_predictions
@@ -107,7 +107,7 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
         UsageError: there are no images, no result can be written, or there is no such device.
         OutOfMemoryError: the process may not allocate what the libraries take.
     """
-    require_address_space(MIN_ADDRESS_SPACE)  # before threads load libraries, which end the process
+    fit_address_space(MIN_ADDRESS_SPACE)  # before threads begin
     reporter, watch = Reporter(json=batch.json), Stopwatch()
     with watch.timing("total"):
         names, size = [str(each) for each in inputs], options.size

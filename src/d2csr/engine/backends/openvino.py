@@ -8,8 +8,8 @@ a size limit: it loads damaged weights without an error.
 import hashlib
 import os
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast, final
@@ -82,14 +82,8 @@ class OpenVinoBackend:
             OutOfMemoryError: an allocation failed.
         """
         path = bundle.graph(graph_role(role, precision))
-        try:
+        with _convert_loading_errors(path, device=device):
             compiled = _load_compiled(path, device=device, precision=precision)
-        except (OSError, RuntimeError) as error:
-            if is_out_of_memory(error) or lacks_address_space(_LOADING_BYTES):
-                raise out_of_memory(error) from error
-            problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
-            remedy = "Copy the bundle again, or use `-g cpu`."
-            raise BundleError(path, problem, remedy) from error
         check_role(path, role, inputs=[name for port in compiled.inputs[:1] for name in port.names])
         is_whole_image = role in ("trunk", "whole")
         return _CompiledGraph(compiled, where=str(path), is_whole_image=is_whole_image)
@@ -114,9 +108,38 @@ def select_device(name: str, available: Sequence[str]) -> str:
     return found
 
 
+def read_graph(path: Path) -> Model:
+    """Return the graph of a file, not yet compiled.
+
+    Raises:
+        BundleError: OpenVINO can't read it.
+        OutOfMemoryError: an allocation failed.
+    """
+    with _convert_loading_errors(path, device="CPU"):
+        return _core().read_model(path)
+
+
+@contextmanager
+def _convert_loading_errors(where: str | Path, *, device: str) -> Iterator[None]:
+    """Raise BundleError for OpenVINO's errors, or OutOfMemoryError if memory is the reason."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if is_out_of_memory(error) or lacks_address_space(_LOADING_BYTES):
+            raise out_of_memory(error) from error
+        problem = f"OpenVINO can't compile it for {device} ({first_line(error)})"
+        raise BundleError(where, problem, "Copy the bundle again, or use `-g cpu`.") from error
+
+
 def compile_model(model: Model, *, where: str, device: str, precision: Precision) -> Graph:
-    """Return a model made in memory, compiled as graphs of bundles are, without the cache."""
-    compiled = _compile(model, device=device, precision=precision)
+    """Return a model made in memory, compiled as graphs of bundles are, without the cache.
+
+    Raises:
+        BundleError: OpenVINO can't compile it.
+        OutOfMemoryError: an allocation failed.
+    """
+    with _convert_loading_errors(where, device=device):
+        compiled = _compile(model, device=device, precision=precision)
     return _CompiledGraph(compiled, where=where, is_whole_image=False)
 
 

@@ -1,0 +1,1 @@
+"""Faults while commands run: kills, signals, too little memory, changing files, many processes."""
