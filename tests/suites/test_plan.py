@@ -29,12 +29,12 @@ def test_the_rate_of_the_best_validation_is_trained_with(tmp_path):
     attempts = plan_rate_trials(suite, **places)
     assert [trial.rate for trial in attempts] == [0.004, 0.002, 0.001]
     assert {(trial.steps, len(trial.tests)) for trial in attempts} == {(2, 0)}
-    _, failed = plan_trials(suite, **places)
+    _, failed = plan_trials(suite, ["d2c"], **places)
     assert failed == ["d2c on made: none of its learning rates was trained"]
     for trial, psnr_db in zip(attempts, (None, 30.0, 29.0), strict=True):
         trial.folder.mkdir(parents=True)
         write_record(TrialRecord(trial=trial, val_psnr_db=psnr_db))
-    trials, failed = plan_trials(suite, **places)
+    trials, failed = plan_trials(suite, ["d2c"], **places)
     assert failed == []
     assert [trial.recipe["stages"][0]["learning_rate"] for trial in trials] == [0.002, 0.002]
 

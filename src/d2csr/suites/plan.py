@@ -1,6 +1,6 @@
 """The plan of a suite: its trials, each with a whole recipe, checked before any work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,10 @@ def plan_rate_trials(suite: SuiteConfig, *, file: Path, out: Path) -> list[Trial
     ]
 
 
-def plan_trials(suite: SuiteConfig, *, file: Path, out: Path) -> tuple[list[Trial], list[str]]:
-    """Return the trials whose scores count, and systems whose learning rates all failed.
+def plan_trials(
+    suite: SuiteConfig, systems: Sequence[str], *, file: Path, out: Path
+) -> tuple[list[Trial], list[str]]:
+    """Return the trials of systems whose scores count, and lines on those without a learning rate.
 
     The rate of a system that has several is the best of those that were tried so far; before any
     was tried, the first.
@@ -40,7 +42,8 @@ def plan_trials(suite: SuiteConfig, *, file: Path, out: Path) -> tuple[list[Tria
     trials: list[Trial] = []
     failed: list[str] = []
     for data, pairs in suite.data.items():
-        for system, entry in suite.systems.items():
+        for system in systems:
+            entry = suite.systems[system]
             rate = _choose_rate(entry, out, system=system, data=data)
             if len(entry.learning_rates) > 1 and pairs.train is not None and rate is None:
                 failed.append(f"{system} on {data}: none of its learning rates was trained")

@@ -84,20 +84,24 @@ def run_suite(
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / SUITE_NAME, file.read_bytes())
     attempts = plan_rate_trials(suite, file=file, out=out)
+    # One trial at a time: a system is finished before the next begins, so that tables fill early.
+    alone = executor == "processes" and (workers or 1) == 1
+    groups = [(name,) for name in suite.systems] if alone else [tuple(suite.systems)]
     failures: list[str] = []
-    with _Follower([*attempts, *planned]) as follower:
-        session = ray_session() if executor == "ray" else nullcontext()
-        with session:
-            for outcome in _execute(attempts, executor, workers=workers, follower=follower):
+    session = ray_session() if executor == "ray" else nullcontext()
+    with _Follower([*attempts, *planned]) as follower, session:
+        for systems in groups:
+            tried = [trial for trial in attempts if trial.system in systems]
+            for outcome in _execute(tried, executor, workers=workers, follower=follower):
                 failures += follower.report(outcome)
-            trials, without_rate = plan_trials(suite, file=file, out=out)
+            trials, without_rate = plan_trials(suite, systems, file=file, out=out)
+            failures += without_rate
             for outcome in _execute(trials, executor, workers=workers, follower=follower):
                 failures += follower.report(outcome)
-    failures += without_rate
     failures += measure_costs(suite, out)
     write_suite_results(suite, out)
-    done = sum(map(is_done, trials))
-    return SuiteSummary(done, failures)
+    trials, _ = plan_trials(suite, tuple(suite.systems), file=file, out=out)
+    return SuiteSummary(sum(map(is_done, trials)), failures)
 
 
 def write_suite_results(suite: SuiteConfig, out: Path) -> list[Path]:
