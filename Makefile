@@ -52,6 +52,7 @@ docs: .venv/.installed-dev ## write anew the lists and tables that are made: fil
 	@$(BIN)/python docs/networks.py
 	@$(BIN)/python docs/damaged_files.py
 	@$(BIN)/python docs/photo_models.py
+	@$(BIN)/python docs/recipe_keys.py
 	@$(BIN)/python docs/reliability.py
 
 site: .venv/.installed-dev ## the documentation as a website, in build/site
