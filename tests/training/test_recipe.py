@@ -20,6 +20,7 @@ from d2csr.training.distributed import resolve_precision
 from d2csr.training.recipe import Recipe, read_recipe
 from d2csr.training.train import train
 from tests.tiny_models import METADATA, random_network
+from tests.tiny_systems import TINY
 from tests.training.conftest import recipe_values, write_pairs, write_recipe
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -42,7 +43,8 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     scale = values["model"]["scale"]
     pairs = write_pairs(tmp_path / "pairs", size_px=12, scale=scale)
-    values["model"] |= {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
+    small = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
+    values["model"] |= TINY.get(values["model"].get("system"), small)
     values["data"] = {"train": str(pairs), "patch_px": 8, "batch_size": 2}
     values["stages"] = [{**stage, "steps": 2} for stage in values["stages"]]
     values |= {"intervals": {"log": 1}, "compile": False, "initial_weights": None}
@@ -50,7 +52,7 @@ def test_every_experiment_trains_when_made_small(path, tmp_path):
     card = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text(encoding="utf-8"))
     assert card["scale"] == scale
     state = read_state(tmp_path / "run" / "checkpoints" / f"step-{2 * len(values['stages']):08d}")
-    chosen = values.get("precision", "auto")
+    chosen = values.get("precision", "fp32" if "system" in values["model"] else "auto")
     assert state["precision"] == resolve_precision(chosen, torch.device("cpu"))
 
 

@@ -11,7 +11,7 @@ from d2csr.core.errors import TrainingError
 from d2csr.data.sampling import CropBatch, CropLoader
 from d2csr.losses.reconstruction import LossTerm, weighted_sum
 from d2csr.training.distributed import autocast, graceful_shutdown
-from d2csr.training.optim import learning_rate, set_learning_rate
+from d2csr.training.optim import clip_gradients, learning_rate, set_learning_rate
 from d2csr.training.stages import STAGE_SPECS, LossInputs
 from d2csr.training.trainer import Trainer
 
@@ -72,6 +72,7 @@ def train_step(trainer: Trainer, batch: CropBatch) -> dict[str, float]:
     )
     if trainer.stage_step == 0:
         STAGE_SPECS[stage.kind].prepare(trainer.network, inputs)
+        trainer.average.module.load_state_dict(trainer.network.state_dict())
     with autocast(trainer.precision, trainer.devices.device):
         terms = STAGE_SPECS[stage.kind].terms(trainer.network, inputs)
     loss = weighted_sum(terms)
@@ -79,8 +80,7 @@ def train_step(trainer: Trainer, batch: CropBatch) -> dict[str, float]:
     loss.backward()
     _check_finite(trainer, batch, loss=loss)
     trainer.devices.all_reduce_gradients(trainer.parameters)
-    if recipe.optimizer.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(trainer.parameters, recipe.optimizer.clip_norm)
+    clip_gradients(trainer.parameters, recipe.optimizer, rate=rate)
     trainer.optimizer.step()
     trainer.average.update_parameters(trainer.network)
     return {**_to_metrics(trainer, terms, loss=loss), "learning_rate": rate}

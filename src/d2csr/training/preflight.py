@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from d2csr.data.sampling import CropLoader, CropSampler, CropSource
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
 from d2csr.models.networks.base import SystemNetwork
+from d2csr.models.systems import SYSTEMS, SystemModel
 from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
 from d2csr.training.networks import Network, build_network, initial_network, make_adversary
@@ -35,6 +37,7 @@ from d2csr.training.recipe import (
     expand_path,
     read_recipe,
 )
+from d2csr.training.step_memory import check_step_memory
 
 # Keys of a recipe on which the weights don't depend.
 _WITHOUT_EFFECT = ("name", "intervals", "licence", "data_note", "description")
@@ -82,7 +85,7 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
     Raises:
         UsageError: the folder holds a run and `resume` is off, is in use, or can't be written.
         RecipeError: the folder holds the run of another recipe.
-        RecipeError: crops have sides that the network would pad.
+        RecipeError: crops have sides that the network would pad, or need more memory than is free.
         CheckpointError: the initial weights, or those of VGG19, are missing or of another network.
         DataError: the pairs have errors, are of another split, or those of validation are trained
             on.
@@ -91,6 +94,7 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
     if is_main_process():
         check_run_folder(recipe, folder, resume=resume)
     _check_crops(recipe, initial_network(recipe))
+    check_step_memory(recipe)
     if any(stage.kind == "adversarial" for stage in recipe.stages):
         make_adversary(recipe, torch.device("cpu"))
     sources = prepare_sources(recipe)
@@ -157,7 +161,7 @@ def check_run_folder(recipe: Recipe, folder: Path, *, resume: bool) -> None:
         problem = f"was started with another recipe; these keys differ: {', '.join(different)}"
         remedy = (
             "Resume with the same, or begin a new run. Steps may be added: to the last stage, "
-            "unless its schedule is cosine, or as another stage."
+            "unless its schedule is cosine or its loss changes over it, or as another stage."
         )
         raise RecipeError(folder, problem, remedy=remedy)
 
@@ -193,23 +197,39 @@ def find_changed_past(before: Recipe, now: Recipe, *, step: int) -> list[str]:
     """
     old, new = before.to_dict(), now.to_dict()
     different = [key for key in new if new[key] != old[key] and key not in _WITHOUT_EFFECT]
-    if "stages" in different and _have_same_steps(before.stages, now.stages, step=step):
+    same = partial(_have_same_steps, step=step, by_length=_kinds_by_length(now))
+    if "stages" in different and same(before.stages, now.stages):
         different.remove("stages")
     return different
 
 
+def _kinds_by_length(recipe: Recipe) -> tuple[StageKind, ...]:
+    """Return the kinds of stages whose steps depend on the length of the stage."""
+    model, kinds = recipe.model, []
+    if isinstance(model, SystemModel) and recipe.loss.system == "own":
+        fades = SYSTEMS[model.system].loss == "recursive-supervision"
+        kinds += ["network"] if fades else []
+    if 0 < recipe.loss.likelihood.frozen_encoder < 1:
+        kinds += ["likelihood"]
+    return tuple(kinds)
+
+
 def _have_same_steps(
-    before: Sequence[StageConfig], now: Sequence[StageConfig], *, step: int
+    before: Sequence[StageConfig],
+    now: Sequence[StageConfig],
+    *,
+    step: int,
+    by_length: tuple[StageKind, ...],
 ) -> bool:
     """Return whether stages agree in all that the weights before a step depend on.
 
     If a stage had ended there and another followed, that one has begun: its optimizer is new.
     """
-    old, new = iter_rates(before), iter_rates(now)
+    old, new = (iter_rates(each, by_length=by_length) for each in (before, now))
     if list(islice(old, step)) != list(islice(new, step)):
         return False
     following = next(old, None)
-    return following is None or following[0] == next(new, (None,))[0]
+    return following is None or following[0] == next(new, [None])[0]
 
 
 def save_recipe(recipe: Recipe, folder: Path) -> None:

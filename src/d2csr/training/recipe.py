@@ -129,20 +129,27 @@ class StageConfig(ConfigBase):
 
 
 class OptimizerConfig(ConfigBase):
-    """Adam's settings.
+    """Settings of the optimizer.
 
     Attributes:
-        beta1: decay of the first moment.
-        beta2: decay of the second moment.
+        name: `adam`, or `sgd` with momentum.
+        beta1: Adam's decay of the first moment.
+        beta2: Adam's decay of the second moment.
+        momentum: of `sgd`.
         weight_decay: L2 penalty, added to the gradient.
         clip_norm: largest norm of all gradients together; None does not clip.
+        clip_step: largest gradient times learning rate, of each weight (VDSR, arXiv:1511.04587,
+            section 3.2); None does not clip.
         ema_decay: decay of the exponential moving average of the weights; 0 averages nothing.
     """
 
+    name: Literal["adam", "sgd"] = "adam"
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float | None = Field(default=None, gt=0)
+    clip_step: float | None = Field(default=None, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
 

@@ -165,6 +165,12 @@ def likelihood_terms(network: SRFlow, inputs: LossInputs) -> list[LossTerm]:
     return [LossTerm("bits_per_pixel", 1.0, bits)]
 
 
+def initialize_flow(network: SRFlow, inputs: LossInputs) -> None:
+    """Set the normalizations of a new flow from the first batch; a trained one stays as it is."""
+    if not network.is_initialized:
+        network.initialize(inputs.lr, inputs.hr)
+
+
 @dataclass(frozen=True)
 class StageSpec:
     """A kind of stage.
@@ -190,7 +196,7 @@ STAGE_SPECS: dict[StageKind, StageSpec] = {
     "likelihood": StageSpec(
         lambda network: [network],
         likelihood_terms,
-        lambda network, inputs: network.initialize(inputs.lr, inputs.hr),
+        initialize_flow,
     ),
 }
 
@@ -198,8 +204,13 @@ STAGE_SPECS: dict[StageKind, StageSpec] = {
 def trained_parameters(
     network: D2CSR | SystemNetwork, kind: StageKind
 ) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters that a stage trains, by name; gradients of all others are off."""
+    """Return the parameters that a stage trains, by name; gradients of all others are off.
+
+    What a system's network fixes, as EDSR's mean, stays fixed: all its stages train the same.
+    """
     trained = {id(p) for module in STAGE_SPECS[kind].trained(network) for p in module.parameters()}
+    if isinstance(network, SystemNetwork):
+        trained -= {id(p) for p in network.parameters() if not p.requires_grad}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in trained)
     return [(name, p) for name, p in network.named_parameters() if p.requires_grad]

@@ -182,6 +182,12 @@ class SRFlow(SystemNetwork):
                 module.store_inverse()
         return network
 
+    @property
+    def is_initialized(self) -> bool:
+        """Return whether the flow's normalizations are those of a batch, or trained."""
+        norms = [module for module in self.modules() if isinstance(module, ActNorm)]
+        return any(bool(norm.logs.any()) for norm in norms)
+
     @torch.no_grad()
     def initialize(self, lr01: Float[Tensor, "b 3 h w"], hr01: Float[Tensor, "b 3 sh sw"]) -> None:
         """Set every normalization of the flow from a batch, before the first step of training."""
