@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, final
@@ -17,7 +17,7 @@ from d2csr.images.strength import MODEL_STRENGTH
 from d2csr.upscale.options import OutputSize
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as RichProgress
 
     from d2csr.upscale.jobs import Plan
 
@@ -182,18 +182,54 @@ class Summary:
         return f"{files[0]} and {len(files) - 1} more, each beside its original"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a run.
+
+    Attributes:
+        image: name of the image that is computed.
+        done: share of the bytes of all inputs whose pixels are computed, 0 to 1.
+        images_done: images that are finished or have failed.
+        images: all images of the run.
+    """
+
+    image: str
+    done: float
+    images_done: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Functions that are called while a run proceeds, for programs that show it themselves.
+
+    An exception of theirs ends the run; KeyboardInterrupt ends it with what is done so far.
+
+    Attributes:
+        on_progress: called after each part of an image, often, in the thread that computes.
+        on_report: called with the report of each image when its files are complete.
+    """
+
+    on_progress: Callable[[Progress], object] = lambda _: None
+    on_report: Callable[[ImageReport], object] = lambda _: None
+
+
+NO_OBSERVER = Observer()
+
+
 @final
 class Reporter:
     """Prints the outcome of each image, and collects the reports."""
 
-    def __init__(self, *, json: bool) -> None:
+    def __init__(self, *, json: bool, observer: Observer = NO_OBSERVER) -> None:
         """Prepare to print.
 
         Args:
             json: print a line of JSON per image on standard output; errors and warnings go to
                 standard error in either case.
+            observer: gets each report after it is printed.
         """
-        self._json = json
+        self._json, self._observer = json, observer
         self._stdout = sys.stdout  # as it is now: Ray's messages are redirected later
         self._began_at = time.time()
         self.images: list[ImageReport] = []
@@ -222,6 +258,7 @@ class Reporter:
             print_note(f"{image.source}: {warning}")
         if image.error is not None:
             self.report_errors([image.error])
+        self._observer.on_report(image)
 
     def summarize(  # noqa: PLR0917 - what the summary is of
         self, card: ModelCard, size: OutputSize, watch: "Stopwatch", *, interrupted: bool
@@ -255,20 +292,32 @@ def print_record(record: Mapping[str, Any], *, stream: TextIO | None = None) -> 
 class ProgressBar:
     """A bar over the bytes of the inputs, advanced as their pixels are computed."""
 
-    def __init__(self, progress: "Progress | None", *, images: int, input_bytes: int) -> None:
-        """Start at 0; without a progress display nothing is shown."""
-        self._progress, self._of = progress, images
-        self._images, self._sr_px = 0, 0
+    def __init__(
+        self,
+        progress: "RichProgress | None",
+        *,
+        images: int,
+        input_bytes: int,
+        observer: Observer = NO_OBSERVER,
+    ) -> None:
+        """Start at 0; without a progress display only the observer gets the progress."""
+        self._progress, self._observer = progress, observer
+        self._of, self._total = images, max(1, input_bytes)
+        self._image, self._images, self._bytes, self._sr_px = "", 0, 0, 0
         if progress is not None:
             self._task = progress.add_task("", total=input_bytes, images=f"0/{images}", rate="")
 
     def begin(self, name: str) -> None:
         """Show the name of the image that is computed."""
+        self._image = name
+        self._observer.on_progress(self._state())
         if self._progress is not None:
             self._progress.update(self._task, description=printable(name))
 
     def advance(self, *, input_bytes: int, sr_px: int) -> None:
         """Add a part of an image: bytes of its file, and the SR pixels made from them."""
+        self._bytes += input_bytes
+        self._observer.on_progress(self._state())
         if self._progress is None:
             return
         self._sr_px += sr_px
@@ -282,14 +331,21 @@ class ProgressBar:
         self._images += 1
         self.advance(input_bytes=0, sr_px=0)
 
+    def _state(self) -> Progress:
+        done = min(1.0, self._bytes / self._total)
+        return Progress(self._image, done, self._images, self._of)
+
 
 @contextmanager
-def progress_bar(*, images: int, input_bytes: int) -> Iterator[ProgressBar]:
+def progress_bar(
+    *, images: int, input_bytes: int, observer: Observer = NO_OBSERVER
+) -> Iterator[ProgressBar]:
     """Show a bar on standard error while the block runs, if that is a terminal."""
     if not sys.stderr.isatty():  # saves the import of rich
-        yield ProgressBar(None, images=images, input_bytes=input_bytes)
+        yield ProgressBar(None, images=images, input_bytes=input_bytes, observer=observer)
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
 
     columns = (
         TextColumn("{task.description}", markup=False),  # a file may be called [red].png
@@ -298,8 +354,8 @@ def progress_bar(*, images: int, input_bytes: int) -> Iterator[ProgressBar]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console(), transient=True) as progress:
-        yield ProgressBar(progress, images=images, input_bytes=input_bytes)
+    with RichProgress(*columns, console=console(), transient=True) as progress:
+        yield ProgressBar(progress, images=images, input_bytes=input_bytes, observer=observer)
 
 
 Item = TypeVar("Item")

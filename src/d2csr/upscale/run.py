@@ -33,7 +33,9 @@ from d2csr.upscale.options import (
 )
 from d2csr.upscale.pipeline import Pipeline
 from d2csr.upscale.report import (
+    NO_OBSERVER,
     ImageReport,
+    Observer,
     Reporter,
     Stopwatch,
     Summary,
@@ -53,6 +55,7 @@ class Run:
         options: which files are made.
         compute: what computes them.
         batch: how the run proceeds.
+        observer: gets the progress.
     """
 
     bundle: Bundle
@@ -60,6 +63,7 @@ class Run:
     options: OutputOptions
     compute: ComputeOptions
     batch: BatchOptions
+    observer: Observer = NO_OBSERVER
 
     @property
     def settings(self) -> str:
@@ -86,21 +90,21 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
     options: OutputOptions = DEFAULT_OUTPUT,
     compute: ComputeOptions = DEFAULT_COMPUTE,
     batch: BatchOptions = DEFAULT_BATCH,
+    observer: Observer = NO_OBSERVER,
 ) -> Summary:
     """Upscale image files and return a summary with a report per image.
 
-    Errors and warnings are printed on standard error; an image that fails doesn't stop the others.
-    Files are complete or absent, also after Ctrl-C or SIGTERM. Folders of results have a journal.
+    Errors are printed, and don't stop the other images; folders of results have a journal.
 
     Args:
         inputs: image files, and folders that are searched recursively.
         output: folder, or file for a single image; empty: each result lies beside its original.
-        model: name of a shipped model, folder of a bundle or run, or a loaded model, which is
-            opened again with `compute`; None takes the shipped model for photographs.
-        scale: of the model; without one, the smallest that reaches the size of the results, or 2.
+        model: name, folder or loaded model, opened again; None takes that for photographs.
+        scale: of the model; None takes the smallest that reaches the size of the results, or 2.
         options: which files are made from each image.
         compute: what computes them.
         batch: whether existing files are replaced, resuming, JSON output, and the executor.
+        observer: gets the reports, and of the local executor the progress.
 
     Raises:
         ModelNameError: there is no such model.
@@ -108,31 +112,24 @@ def upscale_files(  # noqa: PLR0913 - one keyword per concern
         OutOfMemoryError: the process may not allocate what the libraries take.
     """
     fit_address_space(MIN_ADDRESS_SPACE)  # before threads begin
-    reporter, watch = Reporter(json=batch.json), Stopwatch()
+    reporter, watch = Reporter(json=batch.json, observer=observer), Stopwatch()
     with watch.timing("total"):
-        names, size = [str(each) for each in inputs], options.size
-        bundle = select_bundle(model, scale, size=size, inputs=names, output=str(output))
-        run = _make_run(bundle, output, options=options, compute=compute, batch=batch)
+        names, size, out = [str(each) for each in inputs], options.size, str(output)
+        bundle = select_bundle(model, scale, size=size, inputs=names, output=out)
+        run = Run(_check_maps(bundle, options), out, options, compute, batch, observer)
         plan = plan_run(inputs, run)
         reporter.report_plan(plan)
         interrupted = _report_images(plan.images, run, reporter=reporter, watch=watch)
-    return reporter.summarize(run.bundle.card, size, watch, interrupted=interrupted)
+    return reporter.summarize(bundle.card, size, watch, interrupted=interrupted)
 
 
-def _make_run(
-    bundle: Bundle,
-    output: str | Path,
-    *,
-    options: OutputOptions,
-    compute: ComputeOptions,
-    batch: BatchOptions,
-) -> Run:
-    """Return the run; maps are refused of a model that has nothing to make them from."""
+def _check_maps(bundle: Bundle, options: OutputOptions) -> Bundle:
+    """Return the bundle; maps are refused of a model that has nothing to make them from."""
     if options.needs_predictions:
         require_predictions(bundle)
     if options.uncertainty:
         require_error_model(bundle)
-    return Run(bundle, str(output), options, compute, batch)
+    return bundle
 
 
 def _report_images(
@@ -216,7 +213,7 @@ def upscale_locally(
     input_bytes = sum(job.source.stat().st_size for job in jobs if job.source.is_file())
     with (
         ThreadPoolExecutor(1) as opener,
-        progress_bar(images=len(jobs), input_bytes=input_bytes) as bar,
+        progress_bar(images=len(jobs), input_bytes=input_bytes, observer=run.observer) as bar,
     ):
         opening = opener.submit(_open, run, watch=watch)
         pipeline = Pipeline(
