@@ -8,9 +8,10 @@ REQUIREMENTS := pyproject.toml constraints.txt
 EXAMPLE := examples/city100_nikon_001_lr3.png
 DEMO_MODEL := city100-nikon-x3
 DEMO_FOLDER := demo-output
+FIND_BROWSER := for name in chromium chromium-browser google-chrome; do command -v $$name && break; done > /dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check format bench docs site clean
+.PHONY: help install dev demo app test check format bench docs site clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ demo: .venv/.installed-core ## enlarge the example photograph with a shipped mod
 	@$(BIN)/d2csr upscale -i $(EXAMPLE) -o $(DEMO_FOLDER) -n $(DEMO_MODEL) \
 		--bicubic --predictions --weight-maps --disagreement
 	@ls -1 $(DEMO_FOLDER)/*
+
+app: .venv/.installed-app ## open a page in the browser that enlarges photographs
+	@$(BIN)/d2csr app
 
 test: .venv/.installed-dev ## every test, in two processes
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
@@ -73,8 +77,16 @@ clean: ## remove what the other targets made
 	@$(INSTALL) --editable .
 	@touch $@
 
+.venv/.installed-app: $(REQUIREMENTS) | .venv/bin/python
+	@echo "Setting up .venv (core and the page, no torch) ..."
+	@$(INSTALL) --editable '.[app]'
+	@touch $@ .venv/.installed-core
+
 .venv/.installed-dev: $(REQUIREMENTS) | .venv/bin/python
 	@echo "Setting up .venv (torch and the tools; some minutes the first time) ..."
 	@$(INSTALL) torch==2.13.0
 	@$(INSTALL) --editable '.[dev]'
-	@touch $@ .venv/.installed-core
+	@touch $@ .venv/.installed-core .venv/.installed-app
+	@{ $(FIND_BROWSER); } || { [ "$$(id -u)" = 0 ] && apt-get update --quiet=2 \
+		&& apt-get install --quiet=2 --yes chromium > /dev/null; } \
+		|| echo "Without Chromium, the tests of the page are skipped: install it, or ignore this."

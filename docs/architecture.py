@@ -12,8 +12,8 @@ END = "<!-- files: end -->"
 # In the order in which data flows; rooms that are missing here come last.
 ROOMS = (
     "core", "images", "align", "simulate", "data", "models", "systems", "losses", "metrics",
-    "checkpoint", "training", "evaluation", "export", "engine", "upscale", "speed", "suites",
-    "figures", "cli",
+    "checkpoint", "training", "evaluation", "export", "engine", "upscale", "web", "speed",
+    "suites", "figures", "cli",
 )  # fmt: skip
 
 

@@ -10,19 +10,17 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyvips
 from jaxtyping import UInt8
 
 import d2csr
 from d2csr.core.errors import D2csrError, UsageError
 from d2csr.engine.model import Model, shipped_names
 from d2csr.images.reader import read_rgb8
-from d2csr.images.resize import enlarge_bicubic, resize_bicubic
+from d2csr.images.resize import enlarge_bicubic
 from d2csr.images.writer import write_rgb8
 
 IMAGES = Path(__file__).parent / "images"
@@ -40,8 +38,6 @@ class Figure(NamedTuple):
         hr: path of the HR image; None for a photograph without one.
         corner: left and top of the crop, in LR pixels.
         side: width and height of the crop, likewise.
-        reduce: LR is the photograph reduced by this factor, and HR the photograph itself.
-        jpeg_quality: at which LR is compressed; None: not at all.
     """
 
     model: str
@@ -49,14 +45,11 @@ class Figure(NamedTuple):
     hr: str | None
     corner: tuple[int, int]
     side: int
-    reduce: int = 1
-    jpeg_quality: int | None = None
 
 
 NIKON = "$D2CSR_DATA/city100/nikon_d5500_x3/test/Nikon_001"
 PHONE = "$D2CSR_DATA/tele_wide_unaligned"  # photographs of a phone, MIT License
-FREE = "$D2CSR_DATA/photos/free"
-BOAT = f"{FREE}/mei_03.avif"  # held back: `photo_pairs.py` has it in split test
+BOAT = "$D2CSR_DATA/photos/free/mei_03.avif"  # held back: `photo_pairs.py` has it in split test
 FIGURES = {
     "city100-nikon-x3": Figure(
         "city100-nikon-x3", f"{NIKON}_LR3.webp", f"{NIKON}_HR.webp", (120, 150), 96
@@ -79,14 +72,6 @@ FIGURES = {
         (205, 85),
         120,
     ),
-    # Where each model fails, for the table of README; found by looking.
-    "fails-photo-x2": Figure(
-        "photo-x2", f"{FREE}/mei_15.avif", None, (110, 255), 90, reduce=2, jpeg_quality=25
-    ),
-    "fails-photo-x3": Figure("photo-x3", BOAT, None, (150, 62), 72, reduce=3),
-    "fails-photo-x4": Figure("photo-x4", f"{FREE}/immich_01.avif", None, (60, 176), 64, reduce=4),
-    "fails-city100-nikon-x3": Figure("city100-nikon-x3", BOAT, None, (540, 300), 80),
-    "fails-city100-iphone-x2": Figure("city100-iphone-x2", BOAT, None, (540, 290), 110),
 }
 
 
@@ -154,27 +139,11 @@ def draw(figure: Figure, model: Model) -> UInt8[np.ndarray, "h w 3"]:
 
     The model runs on the whole image, as it does for users.
     """
-    photo = read_rgb8(find(figure.lr))
-    lr = reduced(photo, figure)
+    lr = read_rgb8(find(figure.lr))
     images = [enlarge_bicubic(lr, model.scale), model.upscale(lr)]
-    if figure.reduce > 1:
-        images.append(photo)
-    elif figure.hr is not None:
+    if figure.hr is not None:
         images.append(read_rgb8(find(figure.hr)))
     return side_by_side([crop(image, figure, scale=model.scale) for image in images])
-
-
-def reduced(photo: UInt8[np.ndarray, "h w 3"], figure: Figure) -> UInt8[np.ndarray, "lr_h lr_w 3"]:
-    """Return the LR image of a figure: the photograph, reduced and compressed if it is to be."""
-    height, width = (side // figure.reduce * figure.reduce for side in photo.shape[:2])
-    lr = photo[:height, :width]
-    if figure.reduce > 1:
-        lr = resize_bicubic(lr, scale=Fraction(1, figure.reduce))
-    if figure.jpeg_quality is None:
-        return lr
-    image: Any = pyvips.Image.new_from_array(lr).copy(interpretation="srgb")
-    data = image.jpegsave_buffer(Q=figure.jpeg_quality)
-    return pyvips.Image.new_from_buffer(data, "").numpy()
 
 
 def crop(

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "src" / "d2csr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE = {
     "align", "core", "data", "engine", "evaluation", "figures", "images", "metrics", "simulate",
-    "speed", "upscale",
+    "speed", "upscale", "web",
 }  # fmt: skip
 NEEDS_TORCH = ("d2csr.engine.backends.pytorch",)
 

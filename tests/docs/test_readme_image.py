@@ -1,34 +1,19 @@
 """The images of README and of the page of models: right crops, errors before any work."""
 
 import importlib.util
-import re
 import sys
-from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import d2csr
-from d2csr.engine.model import shipped_names
 from d2csr.images.reader import read_rgb8
-from d2csr.images.resize import enlarge_bicubic, resize_bicubic
-from d2csr.images.writer import write_rgb8
+from d2csr.images.resize import enlarge_bicubic
 from tests.evaluation.conftest import make_pairs, scene
 from tests.tiny_models import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def maker_of_repository():
-    """Return the script as it is."""
-    spec = importlib.util.spec_from_file_location("maker", ROOT / "docs" / "readme_image.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -61,34 +46,6 @@ def test_a_figure_is_the_same_crop_of_bicubic_sr_and_hr(maker, monkeypatch, tmp_
     expected = np.concatenate([first, white, second, white, third], axis=1)
     assert np.array_equal(read_rgb8(tmp_path / "images" / "pair.png"), expected)
     assert np.array_equal(read_rgb8(tmp_path / "images" / "alone.png"), expected[:, :46])
-
-
-def test_a_figure_may_reduce_and_compress_its_photograph(maker, monkeypatch, tmp_path):
-    tiny_bundle(tmp_path / "tiny")
-    write_rgb8(tmp_path / "data" / "photo.png", scene(0)[:-1])  # a side that 2 doesn't divide
-    figure = maker.Figure("tiny", "$D2CSR_DATA/photo.png", None, (3, 5), 10, 2, 30)
-    monkeypatch.setattr(maker, "FIGURES", {"fails": figure})
-    words = ["--model", tmp_path / "tiny", "--output", tmp_path / "images"]
-    monkeypatch.setattr(sys, "argv", ["maker", *map(str, words)])
-    maker.main()
-    hr = scene(0)[:-1]
-    lr = resize_bicubic(hr[: len(hr) // 2 * 2], scale=Fraction(1, 2))
-    file = BytesIO()
-    Image.fromarray(lr).save(file, "jpeg", quality=30)
-    lr = np.array(Image.open(file)).astype(int)
-    bicubic, _, last = np.split(read_rgb8(tmp_path / "images" / "fails.png"), [26, 52], axis=1)
-    assert np.array_equal(last, hr[10:30, 6:26])
-    expected = enlarge_bicubic(lr.astype(np.uint8), 2)[10:30, 6:26].astype(int)
-    assert np.abs(bicubic[:, :20] - expected).mean() < 2  # of two builds of libjpeg
-
-
-def test_readme_shows_where_every_shipped_model_fails(maker_of_repository):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in shipped_names():
-        (row,) = re.findall(rf"^\| `{name}` .*$", readme, re.MULTILINE)
-        assert f"(docs/images/fails-{name}.png)" in row
-        assert (ROOT / "docs" / "images" / f"fails-{name}.png").is_file()
-        assert maker_of_repository.FIGURES[f"fails-{name}"].model == name
 
 
 @pytest.mark.parametrize(

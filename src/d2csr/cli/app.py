@@ -15,6 +15,7 @@ from d2csr.core.errors import D2csrError, is_from_out_of_memory, printable, shor
 
 _COMMANDS = {
     "upscale": ("d2csr.cli.upscale:upscale", "Enlarge photographs."),
+    "app": ("d2csr.cli.web:app", "Enlarge photographs on a page in the browser."),
     "evaluate": ("d2csr.cli.evaluate:evaluate", "Score models on paired photographs."),
     "calibrate": (
         "d2csr.cli.evaluate:calibrate",
@@ -61,6 +62,7 @@ _SUITE_COMMANDS = {
 
 # Modules by the extra that installs them.
 _EXTRAS = {
+    "app": {"fastapi", "gradio", "starlette", "uvicorn"},
     "train": {"onnx", "safetensors", "tensorboard", "torch"},
     "onnxruntime": {"onnxruntime"},
     "ncnn": {"ncnn"},

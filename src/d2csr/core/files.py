@@ -92,6 +92,23 @@ def _replace_folder(folder: Path, temporary: Path) -> None:
     shutil.rmtree(backup, ignore_errors=True)
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder that only this user can read, removed with its contents at the end.
+
+    It lies in the system's temporary folder, which TMPDIR names. Those that killed processes of
+    this machine left there are removed first.
+    """
+    parent = Path(tempfile.gettempdir())
+    _remove_stale(parent.glob(f"{_mark()}*"))
+    folder = _temporary_path(parent / "scratch")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_stale_temp_files(folder: Path, *, recursive: bool = True) -> None:
     """Remove what killed processes of this machine left half-written in a folder."""
     _remove_stale((folder.rglob if recursive else folder.glob)(f"{_mark()}*"))
