@@ -180,6 +180,19 @@ def test_an_interrupt_is_exit_130(d2csr, failing):
     assert d2csr("doctor") == (130, "", "interrupted\n")
 
 
+def test_an_interrupt_while_the_libraries_are_loaded_is_exit_130(tmp_path):
+    """Ctrl-C at once used to print the traceback of an import."""
+    (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt\n")
+    path = os.pathsep.join((str(tmp_path), *sys.path))
+    done = subprocess.run(
+        [sys.executable, "-m", "d2csr", "models"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_a_failed_allocation_anywhere_is_one_line_about_memory(d2csr, failing):
     """Code that fails for lack of memory takes its file for damaged."""
     damaged = D2csrError("model", "is damaged", remedy="Copy it again.")
