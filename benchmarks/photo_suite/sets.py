@@ -178,12 +178,12 @@ def _reduced_pairs(source: Path, scale: int, *, output: Path) -> Manifest:
 def compress_lr(manifest: Manifest, output: Path, *, quality: int) -> Manifest:
     """Return pairs whose LR images are JPEG files in a folder; they are written if missing."""
     if (output / MANIFEST_NAME).is_file():
-        return read_manifest(output / MANIFEST_NAME)
+        return read_manifest(output / MANIFEST_NAME, allow_outside=True)
     with atomic_folder(output) as folder:
         pairs = [_compressed(pair, folder, quality=quality) for pair in manifest]
         made = Manifest(manifest.scale, manifest.licence, tuple(pairs), folder)
         write_manifest(made, folder / MANIFEST_NAME)
-    return read_manifest(output / MANIFEST_NAME)
+    return read_manifest(output / MANIFEST_NAME, allow_outside=True)
 
 
 def _compressed(pair: Pair, folder: Path, *, quality: int) -> Pair:

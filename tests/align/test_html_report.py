@@ -4,6 +4,9 @@ import html
 import json
 import shutil
 import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,54 @@ def report(tmp_path: Path) -> Path:
         [good, bad], [(Path("alone.jpg"), "no partner")], work=tmp_path, path=path, scale=2
     )
     return path
+
+
+HOSTILE = "<img src=x onerror=alert(1)></script></title><!--<script>\"'&amp;\u2028"
+
+
+def test_text_of_files_and_tags_stays_text(tmp_path):
+    """Names, EXIF strings in notes and reasons: the page has its own elements and no others."""
+    pair = PhotoPair(HOSTILE, HOSTILE, Path("w.jpg"), Path("t.jpg"))
+    verdict = Verdict("rejected", HOSTILE, HOSTILE)
+    result = PairResult("", HOSTILE, pair, HOSTILE, verdict, notes=(HOSTILE,))
+    harmless = replace(
+        result, name="n", photos=replace(pair, name="n"), verdict=Verdict("rejected", "n", "n"),
+        notes=("n",),
+    )  # fmt: skip
+    pages = []
+    for number, (each, photo) in enumerate(((result, HOSTILE), (harmless, "n"))):
+        path = tmp_path / f"{number}.html"
+        write_report([each], [(Path(photo), photo)], work=tmp_path, path=path, scale=2)
+        pages.append(Elements(path.read_text(encoding="utf-8")))
+    assert pages[0].tags == pages[1].tags
+    data = json.loads(pages[0].texts["data"])
+    assert data["pairs"][0]["name"] == data["pairs"][0]["notes"][0] == HOSTILE
+    assert data["unpaired"] == [[str(Path(HOSTILE)), HOSTILE]]
+    script = files("d2csr.align").joinpath("report.html").read_text(encoding="utf-8")
+    for unsafe in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+        assert unsafe not in script  # text enters the page by textContent alone
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, and the texts of those with an id."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, list[tuple[str, str | None]]]] = []
+        self.texts: dict[str, str] = {}
+        self._id = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, attrs))
+        self._id = dict(attrs).get("id") or ""
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self._id] = self.texts.get(self._id, "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._id = ""
 
 
 def test_names_do_not_end_the_script_element(report):

@@ -1,8 +1,12 @@
 """The `data` commands, as the shell sees them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from d2csr.core.manifest import write_manifest
+from d2csr.data.sources import open_pairs
 from d2csr.images.writer import write_rgb8
 
 
@@ -24,6 +28,19 @@ def test_a_sound_set_is_summed_up_in_a_line(d2csr, pairs):
     answer = d2csr("data", "check", pairs, "--patch", 10)
     assert (answer.code, answer.err) == (0, "")
     assert "2 pairs of scale 2 (train), no errors" in answer.out
+
+
+def test_a_manifest_of_files_elsewhere_needs_a_flag(d2csr, pairs, tmp_path):
+    path = tmp_path / "other" / "manifest.json"
+    write_manifest(replace(open_pairs(pairs), folder=path.parent), path)
+    answer = d2csr("data", "check", path)
+    assert answer.code == 2
+    assert "outside its folder" in answer.err
+    assert "Add --allow-outside" in answer.err
+    assert d2csr("data", "check", path, "--allow-outside").code == 0
+    bicubic = ("evaluate", "-n", "bicubic", "--data", path)
+    assert "outside its folder" in d2csr(*bicubic).err
+    assert "b_HR.png: is only 24x20 px" in d2csr(*bicubic, "--allow-outside").err
 
 
 def test_every_error_is_a_line_and_the_code_is_2(d2csr, pairs):

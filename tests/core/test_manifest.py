@@ -66,7 +66,46 @@ def test_hashes_are_filled_in_and_paths_are_relative_when_written(tmp_path, pair
     (row,) = json.loads(path.read_text(encoding="utf-8"))["pairs"]
     assert row["lr"] == "../../lr.png"
     assert row["sha256_hr"] == sha256_file(pair.hr)
-    assert read_manifest(path).pairs[0].lr.read_text() == "lr.png"
+    assert read_manifest(path, allow_outside=True).pairs[0].lr.read_text() == "lr.png"
+
+
+@pytest.mark.parametrize("key", ["lr", "hr", "mask"])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "a/../../x.png", "..", "/etc/passwd", "./a/.././../x.png", "//x.png"]
+)
+def test_files_outside_the_folder_are_refused_unless_allowed(tmp_path, pair, key, name):
+    path = tmp_path / "manifest.json"
+    write_manifest(Manifest(2, "MIT", (pair,), tmp_path), path)
+    values = json.loads(path.read_text())
+    values["pairs"][0][key] = name
+    path.write_text(json.dumps(values))
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    assert "outside its folder: " in caught.value.problem
+    assert repr(name) in caught.value.problem
+    assert "--allow-outside" in caught.value.remedy
+    assert getattr(read_manifest(path, allow_outside=True).pairs[0], key) == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["a..png", "a/../lr.png", "..a/b.png", "./lr.png"])
+def test_files_inside_the_folder_may_have_dots_in_their_paths(tmp_path, pair, name):
+    path = tmp_path / "manifest.json"
+    write_manifest(Manifest(2, "MIT", (pair,), tmp_path), path)
+    values = json.loads(path.read_text())
+    values["pairs"][0]["lr"] = name
+    path.write_text(json.dumps(values))
+    assert read_manifest(path).pairs[0].lr == tmp_path / name
+
+
+@pytest.mark.parametrize("side", [-5, 10**30, 1 << 31, 2.0, "2", None])
+def test_sizes_that_no_image_has_are_named(tmp_path, pair, side):
+    path = tmp_path / "manifest.json"
+    write_manifest(Manifest(2, "MIT", (pair,), tmp_path), path)
+    values = json.loads(path.read_text())
+    values["pairs"][0]["hr_size"][1] = side
+    path.write_text(json.dumps(values))
+    with pytest.raises(ManifestError, match=r"pairs\.0\.hr_size\.1: must be"):
+        read_manifest(path)
 
 
 def test_a_manifest_has_the_fields_of_its_published_version(tmp_path, pair):

@@ -228,7 +228,7 @@ def test_pairs_of_one_name_in_a_list_get_their_folders_names(tree):
 def test_a_manifest_opens_by_its_file_or_folder(realsr, tmp_path):
     manifest = open_pairs(realsr)
     pairs = tuple(replace(pair, split=f"s{i}") for i, pair in enumerate(manifest))
-    path = tmp_path / "made" / "manifest.json"
+    path = tmp_path / "manifest.json"
     write_manifest(replace(manifest, pairs=pairs, licence="MIT"), path)
     assert open_pairs(path.parent) == open_pairs(path)
     assert open_pairs(path).licence == "MIT"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from d2csr.core.errors import ImageError, ManifestError, PairError
+from d2csr.core.geometry import Size
 from d2csr.core.manifest import with_hashes
 from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
@@ -109,6 +110,16 @@ def test_a_file_changed_since_the_manifest_was_written_is_named(realsr, put):
     error = only(check_pairs(manifest, patch_px=8))
     assert isinstance(error, ManifestError)
     assert error.where == str(realsr / "b_HR.png")
+
+
+@pytest.mark.parametrize(("key", "size"), [("lr_size", Size(0, 0)), ("hr_size", Size(24, 18))])
+def test_recorded_sizes_that_are_not_the_files_are_named(realsr, key, size):
+    manifest = open_pairs(realsr)
+    pairs = (replace(manifest.pairs[0], **{key: size}), *manifest.pairs[1:])
+    error = only(check_pairs(replace(manifest, pairs=pairs), patch_px=8))
+    assert isinstance(error, ManifestError)
+    assert f"{size} px" in error.problem
+    assert "are recorded, not 12x10 and 24x20" in error.problem
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from d2csr.core.errors import DataError, RecipeError, UsageError
+from d2csr.core.errors import DataError, ManifestError, RecipeError, UsageError
 from d2csr.core.manifest import MANIFEST_NAME, write_manifest
 from d2csr.data.sources import open_pairs
 from d2csr.training.distributed import DistributedContext
+from d2csr.training.monitor import read_runs
 from d2csr.training.preflight import check_devices, lock_run, make_loader, open_split, prepare
 from d2csr.training.recipe import read_recipe
 from d2csr.training.train import replace_paths, train
@@ -29,6 +30,17 @@ def test_faulty_pairs_are_all_named_before_anything_is_written(tmp_path):
     assert "s0_HR.png" in str(caught.value)
     assert "s1_LR2.png" in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_manifests_of_files_elsewhere_are_refused_unless_allowed(tmp_path, pairs):
+    elsewhere = tmp_path / "set" / MANIFEST_NAME
+    write_manifest(open_pairs(pairs), elsewhere)
+    recipe = tiny_recipe(elsewhere)
+    with pytest.raises(ManifestError, match="outside its folder"):
+        prepare(recipe, tmp_path / "run", resume=False)
+    assert not (tmp_path / "run").exists()
+    job = prepare(recipe, tmp_path / "run", resume=False, allow_outside=True)
+    assert len(job.sources[0].pairs) == 3
 
 
 def test_batch_statistics_are_refused_with_several_devices(tmp_path, pairs):
@@ -190,3 +202,24 @@ def test_a_process_needs_the_decoded_pixels_alone(tmp_path, pairs):
     loader = make_loader(job, devices=DistributedContext(torch.device("cpu"), 1, 2))
     _, batch = next(loader.iter_from(0))
     assert batch.lr.shape == (2, 12, 12, 3)
+
+
+def test_initial_weights_in_a_circle_are_one_error_before_training(tmp_path, pairs):
+    """The finished bundle lists the runs behind it, which would never end."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    values = recipe_values(pairs)
+    values["stages"] = values["stages"][:1]
+    recipe = write_recipe(tmp_path / "r.yaml", values)
+    train(recipe, output=first)
+    shutil.copytree(first, second)
+    for folder, initial in ((first, second), (second, first)):
+        write_recipe(folder / "recipe.yaml", {**values, "initial_weights": str(initial)})
+    write_recipe(recipe, {**values, "initial_weights": str(first)})
+    with pytest.raises(RecipeError, match=f"circle: {first} from {second} from {first}"):
+        train(recipe, output=tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+    with pytest.raises(RecipeError, match="Name a bundle or a checkpoint"):
+        read_runs(second)
+    shutil.rmtree(second)
+    with pytest.raises(RecipeError, match=f"circle: {second} from {first} from {second}"):
+        train(recipe, output=second)

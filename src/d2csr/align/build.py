@@ -212,7 +212,8 @@ def _check_output(output: Path, *, scale: int) -> None:
         remedy = "Choose a new folder, or the output of an earlier run."
         raise UsageError(output, "contains other files", remedy)
     manifest = output / MANIFEST_NAME
-    if manifest.is_file() and (earlier := read_manifest(manifest).scale) != scale:
+    earlier = read_manifest(manifest, allow_outside=True).scale if manifest.is_file() else scale
+    if earlier != scale:
         problem = f"contains a set of scale {earlier}, not {scale}"
         raise UsageError(output, problem, f"Choose a new folder, or use --scale {earlier}.")
     check_writable(output, folder=True)

@@ -30,6 +30,7 @@ class MeasureOptions:
         data: Pairs to measure the accuracy on. If they have another scale than the model, the
             change in accuracy is estimated on one of their LR images. Default: it is estimated on
             the example photograph of a clone.
+        allow_outside: Allow manifests whose pairs lie outside their folder.
     """
 
     size: str = "512x512"
@@ -43,6 +44,7 @@ class MeasureOptions:
         "int8",
     )
     data: Path | None = None
+    allow_outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def _check_options(options: MeasureOptions) -> "BenchmarkOptions":
         backends=options.backend,
         precisions=options.precision,
         data=options.data,
+        allow_outside=options.allow_outside,
         on_progress=print_note,
     )
 

@@ -17,6 +17,7 @@ def check(
     scale: PositiveInt | None = None,
     patch: Annotated[PositiveInt | None, Parameter(name="--patch")] = None,
     mask_limit: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.0,
+    allow_outside: bool = False,
 ) -> int:
     """Find every error in a set of pairs: missing, damaged, mislabelled, of the wrong size.
 
@@ -25,11 +26,12 @@ def check(
         scale: Scale to check, if there are several.
         patch: Side of the LR crops that training will cut; smaller images are then errors.
         mask_limit: Largest masked share of a crop, 0..1; a pair that allows no crop is an error.
+        allow_outside: Allow manifests whose pairs lie outside their folder.
     """
     from d2csr.data.sources import open_pairs
     from d2csr.data.validation import check_pairs
 
-    manifest = open_pairs(folder, scale=scale)
+    manifest = open_pairs(folder, scale=scale, allow_outside=allow_outside)
     errors = check_pairs(manifest, patch_px=patch, mask_limit=mask_limit)
     for error in errors:
         print_error(error)

@@ -71,6 +71,7 @@ def calibrate(
     output: Annotated[Path, Parameter(name=("--output", "-o"))],
     split: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     description: str | None = None,
+    allow_outside: bool = False,
 ) -> int:
     """Fit the prediction of a model's error, which `upscale --uncertainty` and `evaluate` use.
 
@@ -84,6 +85,7 @@ def calibrate(
         output: Folder for the bundle; a bundle in it is replaced.
         split: Split to take, for example val; repeat it for several. By default all pairs.
         description: The pairs in words, for the model card; by default the names of the folders.
+        allow_outside: Allow manifests whose pairs lie outside their folder.
     """
     from d2csr.core.bundle import read_bundle, verify_bundle  # imported here to keep `--help` fast
     from d2csr.core.bundle_readme import check_bundle_folder, describe_error_model
@@ -96,7 +98,8 @@ def calibrate(
     require_predictions(bundle)
     verify_bundle(bundle)
     check_bundle_folder(output)
-    sets = open_sets(data, scale=bundle.card.scale, splits=split)
+    scale = bundle.card.scale
+    sets = open_sets(data, scale=scale, splits=split, allow_outside=allow_outside)
     names = description or ", ".join(path.resolve().name for path in data)
     fitted = fit_bundle(bundle, sets, data=names)
     write_calibrated_bundle(bundle, output, model=fitted.model, facts=fitted.facts)

@@ -55,7 +55,7 @@ class CardOptions:
 DEFAULT_CARD = CardOptions()
 
 
-def export(
+def export(  # noqa: PLR0913 - one parameter per option
     source: Path,
     /,
     *,
@@ -63,6 +63,7 @@ def export(
     card: Annotated[CardOptions, Parameter(name="*")] = DEFAULT_CARD,
     verify_on: Annotated[tuple[Path, ...], Parameter(consume_multiple=True, negative=())] = (),
     int8: Path | None = None,
+    allow_outside: bool = False,
     to: Program | None = None,
 ) -> int:
     """Make a bundle, which `d2csr upscale -n` takes, from a run, a checkpoint or another bundle.
@@ -82,6 +83,7 @@ def export(
         int8: Pairs, a manifest or a folder: adds graphs in int8, calibrated on the train split. If
             they lose more than 0.05 dB on the val split, nothing is written. Needs the extra
             `quantize`.
+        allow_outside: Allow manifests whose pairs lie outside their folder.
         to: Write files for other programs: `onnx` for chaiNNer and ONNX Runtime, `ncnn` for
             Upscayl and chaiNNer, `darktable` for darktable, `spandrel` for ComfyUI and programs
             with spandrel, `huggingface` for `from_pretrained`, `openmodeldb` for an entry there.
@@ -91,7 +93,9 @@ def export(
             remedy = "Remove it, or export a bundle first."
             raise UsageError("--to", "doesn't take --int8 or entries of the card", remedy)
         return _export_for(to, source, output=output, verify_on=verify_on)
-    return _export_bundle(source, output, card=card, verify_on=verify_on, int8=int8)
+    return _export_bundle(
+        source, output, card=card, verify_on=verify_on, int8=int8, allow_outside=allow_outside
+    )
 
 
 def _export_bundle(
@@ -101,6 +105,7 @@ def _export_bundle(
     card: CardOptions,
     verify_on: Sequence[Path],
     int8: Path | None,
+    allow_outside: bool,
 ) -> int:
     """Write a bundle and print the error of every precision."""
     from d2csr.checkpoint.io import find_weights  # torch takes seconds to load
@@ -117,7 +122,10 @@ def _export_bundle(
     metadata = replace(_read_metadata(weights, source), **card.given())
     images = [read_rgb8(path) for path in verify_on]
     if isinstance(network, D2CSR):
-        pairs = None if int8 is None else open_pairs(int8, scale=network.config.scale)
+        pairs = None
+        if int8 is not None:
+            scale = network.config.scale
+            pairs = open_pairs(int8, scale=scale, allow_outside=allow_outside)
         bundle = export_bundle(network, output, metadata=metadata, verify_on=images, int8_by=pairs)
     elif int8 is not None:
         problem = "is for D2C-SR: other networks have no graphs in int8"

@@ -25,10 +25,12 @@ class PairOptions:
         data: Training pairs, instead of the recipe's; validation pairs too, if it has both in one
             set and --validate-on isn't given.
         validate_on: Validation pairs, instead of the recipe's.
+        allow_outside: Allow manifests, the recipe's too, whose pairs lie outside their folder.
     """
 
     data: str | None = None
     validate_on: str | None = None
+    allow_outside: bool = False
 
 
 def train(

@@ -13,10 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from d2csr.core.errors import ManifestError, quote
 from d2csr.core.files import sha256_file, write_atomically
 from d2csr.core.geometry import Size
-from d2csr.core.typed_reader import LIST_VALUES, STRICT, read_json
+from d2csr.core.typed_reader import LIST_VALUES, STRICT, read_json, read_rows, read_value
 
 MANIFEST_NAME = "manifest.json"
 VERSION = 1
+
+_REMEDY = "Give the manifest.json that `d2csr data` wrote, or the folder of the images."
+_NAMED_OUTSIDE = 3  # files outside the folder
 
 Scene = TypeVar("Scene", bound=Hashable)
 
@@ -112,29 +115,37 @@ class _Version(BaseModel):
     version: Any = None
 
 
-class _File(BaseModel):
-    """The whole manifest in JSON."""
+class _Head(BaseModel):
+    """All of a manifest but the pairs themselves."""
 
     model_config = STRICT | ConfigDict(extra="forbid")
 
     version: int
     scale: int = Field(ge=1, le=64)
     licence: str
-    pairs: list[_Row]
+    pairs: list[Any]
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, *, allow_outside: bool = False) -> Manifest:
     """Return the pairs that a manifest lists; their images aren't looked for.
 
+    Args:
+        path: the JSON file.
+        allow_outside: allow files outside the manifest's folder. By default, a manifest from a
+            stranger can't have other files of this machine read. Symbolic links aren't followed:
+            whoever made the folder made them.
+
     Raises:
-        ManifestError: the file is missing, no JSON, or not of this schema and version; every
-            entry that is wrong is named.
+        ManifestError: the file is missing, no JSON, or not of this schema and version, or names
+            files outside its folder; up to 20 entries that are wrong are named.
     """
-    file = _parsed(path)
+    head, rows = _read(path)
     folder = path.parent
-    pairs = tuple(_pair(row, folder) for row in file.pairs)
+    if not allow_outside:
+        _check_inside(path, rows)
+    pairs = tuple(_pair(row, folder) for row in rows)
     _check_unique_names(path, pairs)
-    return Manifest(file.scale, file.licence, pairs, folder)
+    return Manifest(head.scale, head.licence, pairs, folder)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -158,14 +169,39 @@ def _hashed(pair: Pair) -> Pair:
     )
 
 
-def _parsed(path: Path) -> _File:
-    remedy = "Give the manifest.json that `d2csr data` wrote, or the folder of the images."
-    limits = {"error_type": ManifestError, "remedy": remedy, "max_values": LIST_VALUES}
+def _read(path: Path) -> tuple[_Head, list[_Row]]:
+    """Return a manifest's head and its rows; one error names all that is wrong in them."""
+    limits = {"error_type": ManifestError, "remedy": _REMEDY, "max_values": LIST_VALUES}
     version = read_json(path, _Version, **limits).version
     if version != VERSION:
         problem = f"has version {quote(version)}; this release reads version {VERSION}"
+        raise ManifestError(path, problem, remedy=_REMEDY)
+    values = read_json(path, dict, **limits)
+    rows = values.get("pairs")
+    has_rows = isinstance(rows, list)
+    head, errors = read_value({**values, "pairs": []} if has_rows else values, _Head, key="")
+    pairs, row_errors = read_rows(rows if has_rows else (), _Row, key="pairs")
+    if head is None or row_errors:
+        problem = f"doesn't follow the schema: {'; '.join([*errors, *row_errors])}"
+        raise ManifestError(path, problem, remedy=_REMEDY)
+    return head, pairs
+
+
+def _check_inside(path: Path, rows: Sequence[_Row]) -> None:
+    """Raise an error that lists the files outside the manifest's folder, if there are any."""
+    named = [name for row in rows for name in (row.lr, row.hr, row.mask) if name is not None]
+    outside = [name for name in named if _is_outside(name)]
+    if outside:
+        names = ", ".join(quote(name) for name in outside[:_NAMED_OUTSIDE])
+        more = f" and {len(outside) - _NAMED_OUTSIDE} more" * (len(outside) > _NAMED_OUTSIDE)
+        problem = f"names files outside its folder: {names}{more}"
+        remedy = "Add --allow-outside (in Python: allow_outside=True) if you trust it."
         raise ManifestError(path, problem, remedy=remedy)
-    return read_json(path, _File, **limits)
+
+
+def _is_outside(name: str) -> bool:
+    path = Path(os.path.normpath(name))
+    return path.is_absolute() or path.parts[:1] == (os.pardir,)
 
 
 def _pair(row: _Row, folder: Path) -> Pair:

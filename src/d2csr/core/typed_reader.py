@@ -5,6 +5,7 @@ numbers to 4300 digits by pydantic's parser.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +24,8 @@ STRICT = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 # cost of those that aren't.
 CARD_VALUES, LIST_VALUES = 20_000, 1_000_000
 _VALUE_BYTES = 64  # a file may have so many per value
-_LISTED_ERRORS = 20  # of a file
+LISTED_ERRORS = 20  # of a file
+_MAX_KEYS = 64  # of an object whose keys are all known
 
 Schema = TypeVar("Schema")
 
@@ -79,9 +81,51 @@ def describe_error(error: ValueError) -> str:
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         return f"is not JSON: {errors[0]['msg'].removeprefix('Invalid JSON: ')}"
-    lines = [_describe(each) for each in errors[:_LISTED_ERRORS]]
+    lines = [_describe(each) for each in errors[:LISTED_ERRORS]]
     more = len(errors) - len(lines)
     return "doesn't follow the schema: " + "; ".join(lines + [f"{more} more"] * (more > 0))
+
+
+def read_rows(
+    values: Sequence[object], schema: type[Schema], *, key: str
+) -> tuple[list[Schema], list[str]]:
+    """Return the rows of a list as the type that describes each, and the errors in them.
+
+    Row by row, so that a list of a million wrong rows costs no more than its first 20 errors.
+
+    Args:
+        values: the rows, as JSON has them.
+        schema: of a row: a pydantic model, a dataclass, or any other type.
+        key: of the list in the file, for the errors.
+
+    Returns:
+        The rows, and a line per error with its key; after 20 errors, no more rows are read.
+    """
+    rows: list[Schema] = []
+    errors: list[str] = []
+    for index, value in enumerate(values):
+        row, found = read_value(value, schema, key=f"{key}.{index}")
+        errors += found
+        if row is not None:
+            rows.append(row)
+        if len(errors) >= LISTED_ERRORS:
+            return rows, [*errors[:LISTED_ERRORS], "the rest wasn't read"]
+    return rows, errors
+
+
+def read_value(value: object, schema: type[Schema], *, key: str) -> tuple[Schema | None, list[str]]:
+    """Return a JSON value as the type that describes it, and a line per error, with its key.
+
+    An object of more than 64 keys is one error, as each unknown key would be another.
+    """
+    if isinstance(value, dict) and len(value) > _MAX_KEYS:
+        problem = f"has {len(value):,} keys, of which at most {_MAX_KEYS} are allowed"
+        return None, [f"{key}: {problem}" if key else problem]
+    try:
+        return _adapter(schema).validate_python(value), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        return None, [_describe(each, within=key) for each in errors]
 
 
 # Messages of pydantic, and what they say in plain words.
@@ -110,8 +154,9 @@ def plain_message(error: ErrorDetails) -> str:
     return message
 
 
-def _describe(error: ErrorDetails) -> str:
-    key = ".".join(shorten(str(step), 60) for step in error["loc"])
+def _describe(error: ErrorDetails, *, within: str = "") -> str:
+    steps = (shorten(str(step), 60) for step in error["loc"])
+    key = ".".join(filter(None, (within, *steps)))
     message = shorten(plain_message(error), 300)
     return f"{key}: {message}" if key else message
 

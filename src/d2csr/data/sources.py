@@ -27,7 +27,13 @@ D2CRealSR), images of equal names but for marks of the scale;
 two folders whose images have equal names""".replace("\n", " ")
 
 
-def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None) -> Manifest:
+def open_pairs(
+    path: Path,
+    *,
+    scale: int | None = None,
+    split: str | None = None,
+    allow_outside: bool = False,
+) -> Manifest:
     """Return the pairs at `path`; nothing is written there.
 
     Errors of single pairs stay in the manifest, for `check_pairs` to report them all together: a
@@ -37,12 +43,13 @@ def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None
         path: a manifest, a list file, or a folder.
         scale: the scale to take; needed only where there are several.
         split: the split to take (train, val, test); None takes all.
+        allow_outside: allow a manifest whose pairs lie outside its folder.
 
     Raises:
         DataError: no pairs, none of this scale or split, or names that don't distinguish them.
-        ManifestError: the manifest doesn't follow its schema.
+        ManifestError: the manifest doesn't follow its schema, or names files outside its folder.
     """
-    manifest = _open_all(path, scale)
+    manifest = _open_all(path, scale, allow_outside=allow_outside)
     if scale is not None and manifest.scale != scale:
         problem = f"contains pairs of scale {manifest.scale}, not {scale}"
         raise DataError(path, problem, remedy="Choose other pairs, or another scale.")
@@ -54,16 +61,16 @@ def open_pairs(path: Path, *, scale: int | None = None, split: str | None = None
     return chosen
 
 
-def _open_all(path: Path, scale: int | None) -> Manifest:
+def _open_all(path: Path, scale: int | None, *, allow_outside: bool) -> Manifest:
     """Return all pairs at a path, of the scale if there are several."""
     if path.is_file() and path.suffix.lower() == ".json":
-        return read_manifest(path)
+        return read_manifest(path, allow_outside=allow_outside)
     if path.is_file():
         return _make_manifest(read_list(path), path, scale=scale)
     if not path.is_dir():
         raise DataError(path, "does not exist", remedy="Check the path.")
     if (path / MANIFEST_NAME).is_file():
-        return read_manifest(path / MANIFEST_NAME)
+        return read_manifest(path / MANIFEST_NAME, allow_outside=allow_outside)
     if find_cameras(path):
         problem = "is a clone of City100's repository, whose LR images lie on no integer grid"
         remedy = f"Run `d2csr data import city100 {path} -o FOLDER`, and give one of its folders."

@@ -39,8 +39,9 @@ def check_pairs(
     """Return every error of the pairs, in their order; an empty list if there are none.
 
     Errors are: files missing, empty, damaged, cut short, of another format than their suffix,
-    changed since the manifest was written; sizes that don't fit the scale, LR and HR swapped,
-    images smaller than the crop, masks of another size than LR or covering all of it.
+    changed since the manifest was written; sizes that don't fit the scale or aren't the
+    recorded ones, LR and HR swapped, images smaller than the crop, masks of another size than LR
+    or covering all of it.
 
     Args:
         manifest: the pairs.
@@ -108,6 +109,11 @@ def _size_errors(
 ) -> Iterator[D2csrError]:
     if problem := describe_size_mismatch(pair, required.scale, lr=lr, hr=hr):
         yield PairError(pair.hr, problem, remedy=SIZE_REMEDY)
+    elif (pair.lr_size, pair.hr_size) != (lr, lr.times(required.scale)):
+        recorded = f"LR {pair.lr_size} px and HR {pair.hr_size} px"
+        problem = f"{pair.name}: {recorded} are recorded, not {lr} and {lr.times(required.scale)}"
+        remedy = "Write the manifest again."
+        yield ManifestError(pair.lr, problem, remedy=remedy)
     side = required.patch_px
     if side is not None and min(lr) < side:
         problem = f"is {lr} px, smaller than the LR crop of {side}x{side} px"

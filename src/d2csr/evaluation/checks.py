@@ -26,6 +26,7 @@ class EvaluationOptions:
             model has an error model, the disagreement of its predictions, and gradient magnitude.
         skip_registration: Leave out the PSNR after the best shift, gain and offset, which takes
             most of the time of scoring.
+        allow_outside: Allow manifests whose pairs lie outside their folder.
     """
 
     fit: Path | None = None
@@ -33,6 +34,7 @@ class EvaluationOptions:
     save: Path | None = None
     calibration: bool = False
     skip_registration: bool = False
+    allow_outside: bool = False
 
 
 DEFAULT_OPTIONS = EvaluationOptions()
@@ -50,12 +52,12 @@ def load_and_check(
     Raises:
         D2csrError: the models or the pairs have errors; its message lists all of them.
     """
-    systems, errors = find_systems(models, fit=options.fit)
+    systems, errors = find_systems(models, fit=options.fit, allow_outside=options.allow_outside)
     if options.calibration and not errors and not any(each.predicts_error for each in systems):
         problem = "none of the systems makes several predictions or has an error model"
         errors.append(UsageError("--calibration", problem, remedy="Add a model with -n."))
     try:
-        manifest = _open_split(data, scale=scale, split=options.split)
+        manifest = _open_split(data, scale=scale, options=options)
     except D2csrError as error:
         raise _combine(data, [*errors, error]) from error
     errors += check_pairs(manifest, patch_px=None)
@@ -67,11 +69,13 @@ def load_and_check(
     return systems, manifest
 
 
-def _open_split(data: Path, *, scale: int | None, split: str | None) -> Manifest:
+def _open_split(data: Path, *, scale: int | None, options: EvaluationOptions) -> Manifest:
     """Return the pairs of a split; without one, the test split if there is one, else all."""
-    manifest = open_pairs(data, scale=scale, split=split)
+    manifest = open_pairs(
+        data, scale=scale, split=options.split, allow_outside=options.allow_outside
+    )
     test = manifest.of_split("test")
-    return test if split is None and test.pairs else manifest
+    return test if options.split is None and test.pairs else manifest
 
 
 def _too_small(manifest: Manifest) -> list[D2csrError]:

@@ -78,13 +78,16 @@ class FittedModel:
     facts: ErrorModelFacts
 
 
-def open_sets(paths: Sequence[Path], *, scale: int, splits: Sequence[str]) -> list[Manifest]:
+def open_sets(
+    paths: Sequence[Path], *, scale: int, splits: Sequence[str], allow_outside: bool = False
+) -> list[Manifest]:
     """Return the sets of pairs at some paths.
 
     Args:
         paths: manifests, or folders of pairs.
         scale: of the model.
         splits: the splits to take; none takes all pairs.
+        allow_outside: allow manifests whose pairs lie outside their folder.
 
     Raises:
         D2csrError: pairs are missing, unreadable, too small or too few; all errors are listed.
@@ -93,7 +96,7 @@ def open_sets(paths: Sequence[Path], *, scale: int, splits: Sequence[str]) -> li
     sets: list[Manifest] = []
     for path in paths:
         try:
-            sets.append(_open_splits(path, scale=scale, splits=splits))
+            sets.append(_open_splits(path, scale=scale, splits=splits, allow_outside=allow_outside))
         except D2csrError as error:
             errors.append(error)
     for pairs in sets:
@@ -115,10 +118,11 @@ def open_sets(paths: Sequence[Path], *, scale: int, splits: Sequence[str]) -> li
     return sets
 
 
-def _open_splits(path: Path, *, scale: int, splits: Sequence[str]) -> Manifest:
-    if not splits:
-        return open_pairs(path, scale=scale)
-    parts = [open_pairs(path, scale=scale, split=split) for split in dict.fromkeys(splits)]
+def _open_splits(path: Path, *, scale: int, splits: Sequence[str], allow_outside: bool) -> Manifest:
+    parts = [
+        open_pairs(path, scale=scale, split=split, allow_outside=allow_outside)
+        for split in (dict.fromkeys(splits) or [None])
+    ]
     return replace(parts[0], pairs=tuple(pair for part in parts for pair in part.pairs))
 
 

@@ -115,6 +115,7 @@ class Linear:
     """The best linear filter: a network must beat it to show that depth helps on real pairs."""
 
     fit: Path | None
+    allow_outside: bool = False  # whether the pairs of its manifest may lie elsewhere
     name: str = "linear"
     weights_sha256: str | None = None
     predicts_error: bool = False
@@ -130,7 +131,7 @@ class Linear:
             problem = "the linear filter needs pairs to be fitted on"
             return [UsageError("linear", problem, remedy="Give them with --fit DIR.")]
         try:
-            return check_pairs(_training_pairs(self.fit, scale=manifest.scale), patch_px=None)
+            return check_pairs(self._open_pairs(self.fit, manifest.scale), patch_px=None)
         except D2csrError as error:
             return [error]
 
@@ -138,15 +139,14 @@ class Linear:
         """Fit the filters and return the function that applies them."""
         if self.fit is None:
             raise ValueError("no pairs to fit the filter on: validate() reports this")
-        filters = fit_filters(_training_pairs(self.fit, scale=manifest.scale))
+        filters = fit_filters(self._open_pairs(self.fit, manifest.scale))
         return lambda _, lr: Upscaled(apply_filters(lr, filters))
 
-
-def _training_pairs(path: Path, *, scale: int) -> Manifest:
-    """Return the train split of the pairs at `path`, or all pairs if there is no such split."""
-    manifest = open_pairs(path, scale=scale)
-    train = manifest.of_split("train")
-    return train if train.pairs else manifest
+    def _open_pairs(self, path: Path, scale: int) -> Manifest:
+        """Return the train split of the pairs at `path`, or all pairs if there is no such split."""
+        manifest = open_pairs(path, scale=scale, allow_outside=self.allow_outside)
+        train = manifest.of_split("train")
+        return train if train.pairs else manifest
 
 
 @final
@@ -290,26 +290,29 @@ BASELINES = (*INTERPOLATIONS, "linear")
 
 
 def find_systems(
-    models: Sequence[str | Path | Model], *, fit: Path | None
+    models: Sequence[str | Path | Model], *, fit: Path | None, allow_outside: bool
 ) -> tuple[list[System], list[D2csrError]]:
     """Return the systems of these models, each once and bicubic among them, and all errors."""
     systems: list[System] = []
     errors: list[D2csrError] = []
     for model in dict.fromkeys([*models, "bicubic"]):
         try:
-            systems.append(find_system(model, fit=fit))
+            systems.append(find_system(model, fit=fit, allow_outside=allow_outside))
         except D2csrError as error:
             errors.append(error)
     return systems, errors
 
 
-def find_system(model: str | Path | Model, *, fit: Path | None) -> System:
+def find_system(
+    model: str | Path | Model, *, fit: Path | None, allow_outside: bool = False
+) -> System:
     """Return the system of a model; `./bicubic` is a folder, `bicubic` is the baseline.
 
     Args:
         model: a loaded model, the name of a baseline or a shipped model, or the folder of a
             training run, of a bundle or of images.
         fit: pairs for the linear filter.
+        allow_outside: allow a manifest whose pairs for it lie outside its folder.
 
     Raises:
         ModelNameError: there is no system of this name.
@@ -320,7 +323,7 @@ def find_system(model: str | Path | Model, *, fit: Path | None) -> System:
     if model in INTERPOLATIONS:
         return Interpolation(str(model))
     if model == "linear":
-        return Linear(fit)
+        return Linear(fit, allow_outside)
     if has_images(folder := Path(model)) and not _has_bundle(folder):
         return PrecomputedImages(folder, str(model))
     try:

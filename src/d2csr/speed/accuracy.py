@@ -50,20 +50,23 @@ class Images:
     pairs: Manifest | None = None
 
 
-def images_for(card: ModelCard, data: Path | None, *, trained: bool) -> Images:
+def images_for(
+    card: ModelCard, data: Path | None, *, trained: bool, allow_outside: bool = False
+) -> Images:
     """Return the images to compare a model on: pairs of its scale, one LR image, or the example.
 
     Args:
         card: of the model.
         data: pairs; None for the example photograph of a clone.
         trained: whether the model is trained; for random weights, one LR image is enough.
+        allow_outside: allow a manifest whose pairs lie outside its folder.
 
     Raises:
         D2csrError: the data can't be read.
     """
     if data is None:
         return Images((_EXAMPLE,) if _EXAMPLE.is_file() else ())
-    pairs = _open_pairs(data, card.scale)
+    pairs = _open_pairs(data, card.scale, allow_outside=allow_outside)
     test = pairs.of_split("test")
     pairs = test if test.pairs else pairs
     if trained and pairs.scale == card.scale:
@@ -119,12 +122,12 @@ def _mean_psnr_db(images: list[Float32[np.ndarray, "_ _ 3"]], pairs: Manifest) -
     return float(np.mean(scores))
 
 
-def _open_pairs(data: Path, scale: int) -> Manifest:
+def _open_pairs(data: Path, scale: int, *, allow_outside: bool) -> Manifest:
     """Return pairs of this scale, or else of any other scale."""
     errors: list[D2csrError] = []
     for candidate in (scale, *(other for other in SCALES if other != scale)):
         try:
-            return open_pairs(data, scale=candidate)
+            return open_pairs(data, scale=candidate, allow_outside=allow_outside)
         except D2csrError as error:
             errors.append(error)
     raise errors[0]

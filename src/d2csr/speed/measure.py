@@ -86,6 +86,7 @@ class BenchmarkOptions:
         backends: those to compare with `reference`; none: all that are installed.
         precisions: those to measure.
         data: pairs to measure the accuracy on; None: the example photograph of a clone.
+        allow_outside: allow a manifest whose pairs lie outside its folder.
         on_progress: called with a line of text at the start of each step.
     """
 
@@ -97,6 +98,7 @@ class BenchmarkOptions:
     backends: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = PRECISIONS
     data: Path | None = None
+    allow_outside: bool = False
     on_progress: Callable[[str], None] = lambda _line: None
 
     def is_reference_round(self, index: int) -> bool:
@@ -215,7 +217,12 @@ def _plan(candidate: Candidate, backends: tuple[str, ...], *, options: Benchmark
     return _Plan(
         candidate,
         cases(candidate, backends, precisions=options.precisions),
-        images_for(candidate.bundle.card, options.data, trained=candidate.trained),
+        images_for(
+            candidate.bundle.card,
+            options.data,
+            trained=candidate.trained,
+            allow_outside=options.allow_outside,
+        ),
     )
 
 

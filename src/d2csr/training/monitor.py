@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from d2csr.checkpoint.io import find_weights
 from d2csr.core.bundle import CARD_NAME, TrainingRun, read_bundle
+from d2csr.core.errors import RecipeError
 from d2csr.core.files import write_atomically
 from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
@@ -29,7 +30,7 @@ from d2csr.training.networks import Network, predict
 from d2csr.training.recipe import (
     RECIPE_NAME,
     Recipe,
-    find_initial_weights,
+    initial_weights_path,
     read_recipe,
     stage_kinds,
 )
@@ -179,9 +180,18 @@ class TrainingMonitor:
                 self._board.add_scalar(name, value, step)
 
 
-def read_runs(folder: Path) -> tuple[TrainingRun, ...]:
-    """Return the trainings behind a run's weights, in order, the run itself last."""
+def read_runs(folder: Path, *, after: tuple[Path, ...] = ()) -> tuple[TrainingRun, ...]:
+    """Return the trainings behind a run's weights, in order, the run itself last.
+
+    Args:
+        folder: of the run.
+        after: folders of the runs that began, directly or not, with its weights.
+
+    Raises:
+        RecipeError: the initial weights of these runs lead back to one of them.
+    """
     recipe = read_recipe(folder / RECIPE_NAME)
+    before = runs_before(recipe, folder, after=after)
     lines = (folder / LOG_NAME).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines if _step_of(line) < math.inf]
     timed = [row for row in rows if "steps_per_s" in row]
@@ -190,17 +200,35 @@ def read_runs(folder: Path) -> tuple[TrainingRun, ...]:
     curve = tuple((row["step"], row["val_psnr_db"]) for row in rows if "val_psnr_db" in row)
     steps = rows[-1]["step"] if rows else 0
     run = TrainingRun(recipe.name, steps, float(round(seconds)), curve)
-    return (*_runs_before(recipe), run)
+    return (*before, run)
 
 
-def _runs_before(recipe: Recipe) -> tuple[TrainingRun, ...]:
-    """Return the trainings of a recipe's initial weights, where they are known."""
+def runs_before(
+    recipe: Recipe, folder: Path, *, after: tuple[Path, ...] = ()
+) -> tuple[TrainingRun, ...]:
+    """Return the trainings of the initial weights of a run, where they are known.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        after: folders of the runs that began, directly or not, with its weights.
+
+    Raises:
+        RecipeError: the initial weights lead back to the run, or to one of those after it.
+    """
     if recipe.initial_weights is None:
         return ()
-    folder = find_initial_weights(recipe.initial_weights)
-    if (folder / LOG_NAME).is_file():
-        return read_runs(folder)
-    card = find_weights(folder).parent / CARD_NAME
+    first, chain = initial_weights_path(recipe.initial_weights), (*after, folder.resolve())
+    if first.resolve() in chain:
+        circle = [*chain[chain.index(first.resolve()) :], first.resolve()]
+        problem = f"the initial weights go in a circle: {' from '.join(map(str, circle))}"
+        remedy = "Name a bundle or a checkpoint as initial_weights, not the run."
+        raise RecipeError(folder / RECIPE_NAME, problem, remedy=remedy)
+    if not first.exists():
+        return ()  # an earlier run that is gone
+    if (first / LOG_NAME).is_file():
+        return read_runs(first, after=chain)
+    card = find_weights(first).parent / CARD_NAME
     return read_bundle(card.parent).card.metadata.runs if card.is_file() else ()
 
 

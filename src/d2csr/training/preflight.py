@@ -27,6 +27,7 @@ from d2csr.models.networks.base import SystemNetwork
 from d2csr.models.systems import SYSTEMS, SystemModel
 from d2csr.training.data_config import DataConfig
 from d2csr.training.distributed import DistributedContext, get_world_size, is_main_process
+from d2csr.training.monitor import runs_before
 from d2csr.training.networks import Network, build_network, initial_network, make_adversary
 from d2csr.training.optim import iter_rates
 from d2csr.training.recipe import (
@@ -79,13 +80,13 @@ class TrainJob:
     resume: bool
 
 
-def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
+def prepare(recipe: Recipe, folder: Path, *, resume: bool, allow_outside: bool = False) -> TrainJob:
     """Check the run and decode its training pairs; write the recipe into its folder.
 
     Raises:
         UsageError: the folder holds a run and `resume` is off, is in use, or can't be written.
-        RecipeError: the folder holds the run of another recipe.
-        RecipeError: crops have sides that the network would pad, or need more memory than is free.
+        RecipeError: the folder holds the run of another recipe, crops have sides that the network
+            would pad, or need more memory than is free, or the initial weights come from this run.
         CheckpointError: the initial weights, or those of VGG19, are missing or of another network.
         DataError: the pairs have errors, are of another split, or those of validation are trained
             on.
@@ -95,12 +96,18 @@ def prepare(recipe: Recipe, folder: Path, *, resume: bool) -> TrainJob:
         check_run_folder(recipe, folder, resume=resume)
     _check_crops(recipe, initial_network(recipe))
     check_step_memory(recipe)
+    runs_before(recipe, folder)  # which the finished bundle lists
     if any(stage.kind == "adversarial" for stage in recipe.stages):
         make_adversary(recipe, torch.device("cpu"))
-    sources = prepare_sources(recipe)
+    sources = prepare_sources(recipe, allow_outside=allow_outside)
     validation = None
     if recipe.data.validate_on is not None:
-        validation = open_split(recipe.data.validate_on, scale=recipe.model.scale, split="val")
+        validation = open_split(
+            recipe.data.validate_on,
+            scale=recipe.model.scale,
+            split="val",
+            allow_outside=allow_outside,
+        )
         _raise_errors(recipe.data.validate_on, check_pairs(validation, patch_px=None))
         _check_disjoint(recipe.data.validate_on, validation, sources=sources)
     _warn_of_few_pairs(sources, validation)
@@ -246,7 +253,7 @@ def save_recipe(recipe: Recipe, folder: Path) -> None:
         raise UsageError(folder, f"can't be written ({error})", remedy=remedy) from error
 
 
-def prepare_sources(recipe: Recipe) -> tuple[TrainingSource, ...]:
+def prepare_sources(recipe: Recipe, *, allow_outside: bool = False) -> tuple[TrainingSource, ...]:
     """Return the training pairs, all of them sound, with the caches that hold them decoded.
 
     Raises:
@@ -254,7 +261,8 @@ def prepare_sources(recipe: Recipe) -> tuple[TrainingSource, ...]:
     """
     data = recipe.data
     manifests = [
-        open_split(each.path, scale=recipe.model.scale, split="train") for each in data.train
+        open_split(each.path, scale=recipe.model.scale, split="train", allow_outside=allow_outside)
+        for each in data.train
     ]
     shares = data.crop_shares([len(pairs) for pairs in manifests])
     return tuple(
@@ -281,14 +289,14 @@ def _decode(pairs: Manifest, data: DataConfig, *, path: str) -> Path:
     return open_cache(pairs, pixels).folder
 
 
-def open_split(path: str, *, scale: int, split: str) -> Manifest:
+def open_split(path: str, *, scale: int, split: str, allow_outside: bool = False) -> Manifest:
     """Return the pairs of a split, or all pairs of a set that has no splits.
 
     Raises:
         DataError: no pairs there, or splits but not this one: test pairs must not train, nor choose
             among checkpoints.
     """
-    manifest = open_pairs(expand_path(path), scale=scale)
+    manifest = open_pairs(expand_path(path), scale=scale, allow_outside=allow_outside)
     if manifest.splits == ("",):
         return manifest
     if split not in manifest.splits:

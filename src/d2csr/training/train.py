@@ -29,7 +29,7 @@ from d2csr.training.trainer import Trainer, describe_device, make_trainer
 _VERIFIED_IMAGES = 2  # that bundle and network are compared on
 
 
-def train(
+def train(  # noqa: PLR0913 - one keyword per option of the command
     recipe: Path | str,
     *,
     output: Path | str,
@@ -37,6 +37,7 @@ def train(
     devices: int = 1,
     data: Path | str | None = None,
     validate_on: Path | str | None = None,
+    allow_outside: bool = False,
 ) -> Path | None:
     """Train a model, export it as a bundle and print its scores; return the bundle's folder.
 
@@ -51,6 +52,7 @@ def train(
         data: training pairs, instead of the recipe's; validation pairs too, if it has both in one
             set and `validate_on` isn't given.
         validate_on: validation pairs, instead of the recipe's.
+        allow_outside: allow manifests whose pairs lie outside their folder.
 
     Returns:
         The bundle's folder; None if a signal stopped training before its last step, and in all
@@ -62,7 +64,8 @@ def train(
     """
     chosen = replace_paths(read_recipe(Path(recipe)), train=data, validate_on=validate_on)
     check_devices(chosen, devices)
-    return launch(run, partial(prepare, chosen, Path(output), resume=resume), devices=devices)
+    prepared = partial(prepare, chosen, Path(output), resume=resume, allow_outside=allow_outside)
+    return launch(run, prepared, devices=devices)
 
 
 def run(devices: DistributedContext, job: TrainJob) -> Path | None:
@@ -123,7 +126,7 @@ def _evaluate(bundle: Path, data: Path, *, pairs: Manifest) -> None:
         data,
         protocols=(PROTOCOL,),
         scale=pairs.scale,
-        options=EvaluationOptions(split=split or None),
+        options=EvaluationOptions(split=split or None, allow_outside=True),  # checked before
     )
     write_results(results, bundle.parent / RESULTS_NAME)
     update_scores(bundle, model_scores(results, model=str(bundle), data="validation pairs"))
