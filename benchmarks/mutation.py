@@ -47,6 +47,9 @@ TARGETS = {
     "losses/reconstruction": ("tests/losses", "-k", "reconstruction"),
     "losses/triplet": ("tests/losses", "-k", "triplet"),
     "engine/planning": ("tests/engine/test_planning.py",),
+    "engine/segments": ("tests/engine/test_streaming.py", "-k", "not shipped"),
+    "images/decode": ("tests/images/test_decode_jpeg.py", "tests/images/test_reader.py"),
+    "images/reader": ("tests/images", "-k", "reader and not fuzz"),
 }
 LIBRARIES = ("numpy", "torch", "openvino", "hypothesis", "jaxtyping", "beartype", "pytest")
 
