@@ -8,7 +8,7 @@ from d2csr.checkpoint import load_network
 from d2csr.core.bundle import read_bundle
 from d2csr.core.errors import BundleError
 from d2csr.engine import open_engine
-from d2csr.export.system_bundle import verify_system
+from d2csr.export.system_bundle import count_values, measure_values, verify_system
 from d2csr.export.verification import noise_image
 from tests.tiny_systems import NAMES, tiny_system
 
@@ -58,3 +58,12 @@ def test_a_bundle_with_the_weights_of_another_network_is_found(system_bundle):
         other.out.weight.add_(0.1)
     with pytest.raises(BundleError, match="differs from its network by"):
         verify_system(system_bundle("edsr"), other, images=[noise_image()])
+
+
+def test_the_memory_on_the_card_is_at_least_that_of_the_maps(system_bundle):
+    """SRFlow's decoder takes far more than the maps that are read later."""
+    for name in ("edsr", "srflow"):
+        bundle = system_bundle(name)
+        counted = count_values(bundle.graph("whole"))
+        assert 0 < counted <= bundle.card.config.values_per_lr_px + 0.1
+        assert measure_values(bundle.graph("whole"), side_px=160) < 1e5

@@ -4,7 +4,8 @@ import pytest
 
 from d2csr.core.errors import UsageError
 from d2csr.export.bundle_writer import export_random_bundle
-from d2csr.speed.candidates import open_candidates
+from d2csr.speed.candidates import cases, open_candidates
+from d2csr.speed.measure import channels_of
 from tests.tiny_models import tiny_bundle
 
 
@@ -36,6 +37,18 @@ def test_repeated_names_are_one_candidate_and_without_torch_there_are_no_twins(t
     name = str(own.folder)
     with open_candidates((name, name), scale=4, make_random=None) as candidates:
         assert [(each.name, each.twin) for each in candidates] == [(name, None)]
+
+
+def test_a_compared_system_has_one_form_and_no_twin(system_bundle):
+    bundle = system_bundle("edsr")
+    with open_candidates(
+        (str(bundle.folder),), scale=3, make_random=export_random_bundle
+    ) as candidates:
+        (candidate,) = candidates
+        assert candidate.twin is None
+        ways = [(each.backend, each.form) for each in cases(candidate, ("openvino",))]
+    assert set(ways) == {("reference", "collapsed"), ("openvino", "collapsed")}
+    assert channels_of(bundle.card.config) == bundle.card.config.sizes["features"] == 4
 
 
 def test_a_preset_without_torch_is_an_error():

@@ -25,7 +25,7 @@ _WINDOW_ROWS = 96
 # Measured as growth of VmHWM with OpenVINO 2026.4. In maps of the trunk's channels per LR pixel:
 _MAPS_OF_WHOLE = 17.0  # 16.3 to 16.6, the features that come out included
 _MAPS_OF_WINDOW = 16.0  # 13.7 to 15.5
-_SYSTEM_SHARE = 1.25  # of the values that a graph holds: copies in other layouts
+_SYSTEM_SHARE = 1.1  # of the values that a graph holds, which are measured when it is exported
 _LR_BYTES = 12  # a copy of every pixel's three float32
 _FIXED_BYTES = 64 * MIB  # graphs compiled and dropped, and the allocator's own
 TILING_ERROR_LEVELS = 1.0  # of 255, the largest error in benchmarks/windows.py, rounded up
@@ -69,6 +69,8 @@ class Plan:
 
     def as_text(self) -> str:
         """Return the plan in a few words."""
+        if self.trunk == "none" and self.strip_rows >= self.window_rows:
+            return "in one piece"
         if self.trunk == "none":
             return f"in strips of {self.strip_rows} rows, each with the rows that it depends on"
         segments = f"in segments, {self.window_rows} rows at a time"
