@@ -21,6 +21,7 @@ from d2csr.core.files import (
     is_folder,
     read_regular,
     remove_stale_temp_files,
+    scratch_folder,
     sha256_file,
     write_atomically,
 )
@@ -287,3 +288,23 @@ def test_the_previous_folder_is_at_its_backup_path_if_the_rename_fails(tmp_path,
     with pytest.raises(OSError, match="killed here"), atomic_folder(folder):
         pass
     assert (backup_path(folder) / "weights").read_text() == "old"
+
+
+def test_a_scratch_folder_is_private_and_removed_also_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed = """
+import os, sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from d2csr.core.files import scratch_folder
+with scratch_folder() as folder:
+    (folder / "photo.jpg").write_bytes(b"private")
+    os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    with scratch_folder() as folder:
+        assert not left.exists()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "a").mkdir()
+        (folder / "a" / "b").write_bytes(b"")
+    assert list(tmp_path.iterdir()) == []
