@@ -41,6 +41,7 @@ def test_every_scale_of_the_paper_has_its_recipe():
 def test_every_experiment_trains_when_made_small(path, tmp_path):
     """Its own scale, precision, stages, losses, mean, border and base; few channels and steps."""
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values.setdefault("model", read_recipe(path).model.to_dict())  # that of the initial weights
     scale = values["model"]["scale"]
     pairs = write_pairs(tmp_path / "pairs", size_px=12, scale=scale)
     small = {"channels": 4, "groups": 1, "blocks": 1, "convergence_channels": 4}
