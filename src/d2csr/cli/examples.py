@@ -21,6 +21,10 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "d2csr upscale photos/ -o enlarged/ --ext png --memory 2GiB",
         "d2csr upscale photos/ -o enlarged/ -n runs/mine --resume",
     ),
+    "app": (
+        "d2csr app                         # opens the page in the browser",
+        "d2csr app -n runs/mine --no-browser --port 8000",
+    ),
     "evaluate": (
         "d2csr evaluate -n photo-x2 -n lanczos --data pairs/",
         "d2csr evaluate -n runs/mine --data pairs/ --calibration --csv scores.csv",
