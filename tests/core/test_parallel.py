@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,6 +60,48 @@ def test_an_error_of_a_task_is_raised_as_it_is(workers):
         list(map_in_processes(_fail, [Path("a.png"), Path("a.png")], workers=workers))
     assert raised.value.where == "a.png"
     assert raised.value.remedy == "Replace it."
+
+
+def _tell_and_sleep(folder):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def test_the_processes_of_a_killed_one_end_with_it(tmp_path):
+    """They waited for tasks for ever, with the memory that they held."""
+    program = (
+        "import sys; from tests.core.test_parallel import _tell_and_sleep\n"
+        "from d2csr.core.parallel import map_in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    list(map_in_processes(_tell_and_sleep, sys.argv[1:], workers=2))"
+    )
+    (tmp_path / "program.py").write_text(program)
+    told = [tmp_path / "one", tmp_path / "two"]
+    for folder in told:
+        folder.mkdir()
+    command = [sys.executable, str(tmp_path / "program.py"), *map(str, told)]
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join((root, os.environ.get("PYTHONPATH", "")))
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+    workers = [_wait_for(lambda folder=folder: [int(p.name) for p in folder.iterdir()])[0]
+               for folder in told]  # fmt: skip
+    process.kill()
+    process.wait()
+    _wait_for(lambda: not any(_is_alive(worker) for worker in workers))
+
+
+def _wait_for(condition):
+    """Return what a condition returns as soon as that is true."""
+    for _ in range(600):
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def _is_alive(process_id):
+    status = Path(f"/proc/{process_id}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_process_that_dies_is_an_error_with_a_remedy():

@@ -4,6 +4,7 @@ A local pool raises the errors of its tasks; a Ray actor that dies is replaced, 
 """
 
 import logging
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from d2csr.core.errors import UsageError
@@ -33,6 +36,7 @@ def map_in_processes(
     """Yield the index and the answer of each task, in the order in which they finish.
 
     The first exception of a task is raised here as it is, and tasks not yet started are cancelled.
+    The processes end with this one, even if it is killed.
 
     Args:
         function: called with each task; it, the tasks and the answers must be picklable.
@@ -48,7 +52,7 @@ def map_in_processes(
         yield from ((index, function(task)) for index, task in enumerate(tasks))
         return
     context = get_context("spawn")  # a fork would copy the locks of libvips' threads and hang
-    with ProcessPoolExecutor(workers, context, initializer) as pool:
+    with ProcessPoolExecutor(workers, context, _begin_worker, (initializer,)) as pool:
         indices = {pool.submit(function, task): index for index, task in enumerate(tasks)}
         try:
             for future in as_completed(list(indices)):
@@ -58,6 +62,20 @@ def map_in_processes(
             raise UsageError("--workers", problem, f"Use fewer than {workers}.") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker(initializer: Callable[[], object] | None) -> None:
+    """Prepare a new process of the pool, which ends with its parent even if that is killed."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
+    if initializer is not None:
+        initializer()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 @dataclass(frozen=True)
