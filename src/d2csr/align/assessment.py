@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from d2csr.align.photo import Photo
 from d2csr.align.registration.blur import directional_blur, min_detail_ratio
@@ -103,6 +103,18 @@ def assess(
     return Registration(mapping, region, transfer, scores, on_frame, mask)
 
 
+def _trust_field(
+    mapping: Mapping, dense: DenseRegistration, *, views: Views
+) -> tuple[Mapping, Bool[np.ndarray, "h w"]]:
+    """Return the mapping with the field, without folds, and the pixels where it is trusted."""
+    mapping = replace(mapping, field=dense.field)
+    trusted = trusted_pixels(build_confidence(dense, views.matched(mapping)))
+    trusted &= is_inside_tele(mapping, views.region)
+    values = unfold(dense.field.values, trusted)
+    trusted &= is_unchanged(dense.field.values, values)
+    return replace(mapping, field=DisplacementField(views.region, values)), trusted
+
+
 def assess_dense(
     wide: Photo,
     tele: Photo,
@@ -111,21 +123,8 @@ def assess_dense(
     start: Registration,
     dense: DenseRegistration,
 ) -> Registration:
-    """Return the registration with a dense field, trusted place by place.
-
-    Args:
-        wide: the wide photograph.
-        tele: the tele photograph.
-        views: both images on the region.
-        start: global registration that the field was added to.
-        dense: the field, and what is known about it.
-    """
-    mapping = replace(start.mapping, field=dense.field)
-    trusted = trusted_pixels(build_confidence(dense, views.matched(mapping)))
-    trusted &= is_inside_tele(mapping, views.region)
-    values = unfold(dense.field.values, trusted)
-    trusted &= is_unchanged(dense.field.values, values)
-    mapping = replace(mapping, field=DisplacementField(views.region, values))
+    """Return the registration with a dense field added to a global one, trusted by place."""
+    mapping, trusted = _trust_field(start.mapping, dense, views=views)
     mask = np.where(trusted, np.uint8(255), np.uint8(0))
     fixed, moving = views.matched(mapping)
     patches = measure_displacements(
@@ -135,15 +134,13 @@ def assess_dense(
     used = patches.select(trusted[row, column])
     transfer, color = _match_colors(wide, tele, mapping=mapping, views=views, mask=mask)
     median_px, p95_px = residual_percentiles_px(patches, mask, scale=mapping.scale)
-    deviations_px = dense.deviation_px[trusted]
+    square_px = float(np.mean(dense.deviation_px[trusted] ** 2)) if trusted.any() else np.inf
     scores = Scores(
         replace(
             start.scores.geometry,
             residual_median_px=median_px,
             residual_p95_px=p95_px,
-            grid_error_px=mapping.scale * float(np.sqrt(np.mean(deviations_px**2)))
-            if trusted.any()
-            else float("inf"),
+            grid_error_px=mapping.scale * float(np.sqrt(square_px)),
         ),
         replace(_score_content(patches, mask), similarity=_score_content(used, mask).similarity),
         _score_sharpness(fixed, moving, sigma=views.sigma, mask=mask),
@@ -211,7 +208,7 @@ def _score_sharpness(
 def _score_trust(
     fixed: Float32[np.ndarray, "h w"], mask: UInt8[np.ndarray, "h w"], *, scale: int
 ) -> TrustScores:
-    """Return how much texture training may use."""
+    """Return the amount of texture that training may use."""
     textured = has_texture(gaussian_blur(fixed, SOFTENING_PX))
     used = int((textured & (mask > 0)).sum())
     return TrustScores(used / max(int(textured.sum()), 1), used * scale**2 / 1e6)

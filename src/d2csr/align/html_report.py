@@ -38,12 +38,8 @@ def write_report(
     counts = Counter(result.verdict.status for result in results)
     data = {
         "scale": scale,
-        "pairs": [_describe_pair(result, work) for result in results],
+        "pairs": [_describe_pair(result, work, scale=scale) for result in results],
         "unpaired": [[str(photo), reason] for photo, reason in unpaired],
-        "limits": {
-            name: {"bound": limit.bound(scale), "is_minimum": limit.is_minimum}
-            for name, limit in LIMITS.items()
-        },
         "meanings": dict(MEANINGS),
     }
     summary = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "rejected", "failed"))
@@ -53,7 +49,7 @@ def write_report(
     write_atomically(path, page.encode())
 
 
-def _describe_pair(result: PairResult, work: Path) -> dict[str, Any]:
+def _describe_pair(result: PairResult, work: Path, *, scale: int) -> dict[str, Any]:
     """Return the JSON values of a pair that the page uses."""
     is_dense = result.registration.transform.get("field") is not None
     return {
@@ -65,7 +61,14 @@ def _describe_pair(result: PairResult, work: Path) -> dict[str, Any]:
         "lr_size": result.images.lr_size,
         "hr_size": result.images.hr_size,
         "scores": result.registration.scores,
-        "limits": [name for name, limit in LIMITS.items() if limit.applies_to(is_dense=is_dense)],
+        "limits": {
+            name: {
+                "bound": limit.bound_at(scale, is_dense=is_dense),
+                "is_minimum": limit.is_minimum,
+            }
+            for name, limit in LIMITS.items()
+            if limit.applies_to(is_dense=is_dense)
+        },
         "arrows": result.registration.arrows,
         "notes": result.notes,
         "images": {kind: _embed(preview_path(work, result.name, kind=kind)) for kind in PREVIEWS},

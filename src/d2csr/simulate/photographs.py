@@ -140,12 +140,11 @@ def plan_pair(
     focal_px = camera.optics.focal_mm * 1e3 / camera.sensor.pixel_pitch_um
     pixel_rad = 1 / (focal_px * scale * scene_px)
     scene = build_layered_scene(photo, camera.scene, pixel_rad=pixel_rad, rng=scene_rng)
-    tilt_rng, *motion_rngs = (np.random.default_rng((*seed, part)) for part in range(6, 9))
-    scene = tilt_planes(scene, camera.scene.plane_tilt_deg, rng=tilt_rng)
-    ends = _sample_ends(camera, scale=scale, scene_rng=scene_rng, rngs=rngs)
-    ends = _with_motion(ends, camera.pose, rngs=motion_rngs)
-    wide_px = scale * scene_px  # pixels of the photo per wide pixel
-    ratio = scale / fields
+    tilt, *motion_rngs = (np.random.default_rng((*seed, part)) for part in range(6, 9))
+    scene = tilt_planes(scene, camera.scene.plane_tilt_deg, rng=tilt)
+    still = _sample_ends(camera, scale=scale, scene_rng=scene_rng, rngs=rngs)
+    ends = _with_motion(still, camera.pose, rngs=motion_rngs)
+    wide_px, ratio = scale * scene_px, scale / fields  # pixels of the photo per wide pixel
     views = _fit_views(scene.planes[0], ends, focal_px=focal_px, tele_ratio=ratio, px=wide_px)
     wide, tele = (
         _sample_photograph(
@@ -153,9 +152,8 @@ def plan_pair(
         )
         for index, (end, view, rng) in enumerate(zip(ends, views, rngs, strict=True))
     )
-    if camera.tele_isp is not None:
-        tele = replace(tele, isp=replace(tele.isp, config=camera.tele_isp))
-    return SimulatedPair(camera, scene, scale, wide, tele)
+    isp = replace(tele.isp, config=camera.tele_isp or camera.isp)
+    return SimulatedPair(camera, scene, scale, wide, replace(tele, isp=isp))
 
 
 def _sample_shared(camera: CameraConfig, rng: np.random.Generator) -> CameraConfig:

@@ -80,7 +80,7 @@ def test_dissimilar_patches_have_no_influence():
 def scores_at_limits(*, scale: int, is_dense: bool) -> Scores:
     """Return scores that all break their limits by a hair."""
     values = {
-        name: limit.bound(scale) + (-1e-6 if limit.is_minimum else 1e-6)
+        name: limit.bound_at(scale, is_dense=is_dense) + (-1e-6 if limit.is_minimum else 1e-6)
         for name, limit in LIMITS.items()
     }
     groups = (GeometryScores, ContentScores, SharpnessScores, ColorScores, TrustScores)

@@ -142,12 +142,18 @@ class Limit:
         is_minimum: whether smaller values are rejected, not larger ones.
         message: reason for a rejection, with placeholders `value` and `bound`.
         registration: the kind of registration that it applies to.
+        dense_bound: the limit for dense registrations, if it is another one.
     """
 
     bound: Callable[[int], float]
     is_minimum: bool
     message: str
     registration: Literal["any", "global", "dense"] = "any"
+    dense_bound: float | None = None
+
+    def bound_at(self, scale: int, *, is_dense: bool) -> float:
+        """Return the limit at a scale, for a kind of registration."""
+        return self.dense_bound if is_dense and self.dense_bound else self.bound(scale)
 
     def applies_to(self, *, is_dense: bool) -> bool:
         """Return whether pairs of a kind of registration must respect the limit."""
@@ -199,6 +205,7 @@ LIMITS: Mapping[str, Limit] = {
         True,
         "the tele image is hardly sharper than the wide one (blur {value:.2f} px of the wide, "
         "below {bound:.2f}): out of focus or shaken",
+        dense_bound=-0.50,  # phones sharpen the image of the wide lens more
     ),
     "blur_major": Limit(
         lambda _: 1.20,
@@ -247,7 +254,7 @@ def check_quality(scores: Scores, *, scale: int) -> None:
     for name, limit in LIMITS.items():
         if not limit.applies_to(is_dense=scores.is_dense):
             continue
-        bound = limit.bound(scale)
+        bound = limit.bound_at(scale, is_dense=scores.is_dense)
         value = abs(values[name]) if name == "exposure_ev" else values[name]
         if not np.isfinite(value):
             breaches.append((name, f"too little is left to measure {name}"))
@@ -329,8 +336,7 @@ MIN_MASK_SIMILARITY = 0.40  # a textured patch below it shows something else
 MIN_MASK_CONTRAST = 0.03
 # A neighborhood is displaced if the mean displacement of its patches, weighted by a Gaussian with
 # the first number as standard deviation, exceeds the second number, both in wide pixels. Aliasing
-# can displace single patches by 0.3, but not whole neighborhoods; nearer planes do. Chosen on
-# simulated pairs (docs/align.md).
+# can displace single patches by 0.3, not whole neighborhoods. Chosen on simulated pairs.
 DISPLACED_LIMITS = ((16.0, 0.12), (8.0, 0.25), (4.0, 0.5))
 ALIASING_PX = 0.1  # smallest error of a patch, whatever its texture
 MAX_DISPLACEMENT_PX = 1.0  # larger displacements are unreliable and are clipped
