@@ -12,10 +12,10 @@ from typing import TextIO
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from d2csr.checkpoint.io import find_weights
@@ -26,6 +26,7 @@ from d2csr.core.manifest import Manifest
 from d2csr.data.pairs import load_pair
 from d2csr.metrics.protocols import score
 from d2csr.models.d2csr import D2CSROutput
+from d2csr.models.networks.srflow import SRFlow
 from d2csr.training.networks import Network, predict
 from d2csr.training.recipe import (
     RECIPE_NAME,
@@ -65,6 +66,16 @@ class Validator:
         image = torch.tensor(lr, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
         with torch.inference_mode():
             return predict(self.network, image.contiguous(memory_format=torch.channels_last))
+
+    def sample(
+        self, lr: UInt8[np.ndarray, "h w 3"], *, temperature: float, seed: int
+    ) -> Float[Tensor, "1 3 sh sw"] | None:
+        """Return SR that a flow draws for one image, in 0..1; None of other networks."""
+        if not isinstance(self.network, SRFlow):
+            return None
+        image = torch.tensor(lr, device=self.device).permute(2, 0, 1).unsqueeze(0).float() / 255
+        with torch.inference_mode():
+            return self.network.sample(image, temperature=temperature, seed=seed)
 
     def _psnr_db(
         self, lr: UInt8[np.ndarray, "h w 3"], hr: UInt8[np.ndarray, "sh sw 3"]
@@ -160,9 +171,16 @@ class TrainingMonitor:
         self._timed_from = (time.monotonic(), self.trainer.step)
 
     def _add_images(self, validator: Validator) -> None:
-        """Add SR, predictions and weights of the first validation image to TensorBoard."""
-        step = self.trainer.step
-        output = validator.predict(validator.pairs[0][0])
+        """Add SR, predictions and weights of the first validation image to TensorBoard.
+
+        Of a flow, a sample too.
+        """
+        step, recipe = self.trainer.step, self.trainer.recipe
+        lr = validator.pairs[0][0]
+        temperature = recipe.loss.likelihood.temperature
+        if (sample := validator.sample(lr, temperature=temperature, seed=recipe.seed)) is not None:
+            self._board.add_image("sample/0", sample[0].clamp(0, 1).cpu(), step)
+        output = validator.predict(lr)
         for name, images in (("sr", output.sr), ("prediction", output.predictions[0])):
             for index, image in enumerate(images):
                 self._board.add_image(f"{name}/{index}", image.clamp(0, 1).cpu(), step)

@@ -52,13 +52,14 @@ class LikelihoodConfig(ConfigBase):
     """Settings of the likelihood of SRFlow.
 
     Attributes:
-        noise_levels: levels per color that uniform noise as wide as one of them hides; None adds
-            no noise.
+        noise_levels: levels per color that uniform noise on HR hides; None adds no noise.
         frozen_encoder: share of the stage in which the encoder stays as it is.
+        temperature: of the samples in TensorBoard, drawn with the recipe's seed; the SR has 0.
     """
 
     noise_levels: Count | None = NOISE_LEVELS
     frozen_encoder: Share = 0.5
+    temperature: float = Field(default=0.9, ge=0, le=2)
 
 
 class LossConfig(ConfigBase):
@@ -138,8 +139,7 @@ class OptimizerConfig(ConfigBase):
         momentum: of `sgd`.
         weight_decay: L2 penalty, added to the gradient.
         clip_norm: largest norm of all gradients together; None does not clip.
-        clip_step: largest gradient times learning rate, of each weight (VDSR, arXiv:1511.04587,
-            section 3.2); None does not clip.
+        clip_step: largest gradient times rate (VDSR, arXiv:1511.04587, 3.2); None does not clip.
         ema_decay: decay of the exponential moving average of the weights; 0 averages nothing.
     """
 
