@@ -58,6 +58,7 @@ docs: .venv/.installed-dev ## write anew the lists and tables that are made: fil
 	@$(BIN)/python docs/photo_models.py
 	@$(BIN)/python docs/recipe_keys.py
 	@$(BIN)/python docs/reliability.py
+	@$(BIN)/python docs/suites.py
 
 site: .venv/.installed-dev ## the documentation as a website, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

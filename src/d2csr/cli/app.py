@@ -31,6 +31,7 @@ _COMMANDS = {
         "d2csr.cli.simulate:simulate",
         "Make training pairs with a simulated zoom camera.",
     ),
+    "paper": ("d2csr.cli.paper:paper", "Make the tables and figures of the paper."),
     "models": ("d2csr.cli.models:models", "List the models that ship with the package."),
     "benchmark": ("d2csr.cli.benchmark:benchmark", "Measure speed and memory of models."),
     "doctor": ("d2csr.cli.doctor:doctor", "Report what works on this machine."),

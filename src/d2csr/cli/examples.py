@@ -66,6 +66,12 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "d2csr suite table runs/rates --format csv -o rates.csv",
     ),
     "suite figure": ("d2csr suite figure runs/rates -o rates.png",),
+    "paper": (
+        "d2csr paper                       # what can be made",
+        "d2csr paper table1 --data sets/ -n d2c-sr=runs/mine -o paper/",
+        "d2csr paper figure7 --suite runs/ablations -o paper/",
+        "d2csr paper table3 -o paper/      # trains the suite first: hours",
+    ),
     "--install-completion": (
         "d2csr --install-completion",
         "d2csr --install-completion --shell zsh",
