@@ -73,13 +73,15 @@ def metadata_of(wheel):
 
 
 def test_the_wheel_has_every_file_of_the_package(wheel):
-    """And the example recipes, which `d2csr train --example` prints."""
+    """And the example recipes and suites, for `d2csr train --example` and `d2csr paper`."""
     source = ROOT / "src"
     files = {path for path in (source / "d2csr").rglob("*") if path.is_file()}
     names = {
         str(path.relative_to(source)): path for path in files if path.parent.name != "__pycache__"
     }
-    names |= {f"d2csr/experiments/{path.name}": path for path in ROOT.glob("experiments/*.yaml")}
+    names |= {
+        f"d2csr/{path.relative_to(ROOT)}": path for path in ROOT.glob("experiments/**/*.yaml")
+    }
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("d2csr/")}
         assert packed == set(names)
