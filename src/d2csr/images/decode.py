@@ -369,10 +369,7 @@ def _first_warning(jpeg: bytes) -> str:
 
 
 def _find_scan(jpeg: bytes) -> tuple[int, int] | None:
-    """Return the marker of the frame and the offset of the first scan's header.
-
-    None: something other than segments stands before the scan.
-    """
+    """Return the marker of the frame and the offset of the first scan, if segments lead to it."""
     at, frame = 2, 0
     while jpeg[at : at + 1] == b"\xff":
         marker = int.from_bytes(jpeg[at + 1 : at + 2])

@@ -1,8 +1,11 @@
-"""The section `model` of a recipe: D2C-SR's configuration, or a network of the table of systems."""
+"""The section `model` of a recipe, and the stages that can train what it names.
+
+It is D2C-SR's configuration, or a network of the table of systems.
+"""
 
 from collections.abc import Callable, Container
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -20,6 +23,11 @@ from d2csr.core.yaml_config import describe_unknown_key
 from d2csr.models.networks.base import check_sizes, unknown_name
 from d2csr.models.systems import SystemModel, find_system
 
+StageKind = Literal[
+    "divergence", "convergence", "joint", "together", "network", "adversarial", "likelihood"
+]
+CONVERGENCE_STAGES: tuple[StageKind, ...] = ("convergence", "together")  # need that network
+_D2CSR_STAGES: tuple[StageKind, ...] = ("divergence", "convergence", "joint", "together")
 DEFAULT_PRESET = "paper"
 _LISTED_KEYS = 20  # unknown ones of a section
 
@@ -141,3 +149,12 @@ ModelSection = Annotated[
     PlainValidator(_to_model),
     PlainSerializer(lambda model: model.to_dict()),
 ]
+
+
+def stage_kinds(model: ModelConfig | SystemModel) -> tuple[StageKind, ...]:
+    """Return the kinds of stages that can train a network."""
+    if isinstance(model, SystemModel):
+        return ("network", "likelihood" if model.system == "srflow" else "adversarial")
+    if model.has_convergence:
+        return _D2CSR_STAGES
+    return tuple(kind for kind in _D2CSR_STAGES if kind not in CONVERGENCE_STAGES)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from d2csr.core.errors import CheckpointError
-from d2csr.training.recipe import OptimizerConfig, StageConfig, StageKind
+from d2csr.training.model_config import StageKind
+from d2csr.training.recipe import OptimizerConfig, StageConfig
 
 _MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),

@@ -25,16 +25,17 @@ from d2csr.losses.reconstruction import ReconstructionName, WtaConfig
 from d2csr.losses.triplet import AlphaSchedule, TripletConfig
 from d2csr.models.systems import SystemModel, describe_network
 from d2csr.training.data_config import DataConfig
-from d2csr.training.model_config import ModelSection, section
+from d2csr.training.model_config import (
+    CONVERGENCE_STAGES,
+    ModelSection,
+    StageKind,
+    section,
+    stage_kinds,
+)
 
 RECIPE_NAME = "recipe.yaml"  # in a run's folder
 
-StageKind = Literal[
-    "divergence", "convergence", "joint", "together", "network", "adversarial", "likelihood"
-]
 DivergenceName = Literal["triplet", "wta"]
-_CONVERGENCE_STAGES: tuple[StageKind, ...] = ("convergence", "together")  # need that network
-_D2CSR_STAGES: tuple[StageKind, ...] = ("divergence", "convergence", "joint", "together")
 # Recipe keys of the first release: section -> old key -> new key; the empty section is the top.
 _RENAMED_KEYS = {
     "": {"pace": "intervals", "initial": "initial_weights"},
@@ -240,7 +241,7 @@ class Recipe(ConfigBase):
         possible = stage_kinds(self.model)
         kinds = [stage.kind for stage in self.stages]
         if wrong := [kind for kind in kinds if kind not in possible]:
-            if isinstance(self.model, ModelConfig) and wrong[0] in _CONVERGENCE_STAGES:
+            if isinstance(self.model, ModelConfig) and wrong[0] in CONVERGENCE_STAGES:
                 problem = "model.convergence_channels is 0, so a"
                 problem = f"{problem} {wrong[0]} stage has nothing to train"
                 raise ValueError(f"{problem}; use divergence or joint")
@@ -310,15 +311,6 @@ class Recipe(ConfigBase):
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON values, defaults included."""
         return self.model_dump(mode="json")
-
-
-def stage_kinds(model: ModelConfig | SystemModel) -> tuple[StageKind, ...]:
-    """Return the kinds of stages that can train a network."""
-    if isinstance(model, SystemModel):
-        return ("network", "likelihood" if model.system == "srflow" else "adversarial")
-    if model.has_convergence:
-        return _D2CSR_STAGES
-    return tuple(kind for kind in _D2CSR_STAGES if kind not in _CONVERGENCE_STAGES)
 
 
 def _rename_keys(values: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from d2csr.models.networks.base import SystemNetwork
 from d2csr.models.networks.rrdb import Discriminator
 from d2csr.models.networks.srflow import SRFlow
 from d2csr.models.systems import SYSTEMS, describe_network
-from d2csr.training.recipe import LossConfig, StageKind
+from d2csr.training.model_config import StageKind
+from d2csr.training.recipe import LossConfig
 
 
 @dataclass(frozen=True)

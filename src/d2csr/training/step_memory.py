@@ -11,8 +11,9 @@ from d2csr.core.hardware import format_bytes, free_bytes
 from d2csr.models.networks.srflow import SRFlow
 from d2csr.models.systems import SystemModel
 from d2csr.training.distributed import get_device
+from d2csr.training.model_config import StageKind
 from d2csr.training.networks import build_network
-from d2csr.training.recipe import Recipe, StageKind
+from d2csr.training.recipe import Recipe
 
 _COPIES = 4  # of the weights: themselves, their gradients, and Adam's two moments
 
