@@ -6,7 +6,6 @@ files are decoded by simplejpeg too, because it reports lost data.
 
 import os
 import re
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -28,8 +27,7 @@ _DOUBT: Final = "may be damaged, look at it and at the result"
 _DEVELOP: Final = "Develop it to TIFF, PNG or JPEG first."
 # A warning of this decoder means lost pixels; those of others concern metadata too.
 _FAIL_ON: Final = {"gif": "warning"}
-# libvips maps files of these formats into memory, which ends the process if another one cuts such a
-# file short meanwhile. So they are copied first.
+# libvips maps files of these formats, which ends the process if another one cuts them short.
 _MAPPED: Final = ("gif", "jpeg", "webp")
 _MAX_BYTES: Final = 1 << 30  # more than 256 megapixels take; what follows isn't read
 
@@ -81,17 +79,16 @@ def open_image(path: Path, *, sequential: bool = False) -> Any:
 def _load(path: Path, content: str, *, sequential: bool, **options: Any) -> Any:
     loader = f"{'heif' if content == 'avif' else content}load_source"
     access = "sequential" if sequential else "random"
-    with ExitStack() as stack:
-        file: BinaryIO = stack.enter_context(open_regular(path))
-        if content in _MAPPED:
-            file = stack.enter_context(_copy_to_memory(file))
-        source = pyvips.Source.new_from_descriptor(file.fileno())  # which libvips duplicates
-        options = {"fail_on": _FAIL_ON.get(content, "error"), **options}
+    options = {"fail_on": _FAIL_ON.get(content, "error"), **options}
+    with open_regular(path) as file, _copy_if_mapped(file, content) as readable:
+        source = pyvips.Source.new_from_descriptor(readable.fileno())  # which libvips duplicates
         return pyvips.Operation.call(loader, source, access=access, **options)
 
 
-def _copy_to_memory(file: BinaryIO) -> BinaryIO:
-    """Return a file in memory with the contents of another, up to `_MAX_BYTES`."""
+def _copy_if_mapped(file: BinaryIO, content: str) -> BinaryIO:
+    """Return the file, or one in memory with its contents if libvips would map it."""
+    if content not in _MAPPED:
+        return file
     copy, left = os.fdopen(os.memfd_create("d2csr"), "w+b"), _MAX_BYTES
     while part := file.read(min(1 << 20, left)):
         copy.write(part)
