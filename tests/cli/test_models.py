@@ -176,7 +176,7 @@ def test_a_system_is_exported_for_onnx_and_refused_for_other_programs(d2csr, con
     assert (refused.code, "no graphs in int8" in refused.err) == (2, True)
 
 
-def test_a_system_has_no_error_model(d2csr, converted, tmp_path):
-    words = ["calibrate", "-n", converted / "edsr", "--data", tmp_path, "-o", tmp_path / "no"]
-    refused = d2csr(*words)
+def test_a_system_has_no_error_model(d2csr, converted, tmp_path, data_folder):
+    pairs = data_folder / "city100/nikon_d5500_x3/val"
+    refused = d2csr("calibrate", "-n", converted / "edsr", "--data", pairs, "-o", tmp_path / "no")
     assert (refused.code, "has one prediction" in refused.err) == (2, True)

@@ -91,11 +91,9 @@ def calibrate(
     from d2csr.core.bundle_readme import check_bundle_folder, describe_error_model
     from d2csr.core.error_model import write_calibrated_bundle
     from d2csr.engine.model import find_bundle
-    from d2csr.engine.tail import require_predictions
     from d2csr.evaluation.error_fitting import fit_bundle, open_sets
 
     bundle = read_bundle(find_bundle(name))
-    require_predictions(bundle)
     verify_bundle(bundle)
     check_bundle_folder(output)
     scale = bundle.card.scale

@@ -72,8 +72,7 @@ def export(  # noqa: PLR0913 - one parameter per option
     onto itself writes its graphs again and keeps the entries of its card.
 
     With `--to`, a bundle becomes files for another program instead. Each file is run by the library
-    that reads it; if it differs from `d2csr upscale`'s engine by more than 1e-4 of white (2e-3 in
-    fp16), nothing is written.
+    that reads it; if it differs from the engine by more than 1e-4 (2e-3 in fp16), none is written.
 
     Args:
         source: A run (its bundle, else its best checkpoint, else its newest one), a checkpoint, a
@@ -227,9 +226,8 @@ def system(
         description=f"{spec.title} ({spec.paper}), weights of its public code.",
     )
     bundle = write_system_bundle(network, output, metadata=replace(metadata, **card.given()))
-    made = bundle.card
-    print_line(f"{output}: {made.name}, x{made.scale}, {made.parameters:,} parameters at inference")
-    print_line(describe_config(made.config))
+    size = f"x{bundle.card.scale}, {bundle.card.parameters:,} parameters at inference"
+    print_line(f"{output}: {bundle.card.name}, {size}", describe_config(bundle.card.config))
     return 0
 
 

@@ -23,7 +23,7 @@ from d2csr.data.sources import open_pairs
 from d2csr.data.validation import check_pairs
 from d2csr.engine.engine import Engine, open_engine
 from d2csr.engine.flat_regions import FlatRegionBlend
-from d2csr.engine.tail import StripOutput, disagreement
+from d2csr.engine.tail import StripOutput, disagreement, require_predictions
 from d2csr.engine.uncertainty import BlockMaps, block_means, enlarge_linear
 from d2csr.metrics import sparsification
 from d2csr.metrics.protocols import LUMA, round_to_8_bit, to_channels
@@ -138,8 +138,9 @@ def fit_bundle(bundle: Bundle, sets: Sequence[Manifest], *, data: str) -> Fitted
         data: the pairs in words, for the card.
 
     Raises:
-        D2csrError: a pair can't be read, or the model can't upscale it.
+        D2csrError: a pair can't be read, or the model can't upscale it, or makes one prediction.
     """
+    require_predictions(bundle)
     count = sum(len(pairs) for pairs in sets)
     engine = open_engine(bundle)
     samples = [list(_iter_samples(engine, pairs)) for pairs in sets]
