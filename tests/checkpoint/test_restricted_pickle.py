@@ -4,6 +4,8 @@ import ast
 import collections
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +217,47 @@ def test_any_damage_is_refused_or_still_plain_data(tmp_path_factory, place, byte
     except CheckpointError:
         return
     assert plain(found)
+
+
+# Reads 2,000 mutated pickles under an audit hook, and prints what it saw but the files opened.
+AUDITED = """
+import codecs, random, sys
+from pathlib import Path
+from d2csr.checkpoint.restricted_pickle import load_restricted
+from d2csr.core.errors import CheckpointError
+path, whole, generator = Path(sys.argv[1]), sys.stdin.buffer.read(), random.Random(0)
+seen, on = [], False
+sys.addaudithook(lambda event, arguments: on and event != "open" and seen.append(event))
+codecs.lookup("raw_unicode_escape")
+outcomes = set()
+for _ in range(2000):
+    mutated = bytearray(whole)
+    for _ in range(generator.randint(1, 4)):
+        at = generator.randrange(len(mutated))
+        match generator.randrange(4):
+            case 0: mutated[at] = generator.randrange(256)
+            case 1: del mutated[at : at + generator.randint(1, 8)]
+            case 2: mutated[at:at] = generator.randbytes(generator.randint(1, 8))
+            case 3: mutated[at:at] = generator.choice((b"Vx\\n", b"cos\\nsystem\\n", b"R", b"b"))
+    path.write_bytes(mutated)
+    on = True
+    try:
+        load_restricted(path)
+        outcomes.add("read")
+    except CheckpointError:
+        outcomes.add("refused")
+    on = False
+print(sorted(outcomes), seen)
+"""
+
+
+def test_mutated_pickles_import_and_run_nothing(tmp_path):
+    """Python loads its codec of text in pickles at the first use; the script does so before."""
+    whole = pickle.dumps({"state": WEIGHTS, "psnr": 29.5}, protocol=4)
+    answer = subprocess.run(
+        [sys.executable, "-c", AUDITED, tmp_path / "mutated.pkl"], input=whole, capture_output=True
+    )
+    assert answer.stdout.decode().strip() == "['read', 'refused'] []", answer.stderr.decode()
 
 
 def plain(value):

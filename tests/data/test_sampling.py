@@ -144,7 +144,8 @@ def test_sources_get_their_shares_of_the_crops(cache):
 def test_steps_indices_and_seeds_draw_independently(cache):
     crops = drawn(cache, 600)
     assert not any(crops[i : i + 6] == crops[i + 6 : i + 12] for i in range(0, 588, 6))
-    assert drawn(cache, 600, seed=4) != crops
+    for seed in (4, 3 + 128, 3 + 2**40):  # all of its bits count
+        assert drawn(cache, 600, seed=seed) != crops
     sampler = CropSampler([CropSource(cache)], **SETTINGS)
     assert [sampler.crop(0, i) for i in range(50)] != [sampler.crop(i, 0) for i in range(50)]
 

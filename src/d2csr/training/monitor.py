@@ -31,9 +31,9 @@ from d2csr.training.networks import Network, predict
 from d2csr.training.recipe import (
     RECIPE_NAME,
     Recipe,
-    initial_weights_path,
     read_recipe,
     stage_kinds,
+    weights_path,
 )
 from d2csr.training.trainer import Trainer
 
@@ -236,7 +236,7 @@ def runs_before(
     """
     if recipe.initial_weights is None:
         return ()
-    first, chain = initial_weights_path(recipe.initial_weights), (*after, folder.resolve())
+    first, chain = weights_path(recipe.initial_weights), (*after, folder.resolve())
     if first.resolve() in chain:
         circle = [*chain[chain.index(first.resolve()) :], first.resolve()]
         problem = f"the initial weights go in a circle: {' from '.join(map(str, circle))}"

@@ -333,8 +333,7 @@ def _inherit_model(values: dict[str, Any]) -> dict[str, Any]:
     weights, given = values.get("initial_weights"), values.get("model", {})
     if not isinstance(weights, str) or not isinstance(given, dict):
         return values
-    is_named = {"preset", "system"} & set(given)
-    if is_named or (given and not initial_weights_path(weights).exists()):
+    if {"preset", "system"} & set(given) or (given and not weights_path(weights).exists()):
         return values
     path = find_weights(find_initial_weights(weights))
     return {**values, "model": {**_read_model(path), **given}}
@@ -356,7 +355,7 @@ def find_initial_weights(name_or_path: str) -> Path:
         CheckpointError: there is nothing.
         DataError: the path names a variable that is not set.
     """
-    path = initial_weights_path(name_or_path)
+    path = weights_path(name_or_path)
     if not path.exists():
         problem = "is neither a shipped model, a file nor a folder"
         remedy = f"Shipped models: {', '.join(shipped_names())}."
@@ -364,14 +363,9 @@ def find_initial_weights(name_or_path: str) -> Path:
     return path
 
 
-def initial_weights_path(name_or_path: str) -> Path:
-    """Return the path of a recipe's initial weights, whether there is anything or not.
-
-    Raises:
-        DataError: the path names a variable that is not set.
-    """
-    is_shipped = name_or_path in shipped_names()
-    return find_bundle(name_or_path) if is_shipped else expand_path(name_or_path)
+def weights_path(name: str) -> Path:
+    """Return the path of a recipe's initial weights, whether there is anything or not."""
+    return find_bundle(name) if name in shipped_names() else expand_path(name)
 
 
 def read_recipe(path: Path) -> Recipe:
