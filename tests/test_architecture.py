@@ -81,7 +81,7 @@ def _module(file: Path) -> str:
 
 
 # Modules and functions of a size that one can read at once.
-MODULES_AT_MOST = 205
+MODULES_AT_MOST = 215
 MODULE_LINES = (60, 400)
 FUNCTION_LINES_AT_MOST = 40
 REASON = "Separate "  # how the docstring of a smaller module begins its reason

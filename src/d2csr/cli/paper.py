@@ -76,7 +76,7 @@ def _check_options(options: FigureOptions) -> None:
 def _find_sources(
     item: PaperItem, models: ModelSources, *, output: Path, data: Path | None
 ) -> tuple["Sources", int]:
-    """Return what an item is made from, after training it if need be, and the exit code so far."""
+    """Return the sources of an item, trained if need be, and the exit code so far."""
     from d2csr.figures.paper import Sources, find_pair_sets, open_models, suite_models
 
     pairs = [] if item.kind in {"suite", "size"} else find_pair_sets(data)

@@ -23,7 +23,14 @@ from d2csr.core.results import write_results
 from d2csr.suites.config import SUITE_NAME, SuiteConfig, read_suite
 from d2csr.suites.costs import measure_costs
 from d2csr.suites.plan import check_suite, plan_rate_trials, plan_trials
-from d2csr.suites.records import RUN_NAME, Trial, collect_results, final_records, is_done
+from d2csr.suites.records import (
+    RUN_NAME,
+    Trial,
+    collect_results,
+    final_records,
+    is_done,
+    read_record,
+)
 from d2csr.suites.trial import run_trial
 from d2csr.training.monitor import LOG_NAME
 
@@ -84,12 +91,10 @@ def run_suite(
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / SUITE_NAME, file.read_bytes())
     attempts = plan_rate_trials(suite, file=file, out=out)
-    # One trial at a time: a system is finished before the next begins, so that tables fill early.
-    alone = executor == "processes" and (workers or 1) == 1
-    groups = [(name,) for name in suite.systems] if alone else [tuple(suite.systems)]
+    groups = _groups(suite, one_at_a_time=executor == "processes" and (workers or 1) == 1)
     failures: list[str] = []
-    session = ray_session() if executor == "ray" else nullcontext()
-    with _Follower([*attempts, *planned]) as follower, session:
+    follower = _Follower([*attempts, *planned])
+    with follower, ray_session() if executor == "ray" else nullcontext():
         for systems in groups:
             tried = [trial for trial in attempts if trial.system in systems]
             for outcome in _execute(tried, executor, workers=workers, follower=follower):
@@ -100,8 +105,15 @@ def run_suite(
                 failures += follower.report(outcome)
     failures += measure_costs(suite, out)
     write_suite_results(suite, out)
-    trials, _ = plan_trials(suite, tuple(suite.systems), file=file, out=out)
-    return SuiteSummary(sum(map(is_done, trials)), failures)
+    return SuiteSummary(sum(read_record(each.folder) is not None for each in planned), failures)
+
+
+def _groups(suite: SuiteConfig, *, one_at_a_time: bool) -> list[tuple[str, ...]]:
+    """Return the systems whose rates are tried, and then trained with, together.
+
+    One trial at a time, each is a group, so that the first rows of a table are there early.
+    """
+    return [(name,) for name in suite.systems] if one_at_a_time else [tuple(suite.systems)]
 
 
 def write_suite_results(suite: SuiteConfig, out: Path) -> list[Path]:
