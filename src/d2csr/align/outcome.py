@@ -152,10 +152,8 @@ def read_result(path: Path) -> PairResult | None:
     """Return the result that an earlier run stored, or None if there is no readable one."""
     try:
         values = read_json(path, dict, error_type=DataError, remedy="", max_values=LIST_VALUES)
-        if values.get("version") == 2:
+        if values.get("version") not in (3, VERSION):  # version 2 has no number
             values = _upgrade(values)
-        elif values.get("version") not in (3, VERSION):
-            return None
         return PairResult(
             key=values["key"],
             name=values["name"],
