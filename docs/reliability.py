@@ -78,7 +78,9 @@ def _read_section(path: Path) -> Section:
     )
     dates = sorted({each["date"] for each in values["lines"].values()})
     source = f"`{values['command']}`, `benchmarks/results/{path.name}`, {values['machine']}"
-    return Section(values["title"], lines, f"{source}, {' to '.join({dates[0], dates[-1]})}.")
+    return Section(
+        values["title"], lines, f"{source}, {' to '.join(sorted({dates[0], dates[-1]}))}."
+    )
 
 
 def _section(section: Section) -> Iterator[str]:
