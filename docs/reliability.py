@@ -3,7 +3,7 @@
 Every `benchmarks/results/reliability-NAME.json` is a section of the page:
 
     {"title": "Interrupted runs",
-     "command": "python benchmarks/runtime_faults.py",
+     "command": "python benchmarks/reliability.py",
      "machine": "a processor, 2 cores",
      "lines": {
        "kill train": {
@@ -148,8 +148,8 @@ def _damaged_files(values: dict[str, Any]) -> Iterator[Line]:
 
 
 def _fuzz_files(values: dict[str, Any]) -> Iterator[Line]:
-    faults = ("crashes", "hangs", "half_written", "read_but_not_written")
-    wrong = {name: len(values[name]) for name in faults}
+    kinds = ("crashes", "hangs", "half_written", "read_but_not_written")
+    wrong = {name: len(values[name]) for name in kinds}
     yield Line(
         f"image files of {len(values['kinds'])} kinds mutated at random",
         "pixels or one line of error, no crash, nothing half written (`benchmarks/fuzz_files.py`)",

@@ -1,4 +1,4 @@
-"""Faults of running commands: what is counted, and two cases on a command of a moment."""
+"""Running commands disturbed: the counts, and two cases on a command of a moment."""
 
 import importlib
 import json
@@ -17,11 +17,11 @@ def load(monkeypatch):
 
 
 def test_a_case_is_counted_with_its_exceptions_and_replaces_its_line(load, tmp_path):
-    faults = load("runtime_faults")
+    runs = load("reliability")
     name, path = "kill-train", tmp_path / "results.json"
     for times in (4, 3):
-        case = faults.Case("a", "b", lambda folder, times: iter(["", "hung", "hung", ""][:times]))
-        faults.store(name, faults.count(case, times), path=path)
+        case = runs.Case("a", "b", lambda folder, times: iter(["", "hung", "hung", ""][:times]))
+        runs.store(name, runs.count(case, times), path=path)
     stored = json.loads(path.read_text())["lines"]
     assert stored.keys() == {name}
     assert {key: stored[name][key] for key in ("tried", "times", "held", "exceptions")} == {
@@ -30,21 +30,21 @@ def test_a_case_is_counted_with_its_exceptions_and_replaces_its_line(load, tmp_p
 
 
 def test_stored_lines_are_of_cases_that_exist(load):
-    faults = load("runtime_faults")
-    lines = json.loads(faults.RESULTS.read_text(encoding="utf-8"))["lines"]
-    described = {name: (each.tried, each.expected) for name, each in faults.CASES.items()}
+    runs = load("reliability")
+    lines = json.loads(runs.RESULTS.read_text(encoding="utf-8"))["lines"]
+    described = {name: (each.tried, each.expected) for name, each in runs.CASES.items()}
     assert {name: (line["tried"], line["expected"]) for name, line in lines.items()} == {
         name: described[name] for name in lines
     }
 
 
 @pytest.mark.parametrize("case", ["kill-simulate", "memory-simulate"])
-def test_a_command_survives_a_fault(load, tmp_path, case):
-    assert list(load("runtime_faults").CASES[case].run(tmp_path, 1)) == [""]
+def test_a_command_survives_it(load, tmp_path, case):
+    assert list(load("reliability").CASES[case].run(tmp_path, 1)) == [""]
 
 
 def test_a_half_written_file_and_a_wrong_result_are_noticed(load, tmp_path):
-    subjects = load("faults.subjects")
+    subjects = load("reliability_cases.subjects")
     subject = subjects.Subject(lambda output: [str(output)])
     whole = subjects.Whole({"a.png": b"right", "b.png": b"right"}, 1.0, subject)
     for name in ("a.png", "b.png"):
@@ -68,4 +68,4 @@ def test_a_half_written_file_and_a_wrong_result_are_noticed(load, tmp_path):
     ],
 )
 def test_how_a_process_ended_is_told(load, code, err, problem):
-    assert load("faults.subjects").Ended(code, "", err).problem(0) == problem
+    assert load("reliability_cases.subjects").Ended(code, "", err).problem(0) == problem

@@ -14,7 +14,7 @@ import pyvips
 
 from d2csr.images.reader import read_rgb8
 from d2csr.images.writer import write_rgb8
-from faults.subjects import contents, finish, leftovers, noise, start, tiny_bundle
+from reliability_cases.subjects import contents, finish, leftovers, noise, start, tiny_bundle
 
 _SUFFIXES = ("png", "jpg", "webp", "tif", "avif", "gif")
 _GROWTH_BYTES = 48 << 20  # of the memory over 5,000 images, allocators' caches included

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from faults.subjects import SUBJECTS, Ended, finish, leftovers, run_whole, start
+from reliability_cases.subjects import SUBJECTS, Ended, finish, leftovers, run_whole, start
 
 _LEAST_MB, _MOST_MB = 150, 2500
 _WRONG_ADVICE = ("Copy the", "Replace the file", "pip install", "Free some disk")

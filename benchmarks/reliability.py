@@ -1,7 +1,7 @@
 """Do commands survive what happens to them while they run?
 
-    python benchmarks/runtime_faults.py                     # every case
-    python benchmarks/runtime_faults.py kill-train --times 25
+    python benchmarks/reliability.py                     # every case
+    python benchmarks/reliability.py kill-train --times 25
 
 Each case does something to a command, in processes of their own, so many times, and each time
 yields what went wrong, or nothing. The counts go to `results/reliability-runtime.json`, in the form
@@ -21,10 +21,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from faults.files import changing_files, many_files, memory_options, wide_image
-from faults.kills import interrupts, kills
-from faults.memory_limits import memory_limits
-from faults.processes import children, one_folder, ray_workers, together
+from reliability_cases.files import changing_files, many_files, memory_options, wide_image
+from reliability_cases.kills import interrupts, kills
+from reliability_cases.memory_limits import memory_limits
+from reliability_cases.processes import children, one_folder, ray_workers, together
 
 from d2csr.core.files import write_atomically
 from d2csr.core.hardware import cpu_name
@@ -152,7 +152,7 @@ def main() -> None:
 def count(case: Case, times: int | None = None) -> dict[str, Any]:
     """Return the line of a case for the page, after running it."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         verdicts = list(case.run(Path(folder), times or case.times))
     wrong = Counter(verdict for verdict in verdicts if verdict)
     return {
@@ -172,8 +172,8 @@ def store(name: str, line: Mapping[str, Any], *, path: Path = RESULTS) -> None:
     lines = json.loads(path.read_text(encoding="utf-8"))["lines"] if path.is_file() else {}
     lines[name] = line
     values = {
-        "title": "Faults while a command runs",
-        "command": "python benchmarks/runtime_faults.py",
+        "title": "While a command runs",
+        "command": "python benchmarks/reliability.py",
         "machine": f"{cpu_name()}, {os.cpu_count()} cores",
         "lines": {each: lines[each] for each in CASES if each in lines},
     }

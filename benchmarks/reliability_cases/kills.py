@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faults.subjects import SUBJECTS, Ended, Whole, finish, leftovers, run_whole, start
+from reliability_cases.subjects import SUBJECTS, Ended, Whole, finish, leftovers, run_whole, start
 
 # Exit codes of an interrupted command: told by the program, or by the system for the signals.
 _INTERRUPTED = (0, 130, 143, -signal.SIGINT, -signal.SIGTERM)

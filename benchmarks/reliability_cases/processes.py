@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from d2csr.images.writer import write_rgb8
-from faults.subjects import contents, finish, leftovers, noise, start, tiny_bundle
+from reliability_cases.subjects import contents, finish, leftovers, noise, start, tiny_bundle
 
 _IMAGES = 12
 # A child of a process that has used a model, made in each way; argument: the way, the model.

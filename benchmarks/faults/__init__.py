@@ -1,1 +1,0 @@
-"""Faults while commands run: kills, signals, too little memory, changing files, many processes."""

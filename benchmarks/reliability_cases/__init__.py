@@ -1,0 +1,1 @@
+"""Running commands disturbed: kills, signals, too little memory, changing files, many processes."""
