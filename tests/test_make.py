@@ -84,7 +84,7 @@ def test_demo_enlarges_the_example_with_a_model_that_ships_and_shows_all():
 
 
 def test_test_is_pytest_over_everything():
-    assert dry_run("test")[-1] == ".venv/bin/python -m pytest"
+    assert dry_run("test")[-1] == ".venv/bin/python -m pytest --numprocesses 2 --dist loadfile"
 
 
 def test_check_asks_all_four_tools():

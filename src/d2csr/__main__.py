@@ -4,13 +4,20 @@ import sys
 
 
 def run() -> int:
-    """Run the command line and return its exit code; an interrupt while it is loaded is 130."""
+    """Run the command line and return its exit code: 130 for an interrupt while it is loaded.
+
+    Too little memory to load what explains an error is 2, with one line.
+    """
     try:
         from d2csr.cli.app import main
+
+        return main()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
-    return main()
+    except MemoryError:
+        sys.stderr.write("error: memory: is too small to load d2csr. Give it more.\n")
+        return 2
 
 
 if __name__ == "__main__":

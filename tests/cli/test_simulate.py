@@ -42,7 +42,7 @@ def test_captures_are_frames_with_their_truth(d2csr, camera, tmp_path):
     assert d2csr("simulate", *words).out == f"{out}: 1 capture of scale 2\n"
     assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == {
         "001_wide.jpg", "001_tele.jpg", "truth.json",
-        ".truth/001_planes.png", ".truth/001_parallax.png",
+        ".truth/001_planes.png", ".truth/001_parallax.png", ".truth/001_visible.png",
     }  # fmt: skip
 
 

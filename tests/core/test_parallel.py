@@ -109,22 +109,22 @@ def test_a_process_that_dies_is_an_error_with_a_remedy():
         list(map_in_processes(_die, [1, 1], workers=2))
 
 
-class _MortalWorker:
-    def run(self, task):
-        value, log = task
-        with log.open("a") as file:
-            file.write(f"{value}\n")
-        tries = log.read_text().split().count(str(value))
-        if value == "always" or (value == "twice" and tries <= 2):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return value
-
-
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `cluster`)")
 def test_a_task_is_tried_on_new_workers_as_often_as_stated(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     log = tmp_path / "log"
-    pool = ActorPool(_MortalWorker, lambda task: f"gave up on {task[0]}")
+
+    class MortalWorker:  # here, so that it is sent whole: workers can't import the tests
+        def run(self, task):
+            value, log = task
+            with log.open("a") as file:
+                file.write(f"{value}\n")
+            tries = log.read_text().split().count(str(value))
+            if value == "always" or (value == "twice" and tries <= 2):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return value
+
+    pool = ActorPool(MortalWorker, lambda task: f"gave up on {task[0]}")
     with ray_session():
         tasks = [(value, log) for value in ("a", "twice", "always", "b")]
         answers = sorted(pool.map_unordered(tasks, workers=2))

@@ -184,7 +184,7 @@ def test_every_setting_of_network_and_loss_is_a_key_of_the_recipe(section, setti
         ("stages", "momentum", "known ones are kind, steps"),
         ("optimizer", "ema", "the nearest known one is ema_decay"),
         ("optimizer", "gradient_clip_norm", "the nearest known one is clip_norm"),
-        ("optimizer", "lr", "known ones are beta1, beta2"),
+        ("optimizer", "lr", "known ones are name, beta1, beta2"),
         ("model", "chanels", "the nearest known one is channels"),
         ("model", "width", "known ones are scale, channels"),
     ],

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from d2csr.core.bundle import Bundle, ModelCard
 from d2csr.core.errors import UsageError
+from d2csr.core.system_config import SystemConfig
 from d2csr.engine.backends.base import Graph, NchwArray, ResolvedBackend
 from d2csr.engine.planning import Strip
 
@@ -64,7 +65,7 @@ def require_predictions(bundle: Bundle) -> None:
     Raises:
         UsageError: it makes one, as the systems that D2C-SR is compared with do.
     """
-    if bundle.card.config.leaves == 1:
+    if isinstance(bundle.card.config, SystemConfig):
         problem = "has one prediction, its result: no weights, no disagreement, no uncertainty"
         remedy = "Use a D2C-SR model for them, or leave them out."
         raise UsageError(bundle.card.name, problem, remedy)
