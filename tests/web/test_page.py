@@ -81,7 +81,7 @@ def test_the_slider_shows_both_images_and_the_view_is_kept_in_all_tabs(open_tab,
     middle = compare.evaluate(color)
     handle.focus()
     page.keyboard.press("End")
-    assert handle.get_attribute("aria-valuenow") == "100"
+    assert eventually(lambda: handle.get_attribute("aria-valuenow") == "100")
     before = compare.evaluate(color)
     page.keyboard.press("Home")
     after = compare.evaluate(color)

@@ -1,7 +1,7 @@
 """The page: controls, queue, and the views of results, built of Gradio's components."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -30,9 +30,9 @@ _QUIET: dict[str, Any] = {  # of all events: no animation over what is shown
     "show_progress": "hidden",
     "api_visibility": "private",
 }
-_PLAIN: dict[str, Any] = _QUIET | {
-    "queue": False
-}  # a plain request, which can't show an error as a message
+# A plain request, which can't show an error as a message. An event of Gradio's queue can be lost if
+# another one has just ended (its stream of answers closes), so only one handler uses the queue.
+_PLAIN: dict[str, Any] = _QUIET | {"queue": False}
 _WITH_MESSAGES: dict[str, Any] = _QUIET | {"concurrency_limit": None}
 
 
@@ -111,8 +111,8 @@ class Page:
         format_ = gr.Dropdown(list(FORMATS), label="Format", filterable=False, elem_id="format")
         maps = gr.CheckboxGroup(list(MAPS), label="Also show", elem_id="maps")
         size.change(self.choose_size, size, [width, model], **_PLAIN)
-        model.change(self.choose_model, model, model, **_WITH_MESSAGES)
-        photos.change(self.keep, photos, None, **_WITH_MESSAGES)
+        model.change(self.choose_model, model, model, **_PLAIN)
+        photos.change(self.keep, photos, None, **_PLAIN)
         return [photos, size, width, model, strength, format_, maps]
 
     def choose_size(self, size: str) -> tuple[Any, Any]:
@@ -124,12 +124,18 @@ class Page:
 
     def choose_model(self, value: str) -> Any:
         """Return the models with the sentence on the chosen one."""
-        with _errors_as_messages():
-            return gr.Dropdown(info=self.models.describe(value))
+        try:
+            info = self.models.describe(value)
+        except D2csrError as error:
+            info = str(error)
+        return gr.Dropdown(info=info)
 
     def keep(self, files: list[Mapping[str, Any]] | None, request: gr.Request) -> None:
-        """Register the photos of a tab, and remove those that it no longer lists."""
-        with _errors_as_messages():
+        """Register the photos of a tab, and remove those that it no longer lists.
+
+        Errors in them are reported by `start`.
+        """
+        with suppress(D2csrError):
             self.sessions.keep(_session(request), files or [])
 
     def start(  # noqa: PLR0913, PLR0917 - one argument per control, in the order of the page
