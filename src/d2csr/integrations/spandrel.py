@@ -11,7 +11,7 @@ from typing import final
 
 import torch
 from safetensors.torch import save
-from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling
+from spandrel import MAIN_REGISTRY, Architecture, ArchSupport, ImageModelDescriptor, ModelTiling  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from d2csr.checkpoint.io import config_from_shapes, options_json
