@@ -16,7 +16,8 @@ def run() -> int:
         sys.stderr.write("interrupted\n")
         return 130
     except MemoryError:
-        sys.stderr.write("error: memory: is too small to load d2csr. Give it more.\n")
+        remedy = "Raise the limit of `ulimit -v`, or close other programs."
+        sys.stderr.write(f"error: memory: is too small to load d2csr. {remedy}\n")
         return 2
 
 
